@@ -1,0 +1,4 @@
+//! runtime
+
+pub mod sandbox;
+mod sys;

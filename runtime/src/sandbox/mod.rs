@@ -1,0 +1,32 @@
+//! The kernel's side of one container: namespaces, mounts, cgroups, the system call filter, and
+//! the last steps before a program runs in it.
+//!
+//! Called by the shim, which is single-threaded, and by the process behind `exec`; what only
+//! looks at or changes cgroups ([`cgroup`], [`delete`], [`kill_all`], [`probe`]) may be called by
+//! anyone.
+//!
+//! libcontainer keeps the life cycle, the namespaces and the pivot into the root. What it does
+//! unsafely, slowly, or only on recent kernels is ours: the mount tree ([`mounts`]), cgroups,
+//! the last mile (capabilities, user, filter, execve) and joining a running container.
+//!
+//! Invariants:
+//! - **One path on every kernel** from 4.18 up: classic mount(2), no system call without a
+//!   fallback.
+//! - **A process executed later is confined exactly as the first one**: both go through the same
+//!   last mile.
+//! - **No path inside the container is followed through a symbolic link on the host's side.**
+//! - **The process that forks is single-threaded.**
+
+pub mod cgroup;
+mod config;
+mod container;
+mod error;
+pub mod exec;
+mod probe;
+mod shim;
+
+pub use config::*;
+pub use container::{Created, Stdio, create, delete, kill_all, start};
+pub use error::{ProcessError, ProcessErrorKind, Result, SandboxError};
+pub use probe::{Host, check_host, probe};
+pub use shim::prepare_process;
