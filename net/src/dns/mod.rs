@@ -1,0 +1,3 @@
+//! Names of containers and services.
+
+pub mod records;

@@ -1,0 +1,496 @@
+//! What callers ask for: containers' sandboxes, and a node's whole overlay data plane.
+//!
+//! Written by `runtime` (sandboxes) and by the swarm agent (node); everything below works from
+//! these types only. Invariant: ids are checked when they are made, the rest by `validate`, so that
+//! nothing can be planned from an intent that contradicts itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+macro_rules! id_type {
+    ($(#[$meta:meta])* $name:ident, $kind:literal) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Checks and wraps an id.
+            ///
+            /// # Errors
+            /// [`Error::InvalidName`] unless it matches `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}`.
+            pub fn new(id: impl Into<String>) -> Result<Self> {
+                let id = id.into();
+                if is_name(&id) { Ok(Self(id)) } else { Err(Error::InvalidName { kind: $kind, value: id }) }
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+            fn try_from(id: String) -> Result<Self> {
+                Self::new(id)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+            fn from_str(id: &str) -> Result<Self> {
+                Self::new(id)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+id_type!(
+    /// A network's id, local or overlay (64 hexadecimal digits, or a swarm's 25 characters).
+    NetworkId,
+    "network id"
+);
+id_type!(
+    /// A sandbox's id: the id of the container whose network namespace it is.
+    SandboxId,
+    "sandbox id"
+);
+id_type!(
+    /// A swarm service's id.
+    ServiceId,
+    "service id"
+);
+
+/// Whether `text` may be used as a name or id.
+pub fn is_name(text: &str) -> bool {
+    text.len() <= 128
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+/// An Ethernet address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MacAddress(pub [u8; 6]);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl FromStr for MacAddress {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = || Error::InvalidMac { value: text.to_owned() };
+        let octets = text.split([':', '-']).map(|octet| match octet.len() {
+            1 | 2 => u8::from_str_radix(octet, 16).map_err(|_| invalid()),
+            _ => Err(invalid()),
+        });
+        let octets = octets.collect::<Result<Vec<u8>>>()?;
+        <[u8; 6]>::try_from(octets).map(Self).map_err(|_| invalid())
+    }
+}
+
+impl TryFrom<String> for MacAddress {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<MacAddress> for String {
+    fn from(mac: MacAddress) -> Self {
+        mac.to_string()
+    }
+}
+
+/// Transport protocol of a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortProtocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl PortProtocol {
+    /// The IP protocol number.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Sctp => 132,
+        }
+    }
+}
+
+impl fmt::Display for PortProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
+}
+
+/// A port of a container, published on the host.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// Host address to publish on; `None` for all of them.
+    pub host_ip: Option<Ipv4Addr>,
+    /// Host port; `None` for a free one between 32768 and 60999.
+    pub host_port: Option<u16>,
+    /// Port in the container.
+    pub container_port: u16,
+    /// Protocol.
+    pub protocol: PortProtocol,
+}
+
+/// A network to join.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "kind", content = "id")]
+pub enum NetworkRef {
+    /// A bridge network of this machine, as in its [`crate::NetworkStore`].
+    Local(NetworkId),
+    /// An overlay of the swarm, as in the [`NodeIntent`] applied last.
+    Overlay(NetworkId),
+}
+
+impl NetworkRef {
+    /// The network's id.
+    pub fn id(&self) -> &NetworkId {
+        match self {
+            Self::Local(id) | Self::Overlay(id) => id,
+        }
+    }
+}
+
+/// One leg of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointIntent {
+    /// The network to join.
+    pub network: NetworkRef,
+    /// Address to have. Local networks: `None` for any free one. Overlay: given by the cluster.
+    #[serde(default)]
+    pub address: Option<Ipv4Addr>,
+    /// MAC address; `None` for 02:42 and the address's octets.
+    #[serde(default)]
+    pub mac: Option<MacAddress>,
+    /// Names for which other containers of this network find this one (container name, short id,
+    /// aliases). Ignored on the default bridge network, which has no names, and on overlays, where
+    /// they come with the [`NodeIntent`].
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// The leg with the highest gateway priority has the default route; ties: the first leg.
+    #[serde(default)]
+    pub gateway_priority: i32,
+}
+
+impl EndpointIntent {
+    /// A leg on `network` with all else left to be chosen.
+    pub fn new(network: NetworkRef) -> Self {
+        Self { network, address: None, mac: None, aliases: Vec::new(), gateway_priority: 0 }
+    }
+}
+
+/// Ports, in the container's namespace, on which its DNS is answered: 127.0.0.11:53 leads there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsPorts {
+    /// UDP port on 127.0.0.11.
+    pub udp: u16,
+    /// TCP port on 127.0.0.11.
+    pub tcp: u16,
+}
+
+/// The network a container is to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxIntent {
+    /// The container's id.
+    pub id: SandboxId,
+    /// The container's name, for messages and `network inspect`.
+    pub name: String,
+    /// Its host name.
+    #[serde(default)]
+    pub hostname: Option<String>,
+    /// Its legs, in order: the first is eth0. None at all is docker's network `none`. A leg on
+    /// the gateway bridge is added for containers of overlays that are not internal.
+    pub endpoints: Vec<EndpointIntent>,
+    /// Its published ports.
+    #[serde(default)]
+    pub ports: Vec<PortMapping>,
+    /// Network settings of its namespace, in dotted form as `--sysctl` has them (`net.…` only).
+    #[serde(default)]
+    pub sysctls: BTreeMap<String, String>,
+    /// Where its DNS is answered, if that is known already.
+    #[serde(default)]
+    pub dns: Option<DnsPorts>,
+}
+
+impl SandboxIntent {
+    /// A sandbox with nothing but a loopback.
+    pub fn new(id: SandboxId, name: impl Into<String>) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            hostname: None,
+            endpoints: Vec::new(),
+            ports: Vec::new(),
+            sysctls: BTreeMap::new(),
+            dns: None,
+        }
+    }
+
+    /// Checks what can be checked without looking at anything else.
+    ///
+    /// # Errors
+    /// [`Error::InvalidIntent`].
+    pub fn validate(&self) -> Result<()> {
+        let invalid =
+            |reason: String| Err(Error::InvalidIntent { subject: format!("container {}", self.name), reason });
+        let mut seen = BTreeSet::new();
+        for endpoint in &self.endpoints {
+            if !seen.insert(&endpoint.network) {
+                return invalid(format!("network {} is listed twice", endpoint.network.id()));
+            }
+            if matches!(endpoint.network, NetworkRef::Overlay(_)) && endpoint.address.is_none() {
+                return invalid(format!("overlay {} comes without an address", endpoint.network.id()));
+            }
+        }
+        if let Some(name) = self.sysctls.keys().find(|name| !is_network_sysctl(name)) {
+            return invalid(format!("sysctl {name:?} is not one of a network namespace (net.…)"));
+        }
+        if self.ports.iter().any(|port| port.container_port == 0 || port.host_port == Some(0)) {
+            return invalid("port 0 cannot be published".to_owned());
+        }
+        if !self.ports.is_empty() && self.endpoints.is_empty() {
+            return invalid("ports cannot be published without a network".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn is_network_sysctl(name: &str) -> bool {
+    name.starts_with("net.")
+        && !name.contains("..")
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/'))
+}
+
+/// An overlay network as it is to be on this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayIntent {
+    /// Its id.
+    pub id: NetworkId,
+    /// Its name.
+    pub name: String,
+    /// Its subnet.
+    pub subnet: Ipv4Net,
+    /// Its gateway: the address of the bridge, the same on every node.
+    pub gateway: Ipv4Addr,
+    /// VXLAN network identifier, 24 bits.
+    pub vni: u32,
+    /// Whether it is the network of the routing mesh.
+    #[serde(default)]
+    pub ingress: bool,
+    /// Link MTU in octets; `None` for the underlay's less 50.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+    /// Whether its containers get no way out.
+    #[serde(default)]
+    pub internal: bool,
+    /// Whether IPsec was asked for.
+    #[serde(default)]
+    pub encrypted: bool,
+    /// This node's load-balancer address on it; `None` when this node balances nothing there.
+    #[serde(default)]
+    pub lb_address: Option<Ipv4Addr>,
+}
+
+/// Somebody on an overlay: a task's leg, or another node's load balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverlayEndpoint {
+    /// The overlay.
+    pub network: NetworkId,
+    /// Its address there.
+    pub address: Ipv4Addr,
+    /// Data-path address of the node it is on.
+    pub node_address: Ipv4Addr,
+    /// Its sandbox, when it is on this node.
+    #[serde(default)]
+    pub local_sandbox: Option<SandboxId>,
+    /// The service it serves; `None` for attached containers and load balancers.
+    #[serde(default)]
+    pub service: Option<ServiceId>,
+    /// Whether it takes new connections. One that does not keeps those it has, and is not in DNS.
+    pub serving: bool,
+    /// Names it is found by (task's container name, host name, aliases of an attached container).
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+/// A port published on every node through the routing mesh.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// Port on the nodes.
+    pub published: u16,
+    /// Port in the tasks.
+    pub target: u16,
+    /// Protocol.
+    pub protocol: PortProtocol,
+}
+
+/// A service's presence on one overlay. A service on several overlays comes once for each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceIntent {
+    /// The service.
+    pub id: ServiceId,
+    /// Its name.
+    pub name: String,
+    /// Its further names on this overlay.
+    #[serde(default)]
+    pub aliases: Vec<String>,
+    /// The overlay.
+    pub network: NetworkId,
+    /// Its virtual address there; `None` with `--endpoint-mode dnsrr`.
+    #[serde(default)]
+    pub vip: Option<Ipv4Addr>,
+    /// Ports published through the mesh: on the ingress network only.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
+}
+
+/// The whole desired overlay data plane of this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeIntent {
+    /// This node's id.
+    pub node_id: String,
+    /// Local address for VXLAN traffic.
+    pub data_path_address: Ipv4Addr,
+    /// Overlays that are to be on this node.
+    #[serde(default)]
+    pub networks: Vec<OverlayIntent>,
+    /// Everybody on these overlays, here and elsewhere.
+    #[serde(default)]
+    pub endpoints: Vec<OverlayEndpoint>,
+    /// Services on these overlays.
+    #[serde(default)]
+    pub services: Vec<ServiceIntent>,
+}
+
+impl NodeIntent {
+    /// A node with no overlays.
+    pub fn new(node_id: impl Into<String>, data_path_address: Ipv4Addr) -> Self {
+        Self {
+            node_id: node_id.into(),
+            data_path_address,
+            networks: Vec::new(),
+            endpoints: Vec::new(),
+            services: Vec::new(),
+        }
+    }
+
+    /// Checks that networks, endpoints and services fit together.
+    ///
+    /// # Errors
+    /// [`Error::InvalidIntent`], [`Error::EncryptionUnsupported`].
+    pub fn validate(&self) -> Result<()> {
+        let (mut networks, mut identifiers) = (BTreeMap::new(), BTreeSet::new());
+        for network in &self.networks {
+            network.validate()?;
+            if networks.insert(&network.id, network).is_some() {
+                return invalid(&network.name, "the network is listed twice");
+            }
+            if !identifiers.insert(network.vni) {
+                return invalid(&network.name, "its VXLAN identifier is another network's");
+            }
+        }
+        if self.networks.iter().filter(|network| network.ingress).count() > 1 {
+            return invalid("node", "there are two ingress networks");
+        }
+        let mut addresses = BTreeSet::new();
+        for endpoint in &self.endpoints {
+            let subject = format!("endpoint {}", endpoint.address);
+            match networks.get(&endpoint.network) {
+                None => return invalid(&subject, "its network is not listed"),
+                Some(network) if !network.subnet.contains(&endpoint.address) => {
+                    return invalid(&subject, "it is outside of its network's subnet");
+                }
+                Some(_) if !addresses.insert((&endpoint.network, endpoint.address)) => {
+                    return invalid(&subject, "the address is listed twice");
+                }
+                Some(_) => {}
+            }
+        }
+        let (mut services, mut published) = (BTreeSet::new(), BTreeSet::new());
+        for service in &self.services {
+            let subject = format!("service {}", service.name);
+            let Some(network) = networks.get(&service.network) else {
+                return invalid(&subject, "its network is not listed");
+            };
+            if !services.insert((&service.id, &service.network)) {
+                return invalid(&subject, "it is listed twice on one network");
+            }
+            if !service.ports.is_empty() && !network.ingress {
+                return invalid(&subject, "ports are published on a network that is not the ingress network");
+            }
+            if service.vip.is_some_and(|vip| !network.subnet.contains(&vip)) {
+                return invalid(&subject, "its virtual address is outside of its network's subnet");
+            }
+            for port in &service.ports {
+                if !published.insert((port.protocol, port.published)) {
+                    let reason = format!("port {}/{} is published twice", port.published, port.protocol);
+                    return invalid(&subject, &reason);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OverlayIntent {
+    fn validate(&self) -> Result<()> {
+        if self.encrypted {
+            return Err(Error::EncryptionUnsupported { name: self.name.clone() });
+        }
+        let subject = format!("network {}", self.name);
+        if self.vni == 0 || self.vni >= 1 << 24 {
+            return invalid(&subject, "its VXLAN identifier is not between 1 and 16777215");
+        }
+        if !self.subnet.contains(&self.gateway) {
+            return invalid(&subject, "its gateway is outside of its subnet");
+        }
+        if self.lb_address.is_some_and(|address| !self.subnet.contains(&address)) {
+            return invalid(&subject, "the load balancer's address is outside of its subnet");
+        }
+        Ok(())
+    }
+}
+
+fn invalid<T>(subject: &str, reason: &str) -> Result<T> {
+    Err(Error::InvalidIntent { subject: subject.to_owned(), reason: reason.to_owned() })
+}
