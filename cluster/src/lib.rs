@@ -1,0 +1,12 @@
+//! Everything about many machines: the replicated state of a swarm, the brains that decide over it,
+//! the certificates, and the agent that carries out what was decided.
+//!
+//! This crate never touches the kernel: a node's containers and networks are behind [`executor::Executor`],
+//! so that a whole cluster runs in one process under test.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod api;
+pub mod executor;
+pub mod id;
+pub mod store;

@@ -1,0 +1,65 @@
+//! The replicated state: [`View`] is an immutable snapshot, changed only by committed raft entries.
+
+mod view;
+
+pub use view::{ApplyError, View};
+
+use crate::api::{Object, ObjectKind, ObjectRef, StoreAction, object, store_action};
+use async_trait::async_trait;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Why a transaction was not committed. Nothing of it was.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ProposeError {
+    /// An object was changed or removed since it was read: read again and decide again.
+    #[error("update out of sequence: {0}")]
+    Conflict(#[from] ApplyError),
+    /// This manager does not lead; the leader's address is given when it is known.
+    #[error("this manager is not the leader{}", .leader.as_deref().map(|a| format!(" (the leader is at {a})")).unwrap_or_default())]
+    NotLeader {
+        /// HOST:PORT of the leader.
+        leader: Option<String>,
+    },
+    /// No majority of managers answered in time.
+    #[error("the swarm does not have a leader: possibly more than half of the managers are down or cannot be reached")]
+    NoQuorum,
+    /// The raft node has stopped.
+    #[error("the raft node has stopped: {0}")]
+    Stopped(String),
+}
+
+impl ProposeError {
+    /// Whether deciding again on a newer view may succeed.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Conflict(_) | Self::NoQuorum)
+    }
+}
+
+/// What the brains and the control API see of the replicated store.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The newest committed state on this manager.
+    fn view(&self) -> Arc<View>;
+
+    /// Signals every newly committed view. A hint: the reader looks at the newest view, none in between is promised.
+    fn watch(&self) -> watch::Receiver<Arc<View>>;
+
+    /// Commits all actions or none; returns the version (raft index) once they are applied on this manager.
+    async fn propose(&self, actions: Vec<StoreAction>) -> Result<u64, ProposeError>;
+}
+
+/// A create action.
+pub fn create(object: object::Object) -> StoreAction {
+    StoreAction { action: Some(store_action::Action::Create(Object { object: Some(object) })) }
+}
+
+/// An update action; applied only if the object's `meta.version` is still the stored one.
+pub fn update(object: object::Object) -> StoreAction {
+    StoreAction { action: Some(store_action::Action::Update(Object { object: Some(object) })) }
+}
+
+/// A remove action; removing what is gone is no error.
+pub fn remove(kind: ObjectKind, id: impl Into<String>) -> StoreAction {
+    StoreAction { action: Some(store_action::Action::Remove(ObjectRef { kind: kind.into(), id: id.into() })) }
+}
