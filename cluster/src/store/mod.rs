@@ -1,12 +1,17 @@
 //! The replicated state: [`View`] is an immutable snapshot, changed only by committed raft entries.
 
+#[cfg(any(test, feature = "memory-store"))]
+mod memory;
 mod view;
 
+#[cfg(any(test, feature = "memory-store"))]
+pub use memory::MemoryStore;
 pub use view::{ApplyError, View};
 
 use crate::api::{Object, ObjectKind, ObjectRef, StoreAction, object, store_action};
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// Why a transaction was not committed. Nothing of it was.
@@ -47,6 +52,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits all actions or none; returns the version (raft index) once they are applied on this manager.
     async fn propose(&self, actions: Vec<StoreAction>) -> Result<u64, ProposeError>;
+}
+
+/// The wall clock in nanoseconds since the Unix epoch; 0 if it is set before that.
+pub fn now_ns() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// A create action.

@@ -1,0 +1,67 @@
+//! A store without raft, for tests of the brains: one process, nothing on disk, always the leader.
+
+use super::{ProposeError, Store, View};
+use crate::api::{StoreAction, StoreTransaction};
+use async_trait::async_trait;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Commits at once what fits, exactly as the replicated state machine would.
+#[derive(Debug)]
+pub struct MemoryStore {
+    views: watch::Sender<Arc<View>>,
+}
+
+impl MemoryStore {
+    /// An empty store at version 0.
+    pub fn new() -> Self {
+        Self::with_view(View::default())
+    }
+
+    /// A store which begins with `view`.
+    pub fn with_view(view: View) -> Self {
+        Self { views: watch::Sender::new(Arc::new(view)) }
+    }
+
+    /// Commits at a time given by the test (nanoseconds since the epoch).
+    pub fn commit(&self, actions: Vec<StoreAction>, time_ns: i64) -> Result<u64, ProposeError> {
+        let mut outcome = Ok(0);
+        self.views.send_if_modified(|current| {
+            let mut next = View::clone(current);
+            let version = next.version() + 1;
+            match next.apply(&StoreTransaction { actions, time_ns }, version) {
+                Ok(()) => {
+                    *current = Arc::new(next);
+                    outcome = Ok(version);
+                    true
+                }
+                Err(error) => {
+                    outcome = Err(error.into());
+                    false
+                }
+            }
+        });
+        outcome
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn view(&self) -> Arc<View> {
+        self.views.borrow().clone()
+    }
+
+    fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.views.subscribe()
+    }
+
+    async fn propose(&self, actions: Vec<StoreAction>) -> Result<u64, ProposeError> {
+        self.commit(actions, super::now_ns())
+    }
+}
