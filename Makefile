@@ -1,0 +1,58 @@
+# What a newcomer types: `make demo`, `make test`. `make deps` first on a fresh Debian 12.
+#
+# Everything cargo makes goes to CARGO_TARGET_DIR (default: target).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+
+TRIPLE := x86_64-unknown-linux-gnu
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+RELEASE := $(TARGET)/$(TRIPLE)/release/skep
+CARGO ?= cargo
+# The programs of the tests crate drive the binary that people get, never a debug one.
+export SKEP_BIN ?= $(RELEASE)
+
+.PHONY: help deps deps-bench build demo test test-vm check bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages that build, demo and tests need
+	@.ci/deps
+
+deps-bench: deps ## install what the benchmark compares with
+	@.ci/deps bench
+
+build: ## the static release binary
+	$(CARGO) build --locked --release -p skep-cli
+	@ls -l "$(RELEASE)"
+
+demo: build ## three nodes, a registry and the tutorial, on this machine
+	$(CARGO) build --locked -p skep-tests --bin skep-demo
+	"$(TARGET)/$(TRIPLE)/debug/skep-demo"
+
+test: build ## every test, then the network and swarm tests again in a virtual machine
+	$(CARGO) test --locked --workspace
+	$(MAKE) --no-print-directory vm-run
+
+test-vm: build vm-run ## the network and swarm tests under Debian's cloud kernel: IPVS, cgroup v2
+
+.PHONY: vm-run
+vm-run:
+	$(CARGO) build --locked -p skep-tests --bin skep-vm
+	"$(TARGET)/$(TRIPLE)/debug/skep-vm"
+
+check: ## format, lints, documentation, licences; changes nothing
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
+	else echo "cargo-deny is not installed here: the licences are looked at by a test of the tests crate only"; fi
+
+bench: build ## start, exec, memory, pull and scale-up against docker, podman, crun and runc
+	$(CARGO) build --locked -p skep-tests --bin skep-bench
+	"$(TARGET)/$(TRIPLE)/debug/skep-bench"
+
+clean: ## remove what cargo made
+	$(CARGO) clean
