@@ -1,0 +1,29 @@
+//! Images of skep: references, registries, the content store, and layers ready for overlayfs.
+//!
+//! ```text
+//! reference  what the user typed, normalised          registries, auth   where to ask, and as whom
+//!     │                                                   │
+//!     └────────────► pull ◄───────────────────────────────┘
+//!                     │   registry   bounded, verified, retried HTTP
+//!                     │   manifest, platform, config   what an image consists of
+//!                     ▼   unpack     archive → directory, never outside of it
+//!                   store            blobs, layers, names; shared by many processes
+//! ```
+//!
+//! This crate knows nothing of containers, networks or clusters, prints nothing and starts no program.
+//! Everything from a registry is hostile until verified: sizes, digests, names inside archives.
+
+pub mod config;
+pub mod digest;
+mod manifest;
+pub mod platform;
+pub mod pull;
+pub mod reference;
+pub mod store;
+
+pub use config::{Healthcheck, HistoryEntry, ImageConfig};
+pub use digest::{Digest, ImageId};
+pub use platform::Platform;
+pub use pull::{LayerEvent, NoProgress, Progress};
+pub use reference::{Reference, ReferenceError};
+pub use store::{Image, ImageStore, ImageUser, Layer, Lease, Removed, StoreError};

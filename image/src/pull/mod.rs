@@ -1,0 +1,5 @@
+//! Pulling images.
+
+mod progress;
+
+pub use progress::{LayerEvent, NoProgress, Progress};

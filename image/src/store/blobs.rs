@@ -1,0 +1,64 @@
+//! Blobs on disk. Those in memory here are small: manifests and configurations.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::error::{IoContext, StoreError};
+use super::work::Work;
+use super::{ImageStore, lock};
+use crate::digest::Digest;
+
+impl ImageStore {
+    /// A blob's bytes, verified; `None` if it is not there.
+    pub(crate) fn read_blob(&self, digest: &Digest, bytes_max: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.blob_path(digest);
+        let Some(file) = self.open_blob(digest)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(bytes_max + 1).read_to_end(&mut bytes).during("read", &path)?;
+        let actual = Digest::of(&bytes);
+        if actual == *digest { Ok(Some(bytes)) } else { Err(StoreError::DamagedBlob { expected: *digest, actual }) }
+    }
+
+    /// A blob as it came, for serving or unpacking it; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If it is there and cannot be opened.
+    pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
+        let path = self.blob_path(digest);
+        match File::open(&path) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).during("open", &path),
+        }
+    }
+
+    /// Whether a blob of this size is there. Another size cannot be the blob, and is removed.
+    pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
+        let path = self.blob_path(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() == size => true,
+            Ok(_) => {
+                tracing::warn!(path = %path.display(), "removing a blob of the wrong size");
+                let _ = fs::remove_file(&path);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Gives verified bytes their final name.
+    pub(crate) fn put_blob(&self, work: &Work, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        let temporary = work.path().join(format!("blob-{}", digest.hex()));
+        fs::write(&temporary, bytes).during("write", &temporary)?;
+        self.adopt_blob(digest, &temporary)
+    }
+
+    /// Gives a file whose content was verified its final name.
+    pub(crate) fn adopt_blob(&self, digest: &Digest, file: &Path) -> Result<(), StoreError> {
+        let path = self.blob_path(digest);
+        File::open(file).and_then(|file| file.sync_all()).during("sync", file)?;
+        fs::rename(file, &path).during("create", &path)?;
+        path.parent().map_or(Ok(()), lock::sync_directory)
+    }
+}

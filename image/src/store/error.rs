@@ -1,0 +1,164 @@
+//! What can go wrong in the image store.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::config::ConfigError;
+use crate::digest::{Digest, ImageId};
+use crate::reference::ReferenceError;
+
+/// A failed operation on the image store.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// A system call failed.
+    #[error("cannot {operation} {path}{}", hint(source))]
+    Io {
+        /// What was being done, as a verb.
+        operation: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The list of images cannot be understood.
+    #[error("the list of images {path} is malformed: move it away and pull the images again")]
+    MalformedIndex {
+        /// The file.
+        path: PathBuf,
+        /// Where it departs from the format.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The list of images was written by a later release.
+    #[error("the list of images {path} has format version {version}, which this skep does not know: use a newer one")]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+    /// No image has that name or id.
+    #[error("No such image: {name}")]
+    NotFound {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several images have ids that begin so.
+    #[error("image id {prefix} is ambiguous: {count} images have ids beginning so, give more digits")]
+    AmbiguousId {
+        /// What was asked for.
+        prefix: String,
+        /// How many match.
+        count: usize,
+    },
+    /// What was given is no image name.
+    #[error("cannot read the image name")]
+    InvalidName(#[source] ReferenceError),
+    /// A file of an image is missing or altered.
+    #[error("image {id} is damaged: {reason}: pull it again")]
+    Damaged {
+        /// The image.
+        id: ImageId,
+        /// What is missing or altered.
+        reason: String,
+    },
+    /// The configuration of an image cannot be understood.
+    #[error("image {id} has an unusable configuration")]
+    Config {
+        /// The image.
+        id: ImageId,
+        /// What is wrong with it.
+        #[source]
+        source: ConfigError,
+    },
+    /// A blob's content is not what its name says.
+    #[error("blob {expected} is damaged on disk: its digest is {actual}")]
+    DamagedBlob {
+        /// The digest that it should have.
+        expected: Digest,
+        /// The digest that it has.
+        actual: Digest,
+    },
+    /// The last name of an image that a container uses.
+    #[error(
+        "conflict: unable to remove repository reference {reference:?} (must force) - \
+         container {container} is using its referenced image {image}"
+    )]
+    ReferenceInUse {
+        /// The name.
+        reference: String,
+        /// The container, 12 digits.
+        container: String,
+        /// The image, 12 digits.
+        image: String,
+    },
+    /// A running container uses the image.
+    #[error(
+        "conflict: unable to delete {image} (cannot be forced) - image is being used by running container {container}"
+    )]
+    UsedByRunning {
+        /// The image, 12 digits.
+        image: String,
+        /// The container, 12 digits.
+        container: String,
+    },
+    /// A stopped container uses the image.
+    #[error(
+        "conflict: unable to delete {image} (must be forced) - image is being used by stopped container {container}"
+    )]
+    UsedByStopped {
+        /// The image, 12 digits.
+        image: String,
+        /// The container, 12 digits.
+        container: String,
+    },
+    /// The image has names in several repositories, and was given by id.
+    #[error("conflict: unable to delete {image} (must be forced) - image is referenced in multiple repositories")]
+    ManyReferences {
+        /// The image, 12 digits.
+        image: String,
+    },
+    /// A command that is starting a container holds the image.
+    #[error("conflict: unable to delete {image} (cannot be forced) - another command is using the image right now")]
+    Pinned {
+        /// The image, 12 digits.
+        image: String,
+    },
+}
+
+fn hint(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => " (are you root?)",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (the disk is full: free some space)",
+        io::ErrorKind::ReadOnlyFilesystem => " (the file system is mounted read-only)",
+        _ => "",
+    }
+}
+
+impl StoreError {
+    /// Whether trying again later, with nothing changed, may succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, StoreError::Pinned { .. })
+    }
+
+    /// Whether it only says that there is no such image.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, StoreError::NotFound { .. })
+    }
+}
+
+/// Names the operation and the path of a failed system call.
+pub(crate) trait IoContext<T> {
+    fn during(self, operation: &'static str, path: &Path) -> Result<T, StoreError>;
+}
+
+impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
+    fn during(self, operation: &'static str, path: &Path) -> Result<T, StoreError> {
+        self.map_err(|source| StoreError::Io { operation, path: path.into(), source: source.into() })
+    }
+}
