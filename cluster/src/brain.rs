@@ -1,0 +1,221 @@
+//! What a brain is, and the one loop that runs any of them on the leader.
+//!
+//! A [`Brain`] decides from a [`View`] and a time, and does nothing else. [`run_brain`] does the rest: it waits for a
+//! commit (or for the time that the brain named), lets commits settle, asks the brain, and proposes what it answers.
+//! After a conflict it asks again with the newest view, so a brain never has to know that others write too.
+//! **Invariant:** nothing that a brain keeps between calls may matter to its decisions; a new leader starts with none.
+
+use crate::api::StoreAction;
+use crate::store::{ProposeError, Store, View, now_ns};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+/// Source of ids for new objects; random in production, counted under test.
+pub type IdSource<'a> = &'a mut dyn FnMut() -> String;
+
+/// What a brain wants changed, and when it wants to be asked again if nothing happens before.
+#[derive(Debug, Default)]
+pub struct Decision {
+    /// Units that are each applied wholly or not at all, none longer than [`TRANSACTION_ACTIONS_MAX`].
+    pub changes: Vec<Vec<StoreAction>>,
+    /// Nanoseconds since the epoch; `None`: only when something changes.
+    pub wake_at: Option<i64>,
+}
+
+impl Decision {
+    /// Adds a unit of one action.
+    pub fn change(&mut self, action: StoreAction) {
+        self.changes.push(vec![action]);
+    }
+
+    /// Asks to be called at `time_ns` at the latest.
+    pub fn wake(&mut self, time_ns: i64) {
+        self.wake_at = Some(self.wake_at.map_or(time_ns, |at| at.min(time_ns)));
+    }
+}
+
+/// Decides over one aspect of the swarm.
+pub trait Brain: Send + 'static {
+    /// For the log.
+    fn name(&self) -> &'static str;
+
+    /// The changes that `view` calls for at `now_ns`. Without effect on anything; the same for the same input but for new ids.
+    fn decide(&self, view: &View, now_ns: i64, ids: IdSource<'_>) -> Decision;
+}
+
+/// Most actions in one raft entry.
+pub const TRANSACTION_ACTIONS_MAX: usize = 200;
+
+/// Timing of [`run_brain`].
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Quiet time after a commit before deciding.
+    pub debounce: Duration,
+    /// Decide at the latest so long after the first commit.
+    pub debounce_max: Duration,
+    /// Pause after a refused proposal other than a conflict.
+    pub retry: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            debounce: Duration::from_millis(50),
+            debounce_max: Duration::from_secs(1),
+            retry: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Runs `brain` until `cancel` (given when this manager no longer leads), or until the store stops.
+pub async fn run_brain(brain: impl Brain, store: Arc<dyn Store>, pace: Pace, cancel: CancellationToken) {
+    let mut watch = store.watch();
+    let mut pack = TRANSACTION_ACTIONS_MAX;
+    loop {
+        watch.mark_unchanged();
+        let view = store.view();
+        let decision = brain.decide(&view, now_ns(), &mut crate::id::new_id);
+        drop(view);
+        let wake_at = decision.wake_at;
+        match commit(&brain, store.as_ref(), decision, pack).await {
+            Outcome::Done => pack = TRANSACTION_ACTIONS_MAX,
+            Outcome::Conflict => {
+                // Smaller transactions meet fewer concurrent writers, so that this ends.
+                pack = (pack / 2).max(1);
+                if cancel.is_cancelled() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            Outcome::Retry => {
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = sleep(pace.retry) => continue,
+                }
+            }
+            Outcome::Stop => return,
+        }
+        let timer = wake_at.map(|at| Duration::from_nanos((at - now_ns()).max(0).unsigned_abs()));
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            changed = watch.changed() => if changed.is_err() { return },
+            () = sleep(timer.unwrap_or_default()), if timer.is_some() => continue,
+        }
+        if !settle(&mut watch, pace, &cancel).await {
+            return;
+        }
+    }
+}
+
+/// Waits until commits pause; false: stop.
+async fn settle(watch: &mut tokio::sync::watch::Receiver<Arc<View>>, pace: Pace, cancel: &CancellationToken) -> bool {
+    let latest = Instant::now() + pace.debounce_max;
+    loop {
+        let quiet = (Instant::now() + pace.debounce).min(latest);
+        tokio::select! {
+            () = cancel.cancelled() => return false,
+            () = sleep_until(quiet) => return true,
+            changed = watch.changed() => if changed.is_err() { return false },
+        }
+    }
+}
+
+enum Outcome {
+    Done,
+    Conflict,
+    Retry,
+    Stop,
+}
+
+async fn commit(brain: &impl Brain, store: &dyn Store, decision: Decision, pack: usize) -> Outcome {
+    for actions in packed(decision.changes, pack) {
+        let count = actions.len();
+        match store.propose(actions).await {
+            Ok(version) => tracing::debug!(brain = brain.name(), count, version, "committed"),
+            Err(ProposeError::Conflict(error)) => {
+                tracing::debug!(brain = brain.name(), %error, "deciding again");
+                return Outcome::Conflict;
+            }
+            Err(error @ (ProposeError::NoQuorum | ProposeError::NotLeader { .. })) => {
+                tracing::warn!(brain = brain.name(), %error, "decision not committed");
+                return Outcome::Retry;
+            }
+            Err(error @ ProposeError::Stopped(_)) => {
+                tracing::info!(brain = brain.name(), %error, "stopping");
+                return Outcome::Stop;
+            }
+        }
+    }
+    Outcome::Done
+}
+
+/// Joins units to transactions of at most `limit` actions (a single unit may be longer than a small limit).
+fn packed(units: Vec<Vec<StoreAction>>, limit: usize) -> Vec<Vec<StoreAction>> {
+    let mut transactions: Vec<Vec<StoreAction>> = Vec::new();
+    for unit in units.into_iter().filter(|unit| !unit.is_empty()) {
+        match transactions.last_mut() {
+            Some(last) if last.len() + unit.len() <= limit => last.extend(unit),
+            _ => transactions.push(unit),
+        }
+    }
+    transactions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Node, ObjectKind, object};
+    use crate::store::{MemoryStore, create, remove, update};
+
+    #[test]
+    fn units_are_packed_but_never_split() {
+        let unit = |n: usize| vec![remove(ObjectKind::Task, "t"); n];
+        let sizes = |units, limit| packed(units, limit).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![unit(2), unit(2), unit(2)], 4), [4, 2]);
+        assert_eq!(sizes(vec![unit(3), unit(0), unit(1)], 1), [3, 1]);
+    }
+
+    struct Counter;
+
+    impl Brain for Counter {
+        fn name(&self) -> &'static str {
+            "counter"
+        }
+
+        fn decide(&self, view: &View, _: i64, _: IdSource<'_>) -> Decision {
+            let mut decision = Decision::default();
+            for node in view.nodes().values().filter(|n| n.data_path_addr.len() < 3) {
+                let mut node = Node::clone(node);
+                node.data_path_addr.push('x');
+                decision.change(update(object::Object::Node(node)));
+            }
+            decision
+        }
+    }
+
+    #[tokio::test]
+    async fn the_loop_decides_until_nothing_is_left_in_spite_of_conflicts() {
+        let store = Arc::new(MemoryStore::new());
+        let pace = Pace { debounce: Duration::from_millis(1), ..Pace::default() };
+        let cancel = CancellationToken::new();
+        let loops: Vec<_> =
+            (0..2).map(|_| tokio::spawn(run_brain(Counter, store.clone(), pace, cancel.clone()))).collect();
+        for id in ["a", "b", "c"] {
+            store.propose(vec![create(object::Object::Node(Node { id: id.into(), ..Node::default() }))]).await.unwrap();
+        }
+        let done = async {
+            let mut watch = store.watch();
+            while !store.view().nodes().values().all(|n| n.data_path_addr.len() == 3) {
+                watch.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), done).await.unwrap();
+        cancel.cancel();
+        for each in loops {
+            tokio::time::timeout(Duration::from_secs(20), each).await.unwrap().unwrap();
+        }
+    }
+}
