@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -71,6 +72,28 @@ impl Lab {
             lab.registry.push(&image)?;
         }
         Ok(lab)
+    }
+
+    /// A lab of `count` nodes shared by the tests of this process that run at the same time.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    #[track_caller]
+    pub fn shared(count: u8) -> Arc<Self> {
+        // Weak, for a static is never dropped, and a lab has to be.
+        static SHARED: Mutex<Weak<Lab>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lab) = shared.upgrade() {
+            assert_eq!(lab.nodes.len(), usize::from(count), "one size for all tests of a file");
+            return lab;
+        }
+        let lab = match Self::new(count) {
+            Ok(lab) => Arc::new(lab),
+            Err(error) => panic!("{error:#}"),
+        };
+        *shared = Arc::downgrade(&lab);
+        lab
     }
 
     /// A lab of `count` nodes with an empty registry.

@@ -18,6 +18,7 @@ pub mod pty;
 pub mod registry;
 pub mod rogue;
 pub mod skep;
+pub mod swarm;
 pub mod sweep;
 pub mod wait;
 
