@@ -20,6 +20,7 @@ pub mod platform;
 pub mod pull;
 pub mod reference;
 pub mod store;
+pub mod unpack;
 
 pub use config::{Healthcheck, HistoryEntry, ImageConfig};
 pub use digest::{Digest, ImageId};
@@ -27,3 +28,4 @@ pub use platform::Platform;
 pub use pull::{LayerEvent, NoProgress, Progress};
 pub use reference::{Reference, ReferenceError};
 pub use store::{Image, ImageStore, ImageUser, Layer, Lease, Removed, StoreError};
+pub use unpack::UnpackError;
