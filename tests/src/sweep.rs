@@ -18,6 +18,9 @@ use signal_hook::iterator::Signals;
 
 use crate::namespace::identity;
 
+/// Where labs live. Not /tmp, which may be in memory.
+pub const BASE: &str = "/var/tmp/skep-lab";
+
 static LIVE: Mutex<Vec<(u32, PathBuf)>> = Mutex::new(Vec::new());
 static WATCH: Once = Once::new();
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -37,7 +40,8 @@ impl Claim {
     /// # Errors
     /// When the directory cannot be made or all numbers are taken.
     pub fn take() -> anyhow::Result<Self> {
-        let base = std::env::temp_dir().join("skep-lab");
+        // One place for the whole machine, whatever TMPDIR says: the numbers also name cgroups.
+        let base = PathBuf::from(BASE);
         fs::create_dir_all(&base)?;
         for number in 1..=200 {
             let file = File::create(base.join(format!("{number}.lock")))?;

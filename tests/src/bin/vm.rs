@@ -4,7 +4,7 @@
 //! never installed; a small initial RAM disk finds the real root, an ext4 image holding the tests, `skep`, and the
 //! handful of Debian's programs that the lab calls. There is cgroup v2, IPVS and every capability.
 //!
-//! Arguments choose test binaries (default: `network` and `swarm`); those after `--` go to each of them.
+//! Arguments choose test binaries (default: `network`, `swarm` and `kernel`); those after `--` go to each of them.
 #![allow(clippy::print_stdout, reason = "this is a program for people")]
 
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ fn test() -> Result<i32> {
         None => Vec::new(),
     };
     if arguments.is_empty() {
-        arguments = vec!["network".to_owned(), "swarm".to_owned()];
+        arguments = ["network", "swarm", "kernel"].map(ToOwned::to_owned).to_vec();
     }
     let directory = target()?.join("vm");
     fs::create_dir_all(&directory)?;
@@ -233,6 +233,7 @@ fn disk(directory: &Path, kernel: &Kernel, tests: &[PathBuf], passed: &[String])
         "usr/sbin",
         "var/lib/nginx",
         "var/log/nginx",
+        "var/tmp",
     ] {
         fs::create_dir_all(tree.join(inside))?;
     }
