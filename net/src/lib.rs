@@ -11,15 +11,31 @@
 //! Knows nothing of containers' processes, images or clusters. Start at [`Net`].
 
 pub mod dns;
+pub mod ipam;
+
+mod apply;
+mod balance;
+mod diff;
 mod error;
 mod files;
+mod inspect;
 mod intent;
-pub mod ipam;
+mod ipvs;
+mod linux;
+mod model;
 mod names;
 mod net;
+mod netlink;
 mod netns;
+mod nft;
+mod node;
 mod observe;
+mod plan;
+mod ports;
+mod resolve;
+mod state;
 mod store;
+mod sys;
 
 pub use error::{Error, Result};
 pub use files::NetPaths;

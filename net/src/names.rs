@@ -15,10 +15,18 @@ pub const GATEWAY_BRIDGE: &str = "skep_gwbridge";
 pub const GATEWAY_BRIDGE_ALIAS: &str = "docker_gwbridge";
 /// Namespace of the routing mesh.
 pub const INGRESS_SANDBOX: &str = "ingress_sbox";
+/// What every outer end of a veth pair starts with.
+pub const VETH_PREFIX: &str = "skv";
+/// What the name of an overlay's load-balancer namespace starts with.
+pub const BALANCER_PREFIX: &str = "lb_";
+/// What the name of an overlay's namespace starts with.
+pub const OVERLAY_PREFIX: &str = "1-";
 /// Bridge inside an overlay's namespace.
 pub const OVERLAY_BRIDGE: &str = "br0";
 /// VXLAN link inside an overlay's namespace.
 pub const OVERLAY_VXLAN: &str = "vxlan0";
+/// Where a container finds its DNS.
+pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The nftables table of every namespace.
 pub const TABLE: &str = "skep";
 
@@ -29,12 +37,12 @@ pub fn sandbox_namespace(id: &SandboxId) -> String {
 
 /// File name of an overlay's namespace.
 pub fn overlay_namespace(id: &NetworkId) -> String {
-    format!("1-{}", prefix(id.as_str(), 10))
+    format!("{OVERLAY_PREFIX}{}", prefix(id.as_str(), 10))
 }
 
 /// File name of an overlay's load-balancer namespace.
 pub fn balancer_namespace(id: &NetworkId) -> String {
-    format!("lb_{}", prefix(id.as_str(), 9))
+    format!("{BALANCER_PREFIX}{}", prefix(id.as_str(), 9))
 }
 
 /// The Linux bridge of a user-defined bridge network.
@@ -44,7 +52,7 @@ pub fn bridge(id: &NetworkId) -> String {
 
 /// The end outside of the container of the veth pair that joins a sandbox to a network.
 pub fn veth(sandbox: &str, network: &str) -> String {
-    format!("skv{:012x}", digest(&[sandbox, network]) & 0xffff_ffff_ffff)
+    format!("{VETH_PREFIX}{:012x}", digest(&[sandbox, network]) & 0xffff_ffff_ffff)
 }
 
 /// The MAC address every endpoint has: 02:42 and the address's four octets.

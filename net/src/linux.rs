@@ -1,0 +1,319 @@
+//! The real kernel: sockets in every namespace, and each operation as its call.
+//!
+//! Made anew for each call of [`crate::Net`]. Invariant: a namespace is entered only to open a
+//! socket in it or to write a setting; all else goes through the sockets.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use crate::apply::Kernel;
+use crate::diff::Op;
+use crate::error::{Error, Result};
+use crate::files::NetPaths;
+use crate::intent::MacAddress;
+use crate::ipvs;
+use crate::model::{Link, LinkKind, Place};
+use crate::netlink::route::{self, LinkChange, NewLink, VXLAN_PORT};
+use crate::netlink::socket::errno;
+use crate::netlink::{NetlinkSocket, Protocol};
+use crate::netns;
+use crate::nft::table;
+
+/// The kernel, as seen from the calling thread's namespace.
+#[derive(Debug)]
+pub(crate) struct Linux {
+    paths: NetPaths,
+    sockets: BTreeMap<(Place, Protocol), NetlinkSocket>,
+    ipvs_family: Option<Option<u16>>,
+}
+
+impl Linux {
+    pub(crate) fn new(paths: &NetPaths) -> Self {
+        Self { paths: paths.clone(), sockets: BTreeMap::new(), ipvs_family: None }
+    }
+
+    pub(crate) fn exists(&self, place: &Place) -> bool {
+        match place {
+            Place::Host => true,
+            Place::Named(name) => netns::exists(&self.paths.namespace(name)),
+        }
+    }
+
+    /// The socket in a namespace, opened when first asked for.
+    pub(crate) fn socket(&mut self, place: &Place, protocol: Protocol) -> Result<&NetlinkSocket> {
+        let key = (place.clone(), protocol);
+        if !self.sockets.contains_key(&key) {
+            let opened = self.inside(place, || NetlinkSocket::open(protocol))?;
+            let socket = opened.map_err(|source| Error::Socket { place: place.to_string(), source })?;
+            self.sockets.insert(key.clone(), socket);
+        }
+        match self.sockets.get(&key) {
+            Some(socket) => Ok(socket),
+            None => Err(Error::Socket { place: place.to_string(), source: io::ErrorKind::NotFound.into() }),
+        }
+    }
+
+    /// Runs something inside a namespace.
+    pub(crate) fn inside<T: Send>(&self, place: &Place, work: impl FnOnce() -> T + Send) -> Result<T> {
+        match place {
+            Place::Host => Ok(work()),
+            Place::Named(name) => netns::in_namespace(&self.paths.namespace(name), work),
+        }
+    }
+
+    /// The number of the IPVS family, if the kernel has it.
+    pub(crate) fn ipvs_family(&mut self) -> Result<Option<u16>> {
+        if let Some(known) = self.ipvs_family {
+            return Ok(known);
+        }
+        let socket = self.socket(&Place::Host, Protocol::Generic)?;
+        let family = ipvs::family(socket)
+            .map_err(|source| Error::Observe { what: "generic netlink families", place: Place::Host.to_string(), source })?;
+        self.ipvs_family = Some(family);
+        Ok(family)
+    }
+
+    fn namespace_file(&self, place: &Place) -> PathBuf {
+        match place {
+            Place::Host => PathBuf::from("/proc/thread-self/ns/net"),
+            Place::Named(name) => self.paths.namespace(name),
+        }
+    }
+
+    fn index(&mut self, place: &Place, name: &str) -> Result<Option<u32>> {
+        let link = route::link(self.socket(place, Protocol::Route)?, name);
+        let link = link.map_err(|source| Error::Observe { what: "links", place: place.to_string(), source })?;
+        Ok(link.map(|link| link.index))
+    }
+
+    /// Does something to a link that has to be there.
+    fn on_link(
+        &mut self,
+        place: &Place,
+        name: &str,
+        operation: impl FnOnce() -> String,
+        work: impl FnOnce(&NetlinkSocket, u32) -> io::Result<()>,
+    ) -> Result<()> {
+        let index = self.index(place, name)?;
+        let socket = self.socket(place, Protocol::Route)?;
+        let missing = || io::Error::from_raw_os_error(libc::ENODEV);
+        let result = index.ok_or_else(missing).and_then(|index| work(socket, index));
+        result.map_err(|source| Error::Kernel { operation: operation(), place: place.to_string(), source })
+    }
+
+    /// Removes something from a link; that either is gone is fine.
+    fn off_link(
+        &mut self,
+        place: &Place,
+        name: &str,
+        operation: impl FnOnce() -> String,
+        work: impl FnOnce(&NetlinkSocket, u32) -> io::Result<()>,
+    ) -> Result<()> {
+        match self.on_link(place, name, operation, work) {
+            Err(Error::Kernel { source, .. }) if is_gone(&source) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn add_link(&mut self, place: &Place, name: &str, link: &Link, inner_mac: Option<MacAddress>) -> Result<()> {
+        let failed = |source| Error::Kernel { operation: format!("add link {name}"), place: place.to_string(), source };
+        let mac = link.mac.map(|mac| mac.0);
+        match &link.kind {
+            LinkKind::Bridge => {
+                route::add_link(self.socket(place, Protocol::Route)?, name, mac, link.mtu, &NewLink::Bridge).map_err(failed)
+            }
+            LinkKind::Veth { peer: Some((other, peer)), .. } => {
+                let namespace = File::open(self.namespace_file(other)).map_err(failed)?;
+                let peer_mac = inner_mac.map(|mac| mac.0);
+                let new = NewLink::Veth { peer, peer_mac, peer_namespace: namespace.as_fd() };
+                route::add_link(self.socket(place, Protocol::Route)?, name, mac, link.mtu, &new).map_err(failed)
+            }
+            LinkKind::Vxlan { vni, local } => {
+                let namespace = File::open(self.namespace_file(place)).map_err(failed)?;
+                let new = NewLink::Vxlan { vni: *vni, local: *local, namespace: namespace.as_fd() };
+                // Asked for in the host's namespace, which its packets then leave through.
+                let socket = self.socket(&Place::Host, Protocol::Route)?;
+                match route::add_link(socket, name, mac, link.mtu, &new) {
+                    Err(source) if errno(&source) == Some(libc::EOPNOTSUPP) => Err(Error::NoVxlan { source }),
+                    result => result.map_err(failed),
+                }
+            }
+            LinkKind::Loopback | LinkKind::Veth { peer: None, .. } | LinkKind::Other => Ok(()),
+        }
+    }
+
+    fn change_link(&mut self, place: &Place, name: &str, link: &Link) -> Result<()> {
+        let master = match &link.master {
+            Some(master) => self.index(place, master)?,
+            None => None,
+        };
+        let change = LinkChange { up: None, mac: link.mac.map(|mac| mac.0), mtu: link.mtu, master };
+        let isolated = link.master.is_some().then_some(link.isolated);
+        self.on_link(place, name, || format!("change link {name}"), |socket, index| {
+            route::set_link(socket, index, change)?;
+            isolated.map_or(Ok(()), |isolated| route::isolate_port(socket, index, isolated))
+        })
+    }
+
+    fn raise_link(&mut self, place: &Place, name: &str, up: bool) -> Result<()> {
+        let change = LinkChange { up: Some(up), ..LinkChange::default() };
+        let operation = || format!("set link {name} {}", if up { "up" } else { "down" });
+        match self.on_link(place, name, operation, |socket, index| route::set_link(socket, index, change)) {
+            Err(Error::Kernel { source, .. }) if errno(&source) == Some(libc::EADDRINUSE) => {
+                Err(Error::VxlanPortTaken { port: VXLAN_PORT, source })
+            }
+            result => result,
+        }
+    }
+
+    fn change_route(&mut self, place: &Place, wanted: &crate::model::Route, add: bool) -> Result<()> {
+        let verb = if add { "add" } else { "remove" };
+        let operation = || format!("{verb} route to {} over {}", wanted.destination, wanted.link);
+        let work = |socket: &NetlinkSocket, index| {
+            route::change_route(socket, add, wanted.destination, wanted.gateway, index)
+        };
+        if add { self.on_link(place, &wanted.link, operation, work) } else { self.off_link(place, &wanted.link, operation, work) }
+    }
+
+    fn set_sysctl(&mut self, place: &Place, name: &str, value: &str) -> Result<()> {
+        let path = sysctl_file(name);
+        let written = self.inside(place, || fs::write(&path, value))?;
+        match written {
+            Err(failure) if failure.kind() == io::ErrorKind::NotFound && is_optional(name) => Ok(()),
+            Err(source) => Err(Error::Sysctl {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                place: place.to_string(),
+                source,
+            }),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn ipvs(
+        &mut self,
+        place: &Place,
+        operation: impl FnOnce() -> String,
+        work: impl FnOnce(&NetlinkSocket, u16) -> io::Result<()>,
+    ) -> Result<()> {
+        let family = self.ipvs_family()?;
+        let socket = self.socket(place, Protocol::Generic)?;
+        let missing = || io::Error::from_raw_os_error(libc::EPROTONOSUPPORT);
+        let result = family.ok_or_else(missing).and_then(|family| work(socket, family));
+        result.map_err(|source| Error::Kernel { operation: operation(), place: place.to_string(), source })
+    }
+}
+
+/// Where a setting is, seen from the namespace of the thread that looks.
+pub(crate) fn sysctl_file(name: &str) -> PathBuf {
+    Path::new("/proc/sys").join(name)
+}
+
+/// Settings that some kernels have no use for: without IPv6, without IPVS, before 4.11.
+pub(crate) fn is_optional(name: &str) -> bool {
+    name.starts_with("net/ipv6/")
+        || name.starts_with("net/ipv4/vs/")
+        || matches!(name, "net/ipv4/ip_unprivileged_port_start" | "net/ipv4/ping_group_range")
+}
+
+fn is_gone(failure: &io::Error) -> bool {
+    matches!(errno(failure), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL))
+}
+
+fn table_error(place: &Place, failure: table::TableError) -> Error {
+    Error::Firewall { place: place.to_string(), detail: failure.detail, source: failure.source }
+}
+
+impl Kernel for Linux {
+    fn execute(&mut self, op: &Op) -> Result<()> {
+        match op {
+            Op::AddNamespace { name } => netns::create(&self.paths.namespace(name)),
+            Op::RemoveNamespace { name } => {
+                self.sockets.retain(|(place, _), _| *place != Place::Named(name.clone()));
+                netns::remove(&self.paths.namespace(name))
+            }
+            Op::AddLink { place, name, link, inner_mac } => self.add_link(place, name, link, *inner_mac),
+            Op::ChangeLink { place, name, link } => self.change_link(place, name, link),
+            Op::RaiseLink { place, link, up } => self.raise_link(place, link, *up),
+            Op::RemoveLink { place, link } => self.off_link(place, link, || format!("remove link {link}"), route::remove_link),
+            Op::AddAddress { place, link, address } => {
+                self.on_link(place, link, || format!("add address {address} to {link}"), |socket, index| {
+                    route::add_address(socket, index, *address)
+                })
+            }
+            Op::RemoveAddress { place, link, address } => {
+                self.off_link(place, link, || format!("remove address {address} from {link}"), |socket, index| {
+                    route::remove_address(socket, index, *address)
+                })
+            }
+            Op::AddRoute { place, route } => self.change_route(place, route, true),
+            Op::RemoveRoute { place, route } => self.change_route(place, route, false),
+            Op::SetNeighbour { place, link, address, mac } => self.neighbour(place, link, *address, *mac, true),
+            Op::RemoveNeighbour { place, link, address, mac } => self.neighbour(place, link, *address, *mac, false),
+            Op::SetForwarding { place, link, mac, node } => self.forwarding(place, link, *mac, *node, true),
+            Op::RemoveForwarding { place, link, mac, node } => self.forwarding(place, link, *mac, *node, false),
+            Op::SetSysctl { place, name, value } => self.set_sysctl(place, name, value),
+            Op::SetFirewall { place, ruleset } => {
+                let socket = self.socket(place, Protocol::Netfilter)?;
+                table::replace(socket, ruleset).map_err(|failure| table_error(place, failure))
+            }
+            Op::RemoveFirewall { place } => {
+                let socket = self.socket(place, Protocol::Netfilter)?;
+                table::remove(socket).map_err(|failure| table_error(place, failure))
+            }
+            Op::AddService { .. } | Op::RemoveService { .. } | Op::SetBackend { .. } | Op::RemoveBackend { .. } => {
+                self.execute_ipvs(op)
+            }
+        }
+    }
+}
+
+impl Linux {
+    fn neighbour(&mut self, place: &Place, link: &str, address: Ipv4Addr, mac: MacAddress, set: bool) -> Result<()> {
+        let work = |socket: &NetlinkSocket, index| route::change_neighbour(socket, set, index, address, mac.0);
+        if set {
+            self.on_link(place, link, || format!("set neighbour {address}"), work)
+        } else {
+            self.off_link(place, link, || format!("remove neighbour {address}"), work)
+        }
+    }
+
+    fn forwarding(&mut self, place: &Place, link: &str, mac: MacAddress, node: Ipv4Addr, set: bool) -> Result<()> {
+        let work = |socket: &NetlinkSocket, index| route::change_forwarding(socket, set, index, mac.0, node);
+        if set {
+            self.on_link(place, link, || format!("forward {mac} to {node}"), work)
+        } else {
+            self.off_link(place, link, || format!("stop forwarding {mac} to {node}"), work)
+        }
+    }
+
+    fn execute_ipvs(&mut self, op: &Op) -> Result<()> {
+        match op {
+            Op::AddService { place, mark } => {
+                self.ipvs(place, || format!("add virtual service {mark:#x}"), |socket, family| {
+                    ipvs::add_service(socket, family, *mark)
+                })
+            }
+            Op::RemoveService { place, mark } => {
+                self.ipvs(place, || format!("remove virtual service {mark:#x}"), |socket, family| {
+                    ipvs::remove_service(socket, family, *mark)
+                })
+            }
+            Op::SetBackend { place, mark, backend, weight } => {
+                self.ipvs(place, || format!("set backend {backend} of {mark:#x}"), |socket, family| {
+                    ipvs::set_backend(socket, family, *mark, *backend, *weight)
+                })
+            }
+            Op::RemoveBackend { place, mark, backend } => {
+                self.ipvs(place, || format!("remove backend {backend} of {mark:#x}"), |socket, family| {
+                    ipvs::remove_backend(socket, family, *mark, *backend)
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}

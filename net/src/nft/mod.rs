@@ -1,0 +1,11 @@
+//! nftables by netlink: our table, rendered whole and replaced in one transaction.
+//!
+//! `ruleset` are the types plans are made of, `encode` turns them into messages, `table` reads and
+//! replaces tables, `foreign` deals with other programs' FORWARD policies.
+
+mod encode;
+pub(crate) mod foreign;
+pub(crate) mod ruleset;
+pub(crate) mod table;
+
+pub(crate) use ruleset::{Chain, Data, Expression as E, Hook, Key, Map, Rule, Ruleset};

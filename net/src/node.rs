@@ -1,0 +1,209 @@
+//! The node's overlay data plane: applied whole, taken away whole.
+//!
+//! Called by the swarm agent. Invariant: the intent is on disk before the kernel changes; what is in
+//! the kernel and in no intent is found by name, so a killed call leaves nothing that the next does
+//! not see.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use crate::dns::records;
+use crate::error::{Error, Result};
+use crate::files::{self, FileLock};
+use crate::intent::{NodeIntent, SandboxId};
+use crate::linux::Linux;
+use crate::model::{Place, Plan, Reach, Scope};
+use crate::net::{Backend, Net, NodeReport};
+use crate::netlink::{Protocol, route};
+use crate::state::{self, NodeRecord, State};
+use crate::{apply, diff, ipam, names, observe, plan};
+
+/// Names a load balancer, `ipvs` or `nftables`, over the one that would be chosen.
+const BACKEND_VARIABLE: &str = "SKEP_LOAD_BALANCER";
+/// MTU taken for the underlay when no link holds the data-path address, in octets.
+const USUAL_MTU: u32 = 1500;
+
+impl Net {
+    /// Makes this node's overlay data plane as the intent says. Applying the same again does nothing.
+    ///
+    /// # Errors
+    /// Any; applying again continues where this ended.
+    pub fn apply_node(&self, intent: &NodeIntent) -> Result<NodeReport> {
+        intent.validate()?;
+        if intent.networks.iter().any(|network| !network.internal) {
+            self.networks.gateway_bridge()?;
+        }
+        let _lock = FileLock::acquire(&self.paths.lock())?;
+        let mut state = State::load(&self.paths, &self.networks)?;
+        let mut linux = Linux::new(&self.paths);
+        let before = state.node.take();
+        let record = self.node_record(&state, before.as_ref(), intent, &mut linux)?;
+        if before.as_ref() != Some(&record) {
+            files::store(&self.paths.node(), &record)?;
+        }
+        state.node = Some(record);
+        let (desired, observed) = self.compare(&state, &mut linux)?;
+        let ops = diff::diff(&observed, &desired);
+        apply::up(&mut linux, &ops)?;
+        self.let_through(&state, &mut linux);
+        self.write_overlay_names(&state)?;
+        let named = intent.endpoints.iter().filter_map(|endpoint| endpoint.local_sandbox.as_ref());
+        let missing: BTreeSet<&SandboxId> = named.filter(|id| !state.sandboxes.contains_key(*id)).collect();
+        Ok(NodeReport { operations: ops.len(), missing_sandboxes: missing.into_iter().cloned().collect() })
+    }
+
+    /// Removes the node's whole overlay data plane (`swarm leave`).
+    ///
+    /// # Errors
+    /// When something could not be removed; the rest is removed all the same.
+    pub fn teardown_node(&self) -> Result<()> {
+        let _lock = FileLock::acquire(&self.paths.lock())?;
+        let mut state = State::load(&self.paths, &self.networks)?;
+        let mut linux = Linux::new(&self.paths);
+        state.node = None;
+        let (desired, observed) = self.compare(&state, &mut linux)?;
+        apply::down(&mut linux, &diff::diff(&observed, &desired))?;
+        files::remove(&self.paths.node())?;
+        self.write_overlay_names(&state)?;
+        if let Some(bridge) = state.gateway_bridge().filter(|bridge| !state.in_use(bridge)).cloned() {
+            state.networks.remove(&bridge.id);
+            self.remove_bridge(&state, &bridge)?;
+            self.networks.forget(&bridge.id)?;
+        }
+        self.let_through(&state, &mut linux);
+        Ok(())
+    }
+
+    /// Which load balancer this node uses: IPVS if the kernel has it.
+    pub fn load_balancer(&self) -> Backend {
+        if let Some(backend) = self.backend {
+            return backend;
+        }
+        match std::env::var(BACKEND_VARIABLE).as_deref() {
+            Ok("ipvs") => return Backend::Ipvs,
+            Ok("nftables") => return Backend::Nftables,
+            _ => {}
+        }
+        match Linux::new(&self.paths).ipvs_family() {
+            Ok(Some(_)) => Backend::Ipvs,
+            Ok(None) => Backend::Nftables,
+            Err(failure) => {
+                tracing::warn!(%failure, "asking the kernel for IPVS");
+                Backend::Nftables
+            }
+        }
+    }
+
+    /// What should be and what is, of everything that belongs to the node.
+    fn compare(&self, state: &State, linux: &mut Linux) -> Result<(Plan, Plan)> {
+        let (mut desired, mut scope) = (Plan::default(), Scope::new());
+        for name in self.node_namespaces()? {
+            scope.insert(Place::Named(name), Reach::Whole);
+        }
+        if let Some(bridge) = state.gateway_bridge() {
+            plan::look_at(&mut scope, &Place::Host, &names::veth("ingress", bridge.id.as_str()));
+        }
+        let on_disk = |id: &&SandboxId| linux.exists(&Place::Named(names::sandbox_namespace(id)));
+        let present: BTreeSet<SandboxId> = state.sandboxes.keys().filter(on_disk).cloned().collect();
+        plan::node(state, &present, &mut desired, &mut scope)?;
+        self.plan_host(state, &mut desired, &mut scope);
+        let observed = observe::observe(linux, &scope, &desired)?;
+        Ok((desired, observed))
+    }
+
+    /// Namespace files that only a node's data plane has.
+    fn node_namespaces(&self) -> Result<Vec<String>> {
+        let ours = |name: &String| {
+            name == names::INGRESS_SANDBOX
+                || name.starts_with(names::BALANCER_PREFIX)
+                || name.starts_with(names::OVERLAY_PREFIX)
+        };
+        Ok(file_names(&self.paths.namespaces())?.into_iter().filter(ours).collect())
+    }
+
+    fn node_record(
+        &self,
+        state: &State,
+        before: Option<&NodeRecord>,
+        intent: &NodeIntent,
+        linux: &mut Linux,
+    ) -> Result<NodeRecord> {
+        let (underlay_mtu, is_local) = underlay(linux, intent.data_path_address)?;
+        let ingress = intent.networks.iter().any(|network| network.ingress && network.lb_address.is_some());
+        let held = before.and_then(|record| record.ingress_gateway_address);
+        let no_marks = std::collections::BTreeMap::new();
+        let marks = before.map_or(&no_marks, |record| &record.marks);
+        Ok(NodeRecord {
+            version: state::VERSION,
+            marks: state::assign_marks(marks, &intent.services),
+            intent: intent.clone(),
+            tunnel_address: if is_local { intent.data_path_address } else { Ipv4Addr::UNSPECIFIED },
+            underlay_mtu,
+            ingress_gateway_address: if ingress { Some(held.map_or_else(|| mesh_address(state), Ok)?) } else { None },
+            backend: self.load_balancer(),
+        })
+    }
+
+    fn write_overlay_names(&self, state: &State) -> Result<()> {
+        let overlays = state.node.iter().flat_map(|node| node.intent.networks.iter().map(move |network| (node, network)));
+        let mut known: BTreeSet<String> = state.networks.keys().map(ToString::to_string).collect();
+        for (node, network) in overlays {
+            records::store(&self.paths.dns_records(&network.id), &plan::names_of::overlay(node, network))?;
+            known.insert(network.id.to_string());
+        }
+        let directory = self.paths.run_root.join("dns");
+        for name in file_names(&directory)? {
+            let network = name.strip_suffix(".json").filter(|network| !network.starts_with('.'));
+            if network.is_some_and(|network| !known.contains(network)) {
+                files::remove(&directory.join(&name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn file_names(directory: &Path) -> Result<Vec<String>> {
+    let failed = |source| Error::ReadState { path: directory.to_owned(), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(failure) if failure.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(failed(source)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(entry.map_err(failed)?.file_name().into_string().ok());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The mesh's address on the gateway bridge.
+fn mesh_address(state: &State) -> Result<Ipv4Addr> {
+    let missing = || Error::NetworkNotFound { name: names::GATEWAY_BRIDGE.to_owned() };
+    let bridge = state.gateway_bridge().ok_or_else(missing)?;
+    let subnet = bridge.subnet.ok_or_else(missing)?;
+    let free = ipam::lowest_free(&subnet, bridge.ip_range.as_ref(), &state.used_addresses(bridge));
+    free.ok_or_else(|| Error::SubnetExhausted { network: bridge.name.clone(), subnet })
+}
+
+/// MTU of the link that holds an address, and whether one does. Without one: the smallest of the
+/// links with a default route, over which its packets will leave.
+fn underlay(linux: &mut Linux, address: Ipv4Addr) -> Result<(u32, bool)> {
+    let failed = |source| Error::Observe { what: "links", place: Place::Host.to_string(), source };
+    let socket = linux.socket(&Place::Host, Protocol::Route)?;
+    let links = route::links(socket).map_err(failed)?;
+    let mtu_of = |index: u32| links.iter().find(|link| link.index == index && link.mtu > 0).map(|link| link.mtu);
+    let addresses = route::addresses(socket).map_err(failed)?;
+    if let Some((index, _)) = addresses.iter().find(|(_, held)| held.addr() == address) {
+        return Ok((mtu_of(*index).map_or(USUAL_MTU, |mtu| mtu.min(MTU_MAX)), true));
+    }
+    let routes = route::routes(socket).map_err(failed)?;
+    let defaults = routes.iter().filter(|route| route.destination.prefix_len() == 0);
+    Ok((defaults.filter_map(|route| mtu_of(route.link)).min().unwrap_or(USUAL_MTU), false))
+}
+
+/// The largest MTU an Ethernet link can have; the loopback's is larger, in octets.
+const MTU_MAX: u32 = 65_535;
