@@ -1,9 +1,25 @@
-//! Allocator.
+//! Gives out what must be unique in the swarm: subnets and VXLAN ids, virtual addresses, published ports, the
+//! addresses of tasks, of the nodes' load balancers and of single containers. A task that has all becomes PENDING.
+//!
+//! What is used is read from the committed objects at each call, so nothing can leak and nothing has to be rebuilt.
+//! Addresses are given serially: the next after the one given last, so that a freed one rests before it is used again.
 
+pub mod addresses;
+mod endpoints;
+mod networks;
+mod nodes;
+pub mod ports;
+mod tasks;
+
+use crate::api::Network;
 use crate::brain::{Brain, Decision, IdSource};
 use crate::store::View;
+use addresses::Spaces;
 
-/// The allocator.
+/// Networks that every machine has by itself; no addresses of the swarm on them.
+pub const PREDEFINED_NETWORKS: [&str; 3] = ["host", "bridge", "none"];
+
+/// The brain that allocates.
 #[derive(Debug, Clone, Copy)]
 pub struct Allocator;
 
@@ -12,7 +28,23 @@ impl Brain for Allocator {
         "allocator"
     }
 
-    fn decide(&self, _view: &View, _now_ns: i64, _ids: IdSource<'_>) -> Decision {
-        Decision::default()
+    fn decide(&self, view: &View, now_ns: i64, _: IdSource<'_>) -> Decision {
+        let mut decision = Decision::default();
+        let networks = networks::allocate(view, &mut decision);
+        let mut spaces = Spaces::new(view, &networks);
+        let ingress = networks.values().find(|n| is_ingress(n) && !n.ipam.is_empty()).map(|n| n.id.clone());
+        nodes::allocate(view, ingress.as_deref(), &mut spaces, &mut decision);
+        let endpoints = endpoints::allocate(view, ingress.as_deref(), &mut spaces, &mut decision);
+        tasks::allocate(view, now_ns, ingress.as_deref(), &endpoints, &mut spaces, &mut decision);
+        tasks::allocate_attachments(view, &mut spaces, &mut decision);
+        decision
     }
+}
+
+fn is_ingress(network: &Network) -> bool {
+    network.spec.as_ref().is_some_and(|s| s.ingress)
+}
+
+fn network_name(network: &Network) -> &str {
+    network.spec.as_ref().and_then(|s| s.annotations.as_ref()).map_or(&network.id, |a| &a.name)
 }

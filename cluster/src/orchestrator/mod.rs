@@ -1,13 +1,25 @@
-//! Orchestrator.
+//! Services become tasks: how many, which replace which, and when.
+//!
+//! One service at a time: [`slots`] groups its tasks, [`replicated`] or [`global`] says which slots there should be,
+//! [`restart`] looks after tasks that ended or have to move, and [`update`] replaces the outdated ones step by step.
+//! Everything is derived from committed objects, so a new leader goes on where the old one stopped.
 
+pub mod global;
 mod reaper;
+pub mod replicated;
+pub mod restart;
+pub mod slots;
+pub mod task;
+pub mod update;
 
 pub use reaper::Reaper;
 
+use crate::api::{Service, StoreAction, Task, object, service_spec};
 use crate::brain::{Brain, Decision, IdSource};
-use crate::store::View;
+use crate::store::{View, update as store_update};
+use std::collections::BTreeSet;
 
-/// The orchestrator.
+/// The brain that keeps every service's tasks as its specification asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Orchestrator;
 
@@ -16,7 +28,72 @@ impl Brain for Orchestrator {
         "orchestrator"
     }
 
-    fn decide(&self, _view: &View, _now_ns: i64, _ids: IdSource<'_>) -> Decision {
-        Decision::default()
+    fn decide(&self, view: &View, now_ns: i64, ids: IdSource<'_>) -> Decision {
+        let context = Context { view, now_ns, over_capacity: restart::over_capacity(view) };
+        let mut decision = Decision::default();
+        for service in view.services().values().filter(|s| !s.pending_delete) {
+            decide_service(&context, service, ids, &mut decision);
+        }
+        decision
     }
+}
+
+/// What all the decisions of one call share.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The committed state.
+    pub view: &'a View,
+    /// Nanoseconds since the epoch.
+    pub now_ns: i64,
+    /// Tasks for whose reservations their nodes have become too small.
+    pub over_capacity: BTreeSet<String>,
+}
+
+fn decide_service(context: &Context<'_>, service: &Service, ids: IdSource<'_>, decision: &mut Decision) {
+    let Some(spec) = &service.spec else { return };
+    let slots = slots::of_service(context.view, service);
+    let plan = match &spec.mode {
+        Some(service_spec::Mode::Global(_)) => global::plan(context, service, slots),
+        Some(service_spec::Mode::Replicated(mode)) => replicated::plan(context, mode.replicas, slots),
+        None => replicated::plan(context, 1, slots),
+    };
+    let (updates, service_change) = update::plan(context, service, &plan.kept, decision);
+    if let Some(changed) = service_change {
+        decision.change(store_update(object::Object::Service(changed)));
+        return;
+    }
+    for unit in plan.stop {
+        decision.changes.push(unit);
+    }
+    for key in plan.create {
+        let waits = context
+            .view
+            .tasks_of_service(&service.id)
+            .any(|t| slots::Key::of(t) == key && slots::may_still_run(context.view, t));
+        decision.change(task::create(task::new(context.now_ns, service, &key, waits, ids)));
+    }
+    for slot in &plan.kept {
+        let unit = restart::step(context, service, slot, updates.contains(&slot.key), ids, decision);
+        if !unit.is_empty() {
+            decision.changes.push(unit);
+        }
+    }
+}
+
+/// Which slots a service should have, against those it has.
+#[derive(Debug, Default)]
+pub struct Plan<'a> {
+    /// Slots that stay.
+    pub kept: Vec<slots::Slot<'a>>,
+    /// Slots to be filled anew.
+    pub create: Vec<slots::Key>,
+    /// Units that end the tasks of slots that go.
+    pub stop: Vec<Vec<StoreAction>>,
+}
+
+/// The action that sets a task's desired state.
+pub(crate) fn set_desired(task: &Task, desired: crate::api::TaskState) -> StoreAction {
+    let mut task = task.clone();
+    task.set_desired_state(desired);
+    store_update(object::Object::Task(task))
 }

@@ -1,9 +1,18 @@
-//! Reaper.
+//! Removes what is over: history beyond the limit, tasks and services that were asked to go, networks without users,
+//! and what belonged to nodes that were removed or have been down for a day.
 
+use super::slots::{Slot, applied_at, may_still_run, of_service, state};
+use super::update::{Phase, phase};
+use crate::api::{NodeState, ObjectKind, Service, Task, TaskState, TaskStatus, object};
 use crate::brain::{Brain, Decision, IdSource};
-use crate::store::View;
+use crate::store::{View, remove, update};
+use std::collections::BTreeSet;
 
-/// The reaper.
+/// After so long without its node, a task is given up.
+pub const ORPHAN_AFTER_NS: i64 = 24 * 3600 * 1_000_000_000;
+const HISTORY_DEFAULT: i64 = 5;
+
+/// The brain that cleans up.
 #[derive(Debug, Clone, Copy)]
 pub struct Reaper;
 
@@ -12,7 +21,122 @@ impl Brain for Reaper {
         "reaper"
     }
 
-    fn decide(&self, _view: &View, _now_ns: i64, _ids: IdSource<'_>) -> Decision {
-        Decision::default()
+    fn decide(&self, view: &View, now_ns: i64, _: IdSource<'_>) -> Decision {
+        let mut decision = Decision::default();
+        let mut done = BTreeSet::new();
+        for task in view.tasks().values() {
+            if is_removable(task) {
+                decision.change(remove(ObjectKind::Task, &task.id));
+                done.insert(task.id.as_str());
+            } else if let Some(changed) = orphaned(view, task, now_ns, &mut decision) {
+                decision.change(update(object::Object::Task(changed)));
+                done.insert(task.id.as_str());
+            } else if !task.service_id.is_empty()
+                && task.desired_state() != TaskState::Remove
+                && view.services().get(&task.service_id).is_none_or(|s| s.pending_delete)
+            {
+                decision.change(super::set_desired(task, TaskState::Remove));
+                done.insert(task.id.as_str());
+            }
+        }
+        let limit = view.cluster().and_then(|c| c.spec.as_ref()).map_or(HISTORY_DEFAULT, |s| s.task_history_limit);
+        for service in view.services().values() {
+            if service.pending_delete {
+                if view.tasks_of_service(&service.id).all(|t| !may_still_run(view, t)) {
+                    decision.change(remove(ObjectKind::Service, &service.id));
+                }
+            } else if limit >= 0 {
+                for task in history(view, service, limit) {
+                    if done.insert(task.id.as_str()) {
+                        decision.change(remove(ObjectKind::Task, &task.id));
+                    }
+                }
+            }
+        }
+        for network in view.networks().values().filter(|n| n.pending_delete && !is_used(view, &n.id)) {
+            decision.change(remove(ObjectKind::Network, &network.id));
+        }
+        for attachment in view.attachments().values() {
+            if !view.nodes().contains_key(&attachment.node_id) || !view.networks().contains_key(&attachment.network_id)
+            {
+                decision.change(remove(ObjectKind::Attachment, &attachment.id));
+            }
+        }
+        decision
     }
+}
+
+/// It was asked to be removed and has no container that could run.
+fn is_removable(task: &Task) -> bool {
+    task.desired_state() == TaskState::Remove && (state(task) < TaskState::Assigned || state(task) > TaskState::Running)
+}
+
+/// The task as orphaned, if its node will not tell its end any more.
+fn orphaned(view: &View, task: &Task, now_ns: i64, decision: &mut Decision) -> Option<Task> {
+    if task.node_id.is_empty() || state(task) > TaskState::Running {
+        return None;
+    }
+    if let Some(node) = view.nodes().get(&task.node_id) {
+        let status = node.status.as_ref().filter(|s| s.state() == NodeState::Down && s.since_ns > 0)?;
+        let due = status.since_ns.saturating_add(ORPHAN_AFTER_NS);
+        if now_ns < due {
+            decision.wake(due);
+            return None;
+        }
+    }
+    let mut task = task.clone();
+    let old = task.status.take().unwrap_or_default();
+    task.status = Some(TaskStatus {
+        state: TaskState::Orphaned.into(),
+        timestamp_ns: now_ns,
+        applied_at_ns: now_ns,
+        message: "task orphaned: its node left or has been down for a day".into(),
+        ..old
+    });
+    if task.slot == 0 && !view.nodes().contains_key(&task.node_id) {
+        task.set_desired_state(TaskState::Remove);
+    }
+    Some(task)
+}
+
+/// The oldest tasks beyond the limit of their slot; never one that may run or stands for its slot.
+fn history<'a>(view: &'a View, service: &Service, limit: i64) -> Vec<&'a Task> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // An update judges by the tasks that it replaced.
+    let limit = if matches!(phase(service), Phase::Active { .. }) { limit.max(2) } else { limit };
+    let mut surplus = Vec::new();
+    for slot in of_service(view, service) {
+        let head = slot.head().map(|t| t.id.as_str());
+        let limit = slot_limit(&slot, limit);
+        let mut dead: Vec<&Task> = slot
+            .tasks
+            .iter()
+            .copied()
+            .filter(|t| t.desired_state() > TaskState::Running && Some(t.id.as_str()) != head)
+            .filter(|t| state(t) > TaskState::Running || state(t) < TaskState::Assigned)
+            .collect();
+        dead.sort_by_key(|t| (applied_at(t), t.id.clone()));
+        let excess = slot.tasks.len().saturating_sub(limit).min(dead.len());
+        surplus.extend(dead.into_iter().take(excess));
+    }
+    surplus
+}
+
+/// With a limit of restarts, all of them can be looked at.
+fn slot_limit(slot: &Slot<'_>, limit: usize) -> usize {
+    let policy = slot.head().and_then(|t| t.spec.as_ref()).and_then(|s| s.restart.as_ref());
+    match policy.map_or(0, |p| p.max_attempts) {
+        0 => limit,
+        attempts => usize::try_from(attempts).unwrap_or(usize::MAX).saturating_add(1).min(limit.max(100)),
+    }
+}
+
+fn is_used(view: &View, network: &str) -> bool {
+    let by_service = view.services().values().filter(|s| !s.pending_delete).any(|service| {
+        let task = service.spec.as_ref().and_then(|s| s.task.as_ref());
+        task.is_some_and(|t| t.networks.iter().any(|n| n.target == network))
+    });
+    by_service
+        || view.attachments().values().any(|a| a.network_id == network && view.nodes().contains_key(&a.node_id))
+        || view.tasks().values().any(|t| may_still_run(view, t) && t.networks.iter().any(|n| n.network_id == network))
 }

@@ -1,9 +1,22 @@
-//! Scheduler.
+//! PENDING tasks get a node: one that passes every filter and, among those, the one with the least of the service.
+//!
+//! All tasks of a service version are placed together, over counts kept in memory while deciding, so that thousands
+//! of tasks cost little more than one. A task that can go nowhere keeps the reason in its status.
 
+pub mod constraints;
+pub mod filters;
+pub mod nodes;
+mod rank;
+
+use crate::api::{Task, TaskState, TaskStatus, object};
 use crate::brain::{Brain, Decision, IdSource};
-use crate::store::View;
+use crate::orchestrator::slots::state;
+use crate::store::{View, update};
+use filters::{Filter, explain};
+use nodes::NodeInfo;
+use std::collections::BTreeMap;
 
-/// The scheduler.
+/// The brain that places tasks.
 #[derive(Debug, Clone, Copy)]
 pub struct Scheduler;
 
@@ -12,7 +25,79 @@ impl Brain for Scheduler {
         "scheduler"
     }
 
-    fn decide(&self, _view: &View, _now_ns: i64, _ids: IdSource<'_>) -> Decision {
-        Decision::default()
+    fn decide(&self, view: &View, now_ns: i64, _: IdSource<'_>) -> Decision {
+        let mut decision = Decision::default();
+        let mut groups: BTreeMap<(&str, u64), Vec<&Task>> = BTreeMap::new();
+        let is_pending = |t: &&Task| state(t) == TaskState::Pending && t.desired_state() <= TaskState::Running;
+        for task in view.tasks().values().map(AsRef::as_ref).filter(is_pending) {
+            groups.entry((&task.service_id, task.spec_version)).or_default().push(task);
+        }
+        if groups.is_empty() {
+            return decision;
+        }
+        let mut nodes = nodes::survey(view, now_ns);
+        for tasks in groups.into_values() {
+            let (bound, free): (Vec<&Task>, Vec<&Task>) = tasks.into_iter().partition(|t| !t.node_id.is_empty());
+            for task in bound {
+                confirm(task, &mut nodes, now_ns, &mut decision);
+            }
+            place(free, &mut nodes, now_ns, &mut decision);
+        }
+        decision
     }
+}
+
+/// A global task has its node already; it only has to fit.
+fn confirm(task: &Task, nodes: &mut BTreeMap<String, NodeInfo>, now_ns: i64, decision: &mut Decision) {
+    let Some(info) = nodes.get_mut(&task.node_id) else { return };
+    match Filter::new(task).refuse(info) {
+        None => {
+            let assigned = assigned(task, &info.node.id, now_ns);
+            info.add(&assigned);
+            decision.change(update(object::Object::Task(assigned)));
+        }
+        Some(refusal) => refuse(task, explain([refusal]), decision),
+    }
+}
+
+fn place(mut tasks: Vec<&Task>, nodes: &mut BTreeMap<String, NodeInfo>, now_ns: i64, decision: &mut Decision) {
+    let Some(first) = tasks.first() else { return };
+    let filter = Filter::new(first);
+    let mut queue = rank::Queue::new(first, nodes, &filter);
+    tasks.sort_by(|a, b| (a.slot, &a.id).cmp(&(b.slot, &b.id)));
+    let mut reason = None;
+    for task in tasks {
+        let Some(info) = queue.next(nodes, &filter) else {
+            let reason = reason.get_or_insert_with(|| explain(nodes.values().filter_map(|n| filter.refuse(n))));
+            refuse(task, reason.clone(), decision);
+            continue;
+        };
+        let assigned = assigned(task, &info.node.id, now_ns);
+        info.add(&assigned);
+        queue.placed(info);
+        decision.change(update(object::Object::Task(assigned)));
+    }
+}
+
+fn assigned(task: &Task, node: &str, now_ns: i64) -> Task {
+    let mut task = task.clone();
+    node.clone_into(&mut task.node_id);
+    task.status = Some(TaskStatus {
+        state: TaskState::Assigned.into(),
+        timestamp_ns: now_ns,
+        applied_at_ns: now_ns,
+        message: "scheduler assigned task to node".into(),
+        err: String::new(),
+        ..task.status.unwrap_or_default()
+    });
+    task
+}
+
+fn refuse(task: &Task, reason: String, decision: &mut Decision) {
+    if task.status.as_ref().is_some_and(|s| s.err == reason) {
+        return;
+    }
+    let mut task = task.clone();
+    task.status.get_or_insert_default().err = reason;
+    decision.change(update(object::Object::Task(task)));
 }

@@ -1,0 +1,144 @@
+//! Which addresses of each network are in use, and which comes next.
+
+use super::network_name;
+use crate::api::{Network, TaskState};
+use crate::orchestrator::slots::{created_at, state};
+use crate::store::View;
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+/// The address spaces of all networks that have a subnet.
+#[derive(Debug, Default)]
+pub struct Spaces {
+    spaces: BTreeMap<String, Space>,
+    names: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Space {
+    subnet: Ipv4Net,
+    first: u32,
+    last: u32,
+    used: BTreeSet<u32>,
+    /// Given most recently.
+    cursor: u32,
+    cursor_time: i64,
+}
+
+/// The address without prefix length, if it is one.
+pub fn parse(address: &str) -> Option<Ipv4Addr> {
+    address.split('/').next()?.parse().ok()
+}
+
+impl Spaces {
+    /// Reads all uses from `view`; `networks` are those of the view, some perhaps allocated just now.
+    pub fn new(view: &View, networks: &BTreeMap<String, Network>) -> Self {
+        let mut all = Self::default();
+        for network in networks.values() {
+            all.names.insert(network.id.clone(), network_name(network).to_owned());
+            if let Some(space) = Space::new(network) {
+                all.spaces.insert(network.id.clone(), space);
+            }
+        }
+        for node in view.nodes().values() {
+            for attachment in &node.attachments {
+                all.mark(&attachment.network_id, &attachment.address, i64::MIN, true);
+            }
+        }
+        for service in view.services().values() {
+            let time = service.meta.as_ref().map_or(0, |m| m.created_at_ns);
+            for vip in service.endpoint.iter().flat_map(|e| &e.virtual_ips) {
+                all.mark(&vip.network_id, &vip.address, time, true);
+            }
+        }
+        for task in view.tasks().values() {
+            // The dead hold no address, but tell which was given lately.
+            let alive = state(task) <= TaskState::Running;
+            for network in &task.networks {
+                all.mark(&network.network_id, &network.address, created_at(task), alive);
+            }
+        }
+        for attachment in view.attachments().values().filter(|a| a.address.contains('/')) {
+            let time = attachment.meta.as_ref().map_or(0, |m| m.created_at_ns);
+            all.mark(&attachment.network_id, &attachment.address, time, true);
+        }
+        all
+    }
+
+    fn mark(&mut self, network: &str, address: &str, time: i64, alive: bool) {
+        if let (Some(space), Some(address)) = (self.spaces.get_mut(network), parse(address)) {
+            let address = u32::from(address);
+            if alive {
+                space.used.insert(address);
+            }
+            if (time, address) > (space.cursor_time, space.cursor) && (space.first..=space.last).contains(&address) {
+                (space.cursor_time, space.cursor) = (time, address);
+            }
+        }
+    }
+
+    /// Whether the network has a subnet.
+    pub fn contains(&self, network: &str) -> bool {
+        self.spaces.contains_key(network)
+    }
+
+    /// Takes the next free address, with prefix length; the error tells the user what is missing.
+    pub fn take(&mut self, network: &str) -> Result<String, String> {
+        let name = self.name(network);
+        let Some(space) = self.spaces.get_mut(network) else {
+            return Err(format!("network {name} not found or without a subnet yet"));
+        };
+        let after = (space.cursor.saturating_add(1)..=space.last).chain(space.first..=space.cursor.min(space.last));
+        let Some(free) = after.into_iter().find(|address| !space.used.contains(address)) else {
+            return Err(format!(
+                "no free address in {} of network {name}: remove tasks or use a larger subnet",
+                space.subnet
+            ));
+        };
+        space.used.insert(free);
+        space.cursor = free;
+        Ok(format!("{}/{}", Ipv4Addr::from(free), space.subnet.prefix_len()))
+    }
+
+    /// Takes a certain address.
+    pub fn take_this(&mut self, network: &str, address: &str) -> Result<String, String> {
+        let name = self.name(network);
+        let Some(space) = self.spaces.get_mut(network) else {
+            return Err(format!("network {name} not found or without a subnet yet"));
+        };
+        let Some(wanted) = parse(address) else { return Err(format!("{address} is not an IPv4 address")) };
+        if !space.subnet.contains(&wanted) {
+            return Err(format!("address {wanted} is not in {} of network {name}", space.subnet));
+        }
+        if !space.used.insert(u32::from(wanted)) {
+            return Err(format!("address {wanted} is already in use on network {name}"));
+        }
+        Ok(format!("{wanted}/{}", space.subnet.prefix_len()))
+    }
+
+    /// Gives an address back.
+    pub fn free(&mut self, network: &str, address: &str) {
+        if let (Some(space), Some(address)) = (self.spaces.get_mut(network), parse(address)) {
+            space.used.remove(&u32::from(address));
+        }
+    }
+
+    fn name(&self, network: &str) -> String {
+        self.names.get(network).cloned().unwrap_or_else(|| network.to_owned())
+    }
+}
+
+impl Space {
+    fn new(network: &Network) -> Option<Self> {
+        let ipam = network.ipam.first()?;
+        let subnet: Ipv4Net = ipam.subnet.parse().ok()?;
+        let range: Ipv4Net = ipam.range.parse().unwrap_or(subnet);
+        let (lowest, highest) = (u32::from(subnet.network()), u32::from(subnet.broadcast()));
+        let first = u32::from(range.network()).max(lowest.saturating_add(1));
+        let last = u32::from(range.broadcast()).min(highest.saturating_sub(1));
+        let mut used = BTreeSet::new();
+        used.extend(parse(&ipam.gateway).map(u32::from));
+        Some(Self { subnet, first, last, used, cursor: first.saturating_sub(1), cursor_time: i64::MIN })
+    }
+}

@@ -1,0 +1,85 @@
+//! The virtual addresses and published ports of each service.
+
+use super::PREDEFINED_NETWORKS;
+use super::addresses::Spaces;
+use super::ports::{Ports, ingress_ports};
+use crate::api::{Endpoint, EndpointMode, Service, VirtualIp, object};
+use crate::brain::Decision;
+use crate::store::{View, update};
+use std::collections::BTreeMap;
+
+/// The endpoint of every service that has all it needs, or why it has not, by service id.
+pub fn allocate(
+    view: &View,
+    ingress: Option<&str>,
+    spaces: &mut Spaces,
+    decision: &mut Decision,
+) -> BTreeMap<String, Result<Endpoint, String>> {
+    let mut services: Vec<&Service> =
+        view.services().values().map(AsRef::as_ref).filter(|s| !s.pending_delete).collect();
+    services.sort_by_key(|s| (s.meta.as_ref().map_or(0, |m| m.created_at_ns), s.id.clone()));
+    let mut ports = Ports::new(services.iter().copied());
+    let mut endpoints = BTreeMap::new();
+    for service in services {
+        let outcome = endpoint(service, ingress, spaces, &mut ports);
+        let mut changed = service.clone();
+        match &outcome {
+            Ok(endpoint) => {
+                changed.endpoint = Some(endpoint.clone());
+                changed.allocation_error.clear();
+            }
+            Err(reason) => changed.allocation_error.clone_from(reason),
+        }
+        if &changed != service {
+            decision.change(update(object::Object::Service(changed)));
+        }
+        endpoints.insert(service.id.clone(), outcome);
+    }
+    endpoints
+}
+
+fn endpoint(
+    service: &Service,
+    ingress: Option<&str>,
+    spaces: &mut Spaces,
+    ports: &mut Ports,
+) -> Result<Endpoint, String> {
+    let mode = service.spec.as_ref().and_then(|s| s.endpoint.as_ref()).map_or(EndpointMode::Vip, |e| e.mode());
+    let ports = ports.resolve(service)?;
+    let mut wanted: Vec<&str> = Vec::new();
+    if mode == EndpointMode::Vip {
+        if ingress_ports(service).next().is_some() {
+            wanted.push(ingress.ok_or("there is no ingress network: create one to publish ports")?);
+        }
+        let task = service.spec.as_ref().and_then(|s| s.task.as_ref());
+        for network in task.map(|t| t.networks.as_slice()).unwrap_or_default() {
+            let target = network.target.as_str();
+            if !PREDEFINED_NETWORKS.contains(&target) && !wanted.contains(&target) {
+                wanted.push(target);
+            }
+        }
+    }
+    let present = service.endpoint.as_ref().map(|e| e.virtual_ips.as_slice()).unwrap_or_default();
+    for vip in present.iter().filter(|v| !wanted.contains(&v.network_id.as_str())) {
+        spaces.free(&vip.network_id, &vip.address);
+    }
+    let mut virtual_ips: Vec<VirtualIp> = Vec::new();
+    for network in wanted {
+        let kept = present.iter().find(|v| v.network_id == network && spaces.contains(network));
+        let taken = match kept {
+            Some(vip) => Ok(vip.address.clone()),
+            None => spaces.take(network),
+        };
+        match taken {
+            Ok(address) => virtual_ips.push(VirtualIp { network_id: network.to_owned(), address }),
+            Err(reason) => {
+                // What was taken just now is not committed: others may have it.
+                for vip in virtual_ips.iter().filter(|v| !present.contains(v)) {
+                    spaces.free(&vip.network_id, &vip.address);
+                }
+                return Err(reason);
+            }
+        }
+    }
+    Ok(Endpoint { mode: mode.into(), ports, virtual_ips })
+}

@@ -1,0 +1,136 @@
+//! Subnet, gateway and VXLAN id of each overlay network.
+
+use super::{is_ingress, network_name};
+use crate::api::{Cluster, IpamConfig, Network, object};
+use crate::brain::Decision;
+use crate::store::{View, update};
+use ipnet::Ipv4Net;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+const VNI_MIN: u32 = 4096;
+const VNI_MAX: u32 = (1 << 24) - 1;
+const POOL_DEFAULT: &str = "10.0.0.0/8";
+const SUBNET_SIZE_DEFAULT: u8 = 24;
+
+/// All networks that are to stay, those without a subnet given one.
+pub fn allocate(view: &View, decision: &mut Decision) -> BTreeMap<String, Network> {
+    let mut networks: BTreeMap<String, Network> = view
+        .networks()
+        .values()
+        .filter(|n| !n.pending_delete || !n.ipam.is_empty())
+        .map(|n| (n.id.clone(), Network::clone(n)))
+        .collect();
+    let created = |n: &Network| n.meta.as_ref().map_or(0, |m| m.created_at_ns);
+    let mut pending: Vec<(bool, i64, String)> = networks
+        .values()
+        .filter(|n| n.ipam.is_empty() && is_overlay(n))
+        .map(|n| (!is_ingress(n), created(n), n.id.clone()))
+        .collect();
+    pending.sort();
+    let mut vni = networks.values().filter(|n| n.vni != 0).max_by_key(|n| (created(n), n.vni)).map_or(0, |n| n.vni);
+    for (_, _, id) in pending {
+        let Some(network) = networks.get(&id) else { continue };
+        let mut changed = network.clone();
+        match subnet(view, network, &networks) {
+            Ok(ipam) => {
+                let used: BTreeSet<u32> = networks.values().map(|n| n.vni).collect();
+                let next = (vni.saturating_add(1).max(VNI_MIN)..=VNI_MAX).chain(VNI_MIN..=VNI_MAX);
+                if let Some(free) = next.into_iter().find(|v| !used.contains(v)) {
+                    vni = free;
+                    changed.vni = free;
+                    changed.ipam = vec![ipam];
+                    changed.allocation_error.clear();
+                }
+            }
+            Err(reason) => changed.allocation_error = reason,
+        }
+        if &changed != network {
+            decision.change(update(object::Object::Network(changed.clone())));
+            networks.insert(id, changed);
+        }
+    }
+    networks
+}
+
+fn is_overlay(network: &Network) -> bool {
+    network.spec.as_ref().is_some_and(|s| s.driver.is_empty() || s.driver == "overlay")
+}
+
+fn subnet(view: &View, network: &Network, all: &BTreeMap<String, Network>) -> Result<IpamConfig, String> {
+    let taken: Vec<(Ipv4Net, &str)> =
+        all.values().filter_map(|n| Some((n.ipam.first()?.subnet.parse().ok()?, network_name(n)))).collect();
+    let asked = network.spec.as_ref().map(|s| s.ipam.as_slice()).unwrap_or_default();
+    let empty = IpamConfig::default();
+    let asked = match asked {
+        [] => &empty,
+        [one] => one,
+        _ => return Err("an overlay network has one subnet: leave out the others".into()),
+    };
+    let subnet = if asked.subnet.is_empty() { from_pools(view, &taken)? } else { asked_for(&asked.subnet, &taken)? };
+    let gateway = if asked.gateway.is_empty() {
+        Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
+    } else {
+        asked.gateway.parse().map_err(|_| format!("gateway {} is not an IPv4 address", asked.gateway))?
+    };
+    if !subnet.contains(&gateway) {
+        return Err(format!("gateway {gateway} is not in subnet {subnet}"));
+    }
+    if !asked.range.is_empty() {
+        let range: Ipv4Net =
+            asked.range.parse().map_err(|_| format!("IP range {} is not an IPv4 network", asked.range))?;
+        if !subnet.contains(&range) {
+            return Err(format!("IP range {range} is not in subnet {subnet}"));
+        }
+    }
+    Ok(IpamConfig { subnet: subnet.to_string(), range: asked.range.clone(), gateway: gateway.to_string() })
+}
+
+fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+fn asked_for(text: &str, taken: &[(Ipv4Net, &str)]) -> Result<Ipv4Net, String> {
+    let subnet: Ipv4Net =
+        text.parse().map_err(|_| format!("subnet {text} is not an IPv4 network (as 10.10.0.0/24)"))?;
+    let subnet = subnet.trunc();
+    if subnet.prefix_len() > 29 {
+        return Err(format!("subnet {subnet} is too small: use /29 or larger"));
+    }
+    match taken.iter().find(|(other, _)| overlap(other, &subnet)) {
+        Some((other, name)) => Err(format!("subnet {subnet} overlaps with {other} of network {name}")),
+        None => Ok(subnet),
+    }
+}
+
+/// The first free part of the pools; none in which a node has its own address.
+fn from_pools(view: &View, taken: &[(Ipv4Net, &str)]) -> Result<Ipv4Net, String> {
+    let cluster = view.cluster().map(AsRef::as_ref);
+    let (pools, size) = pools(cluster);
+    let nodes: Vec<Ipv4Addr> = view
+        .nodes()
+        .values()
+        .flat_map(|n| [n.data_path_addr.as_str(), n.status.as_ref().map_or("", |s| s.addr.as_str())])
+        .filter_map(|a| a.parse().ok())
+        .collect();
+    for pool in &pools {
+        let parts = pool.subnets(size.max(pool.prefix_len())).map_err(|e| e.to_string())?;
+        let free = parts.into_iter().find(|part| {
+            !taken.iter().any(|(other, _)| overlap(other, part)) && !nodes.iter().any(|node| part.contains(node))
+        });
+        if let Some(free) = free {
+            return Ok(free);
+        }
+    }
+    Err("all default address pools are used up: remove networks or give a --subnet".into())
+}
+
+fn pools(cluster: Option<&Cluster>) -> (Vec<Ipv4Net>, u8) {
+    let mut pools: Vec<Ipv4Net> =
+        cluster.iter().flat_map(|c| &c.default_address_pool).filter_map(|p| p.parse().ok()).collect();
+    if pools.is_empty() {
+        pools.extend(POOL_DEFAULT.parse::<Ipv4Net>());
+    }
+    let size = cluster.and_then(|c| u8::try_from(c.subnet_size).ok()).filter(|s| (1..=29).contains(s));
+    (pools, size.unwrap_or(SUBNET_SIZE_DEFAULT))
+}

@@ -1,0 +1,90 @@
+//! Published ports of the routing mesh: one owner for each protocol and number in the whole swarm.
+
+use crate::api::{EndpointSpec, PortConfig, PublishMode, Service};
+use std::collections::BTreeMap;
+
+/// Ports given to services that ask for none in particular.
+pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u32> = 30000..=32767;
+
+/// Which service has which (protocol, port): (id, name).
+#[derive(Debug, Default)]
+pub struct Ports {
+    owners: BTreeMap<(i32, u32), (String, String)>,
+}
+
+fn is_ingress(port: &PortConfig) -> bool {
+    port.publish_mode() == PublishMode::Ingress
+}
+
+/// The committed port for what the specification asks.
+fn allocated(spec: &PortConfig, service: &Service) -> Option<u32> {
+    let ports = service.endpoint.iter().flat_map(|e| &e.ports).filter(|p| is_ingress(p) && p.published_port != 0);
+    let same = |p: &&PortConfig| {
+        (&p.name, p.protocol, p.target_port) == (&spec.name, spec.protocol, spec.target_port)
+            && (spec.published_port == 0 || spec.published_port == p.published_port)
+    };
+    ports.into_iter().find(same).map(|p| p.published_port)
+}
+
+impl Ports {
+    /// What `services` (without those to be deleted) hold already.
+    pub fn new<'a>(services: impl Iterator<Item = &'a Service>) -> Self {
+        let mut ports = Self::default();
+        for service in services {
+            for port in ingress_ports(service) {
+                if let Some(number) = allocated(port, service) {
+                    ports.owners.entry((port.protocol, number)).or_insert_with(|| owner(service));
+                }
+            }
+        }
+        ports
+    }
+
+    /// The service's ports with every number filled in; or why one cannot be had.
+    pub fn resolve(&mut self, service: &Service) -> Result<Vec<PortConfig>, String> {
+        let mut resolved = Vec::new();
+        let spec = service.spec.as_ref().and_then(|s| s.endpoint.as_ref());
+        let mut dynamic: Vec<u32> = Vec::new();
+        for port in spec.map(|e: &EndpointSpec| e.ports.as_slice()).unwrap_or_default() {
+            let mut port = port.clone();
+            if is_ingress(&port) {
+                let number = match allocated(&port, service).filter(|n| !dynamic.contains(n)) {
+                    Some(number) => number,
+                    None if port.published_port != 0 => port.published_port,
+                    None => self.free(port.protocol)?,
+                };
+                if port.published_port == 0 {
+                    dynamic.push(number);
+                }
+                let owner = self.owners.entry((port.protocol, number)).or_insert_with(|| owner(service));
+                if owner.0 != service.id {
+                    return Err(format!(
+                        "port '{number}' is already in use by service '{}' ({}) as an ingress port",
+                        owner.1, owner.0
+                    ));
+                }
+                port.published_port = number;
+            }
+            resolved.push(port);
+        }
+        Ok(resolved)
+    }
+
+    fn free(&self, protocol: i32) -> Result<u32, String> {
+        let mut range = DYNAMIC_PORTS;
+        range
+            .find(|number| !self.owners.contains_key(&(protocol, *number)))
+            .ok_or_else(|| "all dynamic ports (30000-32767) are in use: publish on a certain port".to_owned())
+    }
+}
+
+fn owner(service: &Service) -> (String, String) {
+    let name = service.spec.as_ref().and_then(|s| s.annotations.as_ref()).map_or("", |a| &a.name);
+    (service.id.clone(), name.to_owned())
+}
+
+/// The ports of the specification that go through the routing mesh.
+pub fn ingress_ports(service: &Service) -> impl Iterator<Item = &PortConfig> {
+    let endpoint = service.spec.as_ref().and_then(|s| s.endpoint.as_ref());
+    endpoint.into_iter().flat_map(|e| &e.ports).filter(|p| is_ingress(p))
+}

@@ -1,0 +1,106 @@
+//! NEW tasks become PENDING with their addresses; single containers get theirs.
+
+use super::PREDEFINED_NETWORKS;
+use super::addresses::Spaces;
+use crate::api::{Attachment, Endpoint, NetworkAttachment, PublishMode, Task, TaskState, TaskStatus, object};
+use crate::brain::Decision;
+use crate::orchestrator::slots::{created_at, state};
+use crate::store::{View, update};
+use std::collections::BTreeMap;
+
+/// Allocates every NEW task of which the service has its endpoint; the others learn why not.
+pub fn allocate(
+    view: &View,
+    now_ns: i64,
+    ingress: Option<&str>,
+    endpoints: &BTreeMap<String, Result<Endpoint, String>>,
+    spaces: &mut Spaces,
+    decision: &mut Decision,
+) {
+    let is_new = |t: &&Task| state(t) == TaskState::New && t.desired_state() <= TaskState::Running;
+    let mut tasks: Vec<&Task> = view.tasks().values().map(AsRef::as_ref).filter(is_new).collect();
+    tasks.sort_by(|a, b| (created_at(a), a.slot, &a.id).cmp(&(created_at(b), b.slot, &b.id)));
+    for task in tasks {
+        let Some(endpoint) = endpoints.get(&task.service_id) else { continue };
+        let outcome = endpoint.clone().and_then(|endpoint| {
+            let current = view.services().get(&task.service_id).is_some_and(|s| s.spec_version == task.spec_version);
+            let endpoint = if current { endpoint } else { task.endpoint.clone().unwrap_or(endpoint) };
+            Ok((networks(task, &endpoint, ingress, spaces)?, endpoint))
+        });
+        let mut changed = task.clone();
+        let old = changed.status.take().unwrap_or_default();
+        changed.status = Some(match outcome {
+            Ok((networks, endpoint)) => {
+                changed.networks = networks;
+                changed.endpoint = Some(endpoint);
+                TaskStatus {
+                    state: TaskState::Pending.into(),
+                    timestamp_ns: now_ns,
+                    applied_at_ns: now_ns,
+                    message: "pending task scheduling".into(),
+                    err: String::new(),
+                    ..old
+                }
+            }
+            Err(reason) => TaskStatus { err: reason, ..old },
+        });
+        if &changed != task {
+            decision.change(update(object::Object::Task(changed)));
+        }
+    }
+}
+
+fn networks(
+    task: &Task,
+    endpoint: &Endpoint,
+    ingress: Option<&str>,
+    spaces: &mut Spaces,
+) -> Result<Vec<NetworkAttachment>, String> {
+    let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
+    for network in task.spec.as_ref().map(|s| s.networks.as_slice()).unwrap_or_default() {
+        if !wanted.iter().any(|(id, _)| id == &network.target) {
+            wanted.push((network.target.clone(), network.aliases.clone()));
+        }
+    }
+    if endpoint.ports.iter().any(|p| p.publish_mode() == PublishMode::Ingress) {
+        let ingress = ingress.ok_or("there is no ingress network: create one to publish ports")?;
+        wanted.push((ingress.to_owned(), Vec::new()));
+    }
+    let mut taken: Vec<NetworkAttachment> = Vec::new();
+    for (network_id, aliases) in wanted {
+        if PREDEFINED_NETWORKS.contains(&network_id.as_str()) {
+            taken.push(NetworkAttachment { network_id, address: String::new(), aliases });
+            continue;
+        }
+        match spaces.take(&network_id) {
+            Ok(address) => taken.push(NetworkAttachment { network_id, address, aliases }),
+            Err(reason) => {
+                taken.iter().for_each(|t| spaces.free(&t.network_id, &t.address));
+                return Err(reason);
+            }
+        }
+    }
+    Ok(taken)
+}
+
+/// Gives each single container its address: the one it asked for, or the next.
+pub fn allocate_attachments(view: &View, spaces: &mut Spaces, decision: &mut Decision) {
+    for attachment in view.attachments().values().filter(|a| !a.address.contains('/')) {
+        let outcome = if attachment.address.is_empty() {
+            spaces.take(&attachment.network_id)
+        } else {
+            spaces.take_this(&attachment.network_id, &attachment.address)
+        };
+        let mut changed = Attachment::clone(attachment);
+        match outcome {
+            Ok(address) => {
+                changed.address = address;
+                changed.allocation_error.clear();
+            }
+            Err(reason) => changed.allocation_error = reason,
+        }
+        if changed != **attachment {
+            decision.change(update(object::Object::Attachment(changed)));
+        }
+    }
+}

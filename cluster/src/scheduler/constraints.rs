@@ -1,0 +1,145 @@
+//! Placement constraints: `KEY==VALUE` or `KEY!=VALUE` over what is known of a node; values compare without case.
+
+use crate::api::{Node, NodeRole};
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+/// Why a constraint cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConstraintError {
+    /// Neither `==` nor `!=`.
+    #[error("invalid constraint '{0}': use KEY==VALUE or KEY!=VALUE")]
+    Operator(String),
+    /// Not a key that nodes have.
+    #[error(
+        "invalid constraint '{0}': the key must be node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, node.labels.NAME or engine.labels.NAME"
+    )]
+    Key(String),
+    /// The value is empty or has characters that no value has.
+    #[error("invalid constraint '{0}': the value may have letters, digits and -_.:/*, and must not be empty")]
+    Value(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Key {
+    Id,
+    Hostname,
+    Ip,
+    Role,
+    Os,
+    Architecture,
+    Label(String),
+    EngineLabel(String),
+}
+
+/// One constraint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Constraint {
+    key: Key,
+    equal: bool,
+    value: String,
+}
+
+/// Reads all constraints, or tells what is wrong with the first bad one.
+pub fn parse(constraints: &[String]) -> Result<Vec<Constraint>, ConstraintError> {
+    constraints.iter().map(|text| parse_one(text)).collect()
+}
+
+fn parse_one(text: &str) -> Result<Constraint, ConstraintError> {
+    let (key, equal, value) = match (text.split_once("=="), text.split_once("!=")) {
+        (Some((key, value)), None) => (key, true, value),
+        (None, Some((key, value))) => (key, false, value),
+        (Some(equal), Some(unequal)) if equal.0.len() < unequal.0.len() => (equal.0, true, equal.1),
+        (_, Some(unequal)) => (unequal.0, false, unequal.1),
+        (None, None) => return Err(ConstraintError::Operator(text.into())),
+    };
+    let (key, value) = (key.trim(), value.trim());
+    let allowed = |c: char| c.is_alphanumeric() || "-_.:/* ".contains(c);
+    if value.is_empty() || !value.chars().all(allowed) {
+        return Err(ConstraintError::Value(text.into()));
+    }
+    let key = parse_key(key).ok_or_else(|| ConstraintError::Key(text.into()))?;
+    Ok(Constraint { key, equal, value: value.to_owned() })
+}
+
+fn parse_key(key: &str) -> Option<Key> {
+    let lower = key.to_ascii_lowercase();
+    Some(match lower.as_str() {
+        "node.id" => Key::Id,
+        "node.hostname" => Key::Hostname,
+        "node.ip" => Key::Ip,
+        "node.role" => Key::Role,
+        "node.platform.os" => Key::Os,
+        "node.platform.arch" => Key::Architecture,
+        _ => {
+            let label = |prefix: &str| {
+                (lower.starts_with(prefix) && key.len() > prefix.len()).then(|| key[prefix.len()..].to_owned())
+            };
+            match label("node.labels.") {
+                Some(name) => Key::Label(name),
+                None => Key::EngineLabel(label("engine.labels.")?),
+            }
+        }
+    })
+}
+
+/// One name for what kernels, Go and images call differently.
+pub fn architecture(name: &str) -> String {
+    match name.to_lowercase().as_str() {
+        "x86_64" | "x86-64" => "amd64".to_owned(),
+        "aarch64" => "arm64".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+impl Constraint {
+    /// Whether the node meets it. What is not known of the node counts as empty.
+    pub fn matches(&self, node: &Node) -> bool {
+        let description = node.description.as_ref();
+        let platform = description.and_then(|d| d.platform.as_ref());
+        let is = |actual: &str| actual.to_lowercase() == self.value.to_lowercase();
+        let equal = match &self.key {
+            Key::Id => is(&node.id),
+            Key::Hostname => is(description.map_or("", |d| &d.hostname)),
+            Key::Ip => self.matches_ip(node.status.as_ref().map_or("", |s| &s.addr)),
+            Key::Role => is(match node.role() {
+                NodeRole::Worker => "worker",
+                NodeRole::Manager => "manager",
+            }),
+            Key::Os => is(platform.map_or("", |p| &p.os)),
+            Key::Architecture => architecture(platform.map_or("", |p| &p.architecture)) == architecture(&self.value),
+            Key::Label(name) => {
+                let labels = node.spec.as_ref().and_then(|s| s.annotations.as_ref()).map(|a| &a.labels);
+                is(labels.and_then(|l| l.get(name)).map_or("", String::as_str))
+            }
+            Key::EngineLabel(name) => {
+                is(description.and_then(|d| d.engine_labels.get(name)).map_or("", String::as_str))
+            }
+        };
+        equal == self.equal
+    }
+
+    fn matches_ip(&self, addr: &str) -> bool {
+        let Ok(addr) = addr.parse::<IpAddr>() else { return false };
+        match (self.value.parse::<IpNet>(), self.value.parse::<IpAddr>()) {
+            (Ok(network), _) => network.contains(&addr),
+            (_, Ok(wanted)) => wanted == addr,
+            _ => false,
+        }
+    }
+}
+
+/// The node's value for a descriptor to spread over (`node.labels.zone`); `None` if it is no such descriptor.
+pub fn descriptor<'a>(node: &'a Node, descriptor: &str) -> Option<&'a str> {
+    let description = node.description.as_ref();
+    Some(match parse_key(descriptor)? {
+        Key::Id => &node.id,
+        Key::Hostname => description.map_or("", |d| &d.hostname),
+        Key::Label(name) => {
+            let labels = node.spec.as_ref().and_then(|s| s.annotations.as_ref()).map(|a| &a.labels);
+            labels.and_then(|l| l.get(&name)).map_or("", String::as_str)
+        }
+        Key::EngineLabel(name) => description.and_then(|d| d.engine_labels.get(&name)).map_or("", String::as_str),
+        Key::Ip | Key::Role | Key::Os | Key::Architecture => return None,
+    })
+}

@@ -1,0 +1,108 @@
+//! What the scheduler knows of each node while it decides, changed with each task that it places.
+
+use crate::api::{Node, NodeAvailability, NodeState, PublishMode, Resources, Task, TaskState};
+use crate::orchestrator::slots::{applied_at, state};
+use crate::store::View;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// So many failures of a service's version within [`FAILURE_WINDOW_NS`] send a node to the end of the queue.
+/// A slot's history holds four dead tasks next to the living one.
+pub const FAILURES_MAX: usize = 4;
+/// How long a failure is held against a node.
+pub const FAILURE_WINDOW_NS: i64 = 300 * 1_000_000_000;
+
+/// One node.
+#[derive(Debug)]
+pub struct NodeInfo {
+    /// As committed.
+    pub node: Arc<Node>,
+    /// Total minus reserved.
+    pub available: Resources,
+    /// Tasks that are meant to run.
+    pub tasks: usize,
+    /// The same by service.
+    pub by_service: BTreeMap<String, usize>,
+    /// Host-mode ports in use: (protocol, port).
+    pub host_ports: BTreeSet<(i32, u32)>,
+    /// Recent failures by (service, version).
+    pub failures: BTreeMap<(String, u64), usize>,
+}
+
+/// What the task reserves.
+pub fn reservation(task: &Task) -> Resources {
+    let resources = task.spec.as_ref().and_then(|s| s.resources.as_ref());
+    resources.and_then(|r| r.reservations.clone()).unwrap_or_default()
+}
+
+/// The certain ports of the node that the task occupies.
+pub fn host_ports(task: &Task) -> impl Iterator<Item = (i32, u32)> + '_ {
+    let ports = task.endpoint.iter().flat_map(|e| &e.ports);
+    ports
+        .filter(|p| p.publish_mode() == PublishMode::Host && p.published_port != 0)
+        .map(|p| (p.protocol, p.published_port))
+}
+
+impl NodeInfo {
+    /// Whether new tasks may go there at all.
+    pub fn is_ready(&self) -> bool {
+        self.node.status.as_ref().is_some_and(|s| s.state() == NodeState::Ready)
+            && self.node.spec.as_ref().is_none_or(|s| s.availability() == NodeAvailability::Active)
+    }
+
+    /// Whether this version of the service keeps failing there.
+    pub fn is_faulty(&self, service: &str, version: u64) -> bool {
+        self.failures.get(&(service.to_owned(), version)).is_some_and(|count| *count >= FAILURES_MAX)
+    }
+
+    /// Tasks of the service that are meant to run there.
+    pub fn tasks_of(&self, service: &str) -> usize {
+        self.by_service.get(service).copied().unwrap_or(0)
+    }
+
+    /// Counts a task that is, or is now, on the node.
+    pub fn add(&mut self, task: &Task) {
+        if state(task) > TaskState::Running {
+            return;
+        }
+        let reserved = reservation(task);
+        self.available.nano_cpus -= reserved.nano_cpus;
+        self.available.memory_bytes -= reserved.memory_bytes;
+        for (kind, count) in &reserved.generic {
+            *self.available.generic.entry(kind.clone()).or_default() -= count;
+        }
+        self.host_ports.extend(host_ports(task));
+        if task.desired_state() <= TaskState::Running {
+            self.tasks += 1;
+            *self.by_service.entry(task.service_id.clone()).or_default() += 1;
+        }
+    }
+}
+
+/// All nodes by id, with the tasks that they have.
+pub fn survey(view: &View, now_ns: i64) -> BTreeMap<String, NodeInfo> {
+    let mut nodes: BTreeMap<String, NodeInfo> = BTreeMap::new();
+    for node in view.nodes().values() {
+        let available = node.description.as_ref().and_then(|d| d.resources.clone()).unwrap_or_default();
+        let mut info = NodeInfo {
+            node: node.clone(),
+            available,
+            tasks: 0,
+            by_service: BTreeMap::new(),
+            host_ports: BTreeSet::new(),
+            failures: BTreeMap::new(),
+        };
+        for task in view.tasks_of_node(&node.id) {
+            // A global task names its node before it is placed.
+            if state(task) >= TaskState::Assigned {
+                info.add(task);
+            }
+            let failed = matches!(state(task), TaskState::Failed | TaskState::Rejected);
+            if failed && applied_at(task) > now_ns - FAILURE_WINDOW_NS {
+                *info.failures.entry((task.service_id.clone(), task.spec_version)).or_default() += 1;
+            }
+        }
+        nodes.insert(node.id.clone(), info);
+    }
+    nodes
+}

@@ -1,0 +1,90 @@
+//! The order in which nodes take a service's tasks: evenly over the branches of the spread preferences, then those
+//! where the service does not keep failing, then those with fewest of its tasks, fewest tasks at all, lowest id.
+
+use super::constraints::descriptor;
+use super::filters::Filter;
+use super::nodes::NodeInfo;
+use crate::api::Task;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+type Score = (bool, usize, usize, String);
+
+/// The nodes that may take a task of one group, best first.
+pub struct Queue {
+    service: String,
+    version: u64,
+    /// Nodes of each branch; the path has one value for each level.
+    branches: BTreeMap<Vec<String>, BinaryHeap<Reverse<Score>>>,
+    /// Tasks of the service under each prefix of a path.
+    counts: BTreeMap<Vec<String>, usize>,
+    paths: BTreeMap<String, Vec<String>>,
+}
+
+impl Queue {
+    /// All nodes that `filter` lets pass now.
+    pub fn new(task: &Task, nodes: &BTreeMap<String, NodeInfo>, filter: &Filter) -> Self {
+        let spread = task.spec.as_ref().and_then(|s| s.placement.as_ref()).map(|p| p.spread.as_slice());
+        let mut queue = Self {
+            service: task.service_id.clone(),
+            version: task.spec_version,
+            branches: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            paths: BTreeMap::new(),
+        };
+        for info in nodes.values() {
+            let path: Vec<String> = spread
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|level| descriptor(&info.node, level).map(str::to_owned))
+                .collect();
+            for depth in 1..=path.len() {
+                *queue.counts.entry(path[..depth].to_vec()).or_default() += info.tasks_of(&queue.service);
+            }
+            if filter.refuse(info).is_none() {
+                let score = queue.score(info);
+                queue.branches.entry(path.clone()).or_default().push(Reverse(score));
+                queue.paths.insert(info.node.id.clone(), path);
+            }
+        }
+        queue
+    }
+
+    fn score(&self, info: &NodeInfo) -> Score {
+        let faulty = info.is_faulty(&self.service, self.version);
+        (faulty, info.tasks_of(&self.service), info.tasks, info.node.id.clone())
+    }
+
+    /// The best node left; it is out of the queue until [`Queue::placed`].
+    pub fn next<'n>(&mut self, nodes: &'n mut BTreeMap<String, NodeInfo>, filter: &Filter) -> Option<&'n mut NodeInfo> {
+        loop {
+            let path = self.least_branch()?;
+            let heap = self.branches.get_mut(&path)?;
+            let best = heap.pop();
+            if heap.is_empty() {
+                self.branches.remove(&path);
+            }
+            let Some(Reverse((_, _, _, id))) = best else { continue };
+            if nodes.get(&id).is_some_and(|info| filter.refuse(info).is_none()) {
+                return nodes.get_mut(&id);
+            }
+        }
+    }
+
+    fn least_branch(&self) -> Option<Vec<String>> {
+        let key = |path: &Vec<String>| -> Vec<usize> {
+            (1..=path.len()).map(|depth| self.counts.get(&path[..depth]).copied().unwrap_or(0)).collect()
+        };
+        self.branches.keys().min_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.cmp(b))).cloned()
+    }
+
+    /// Counts a task just placed on `info` and queues the node again.
+    pub fn placed(&mut self, info: &NodeInfo) {
+        let Some(path) = self.paths.get(&info.node.id) else { return };
+        for depth in 1..=path.len() {
+            *self.counts.entry(path[..depth].to_vec()).or_default() += 1;
+        }
+        let score = self.score(info);
+        self.branches.entry(path.clone()).or_default().push(Reverse(score));
+    }
+}
