@@ -20,6 +20,9 @@ pub enum SandboxError {
          (mount -t cgroup2 none /sys/fs/cgroup) or boot with systemd"
     )]
     NoCgroup,
+    /// The kernel cannot put layers on top of each other.
+    #[error("the kernel has no overlayfs: load its module (modprobe overlay)")]
+    NoOverlay,
     /// A limit was asked for that this host cannot keep.
     #[error(
         "the kernel has no cgroup controller {controller:?}, which {wanted} needs: \

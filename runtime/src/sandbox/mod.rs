@@ -6,7 +6,7 @@
 //! anyone.
 //!
 //! libcontainer keeps the life cycle, the namespaces and the pivot into the root. What it does
-//! unsafely, slowly, or only on recent kernels is ours: the mount tree ([`mounts`]), cgroups,
+//! unsafely, slowly, or only on recent kernels is ours: the mount tree, cgroups,
 //! the last mile (capabilities, user, filter, execve) and joining a running container.
 //!
 //! Invariants:
@@ -17,16 +17,39 @@
 //! - **No path inside the container is followed through a symbolic link on the host's side.**
 //! - **The process that forks is single-threaded.**
 
+mod capabilities;
 pub mod cgroup;
 mod config;
 mod container;
 mod error;
 pub mod exec;
+mod inside;
+mod lastmile;
+mod mounts;
 mod probe;
+mod pty;
+mod seccomp;
 mod shim;
+mod spec;
+mod status;
+mod user;
+mod walk;
 
 pub use config::*;
 pub use container::{Created, Stdio, create, delete, kill_all, start};
 pub use error::{ProcessError, ProcessErrorKind, Result, SandboxError};
 pub use probe::{Host, check_host, probe};
 pub use shim::prepare_process;
+
+/// Start time of a process (field 22 of /proc/PID/stat, clock ticks since boot): together with
+/// its id it names the process for good. `None` if there is no such process, or only its remains.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may contain anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}

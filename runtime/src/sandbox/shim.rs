@@ -1,6 +1,35 @@
 //! What a process has to do before it touches a container.
 
-use super::Result;
+use std::ffi::CString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use rustix::fs::{Mode, OFlags};
+
+use super::error::{Result, SandboxError};
+use super::walk::descriptor_path;
+use crate::sys;
+
+/// Names the mount namespace in which the second execution is to find itself.
+const MARK: &str = "_SKEP_MOUNT_NAMESPACE";
+
+fn system(call: &'static str) -> impl Fn(std::io::Error) -> SandboxError {
+    move |source| SandboxError::System { call, source }
+}
+
+fn mount_namespace() -> Result<String> {
+    std::fs::read_link("/proc/self/ns/mnt")
+        .map(|link| link.display().to_string())
+        .map_err(system("readlink (of the mount namespace)"))
+}
+
+/// Whether this process is the second execution.
+pub(crate) fn is_prepared() -> bool {
+    let own = mount_namespace();
+    std::env::var(MARK).is_ok_and(|mark| own.is_ok_and(|own| own == mark))
+}
 
 /// Gives this process a mount namespace of its own and executes its own program again from a
 /// read-only mount, so that nothing in a container can overwrite the program on the host
@@ -11,7 +40,72 @@ use super::Result;
 /// Descriptors that are to survive must not be close-on-exec.
 ///
 /// # Errors
-/// A system call failed, usually for lack of rights.
+/// Not root, or a system call failed.
 pub fn prepare_process() -> Result<()> {
-    Ok(())
+    if is_prepared() {
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err(SandboxError::NotRoot);
+    }
+    unshare(CloneFlags::CLONE_NEWNS).map_err(|error| system("unshare (mount namespace)")(error.into()))?;
+    let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .map_err(|error| system("mount (making / a slave)")(error.into()))?;
+    let program = seal_program()?;
+
+    let text = |bytes: Vec<u8>| {
+        CString::new(bytes).map_err(|error| system("execve")(std::io::Error::from(error)))
+    };
+    let arguments = std::env::args_os()
+        .map(|argument| text(argument.into_vec()))
+        .collect::<Result<Vec<_>>>()?;
+    let mut environment = Vec::new();
+    for (name, value) in std::env::vars_os().filter(|(name, _)| name != MARK) {
+        let mut entry = name.into_vec();
+        entry.push(b'=');
+        entry.extend(value.into_vec());
+        environment.push(text(entry)?);
+    }
+    environment.push(text(format!("{MARK}={}", mount_namespace()?).into_bytes())?);
+    let program = text(program.as_os_str().as_bytes().to_vec())?;
+    Err(system("execve (of the own program)")(sys::execve(&program, &arguments, &environment)))
+}
+
+/// Binds the program read-only over itself. Where its file was replaced or removed meanwhile (an
+/// upgrade), it is bound to a file of its own in a fresh tmpfs that nobody else sees.
+fn seal_program() -> Result<PathBuf> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let running = rustix::fs::open("/proc/self/exe", flags, Mode::empty())
+        .map_err(|error| system("open (of the own program)")(error.into()))?;
+    let source = descriptor_path(&running);
+    let path = std::env::current_exe().map_err(system("readlink (of the own program)"))?;
+    let same = || -> Option<bool> {
+        let (one, other) = (rustix::fs::fstat(&running).ok()?, rustix::fs::stat(&path).ok()?);
+        Some(one.st_ino == other.st_ino && one.st_dev == other.st_dev)
+    };
+    let target = if same().unwrap_or(false) {
+        path
+    } else {
+        private_target()?
+    };
+    let bind = |flags: MsFlags| mount(Some(source.as_str()), &target, None::<&str>, flags, None::<&str>);
+    bind(MsFlags::MS_BIND).map_err(|error| system("mount (of the own program)")(error.into()))?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
+    mount(None::<&str>, &target, None::<&str>, flags, None::<&str>)
+        .map_err(|error| system("mount (own program read-only)")(error.into()))?;
+    Ok(target)
+}
+
+/// An empty file below a tmpfs on /mnt or /tmp, in this mount namespace only.
+fn private_target() -> Result<PathBuf> {
+    let base = ["/mnt", "/media", "/tmp"]
+        .into_iter()
+        .find(|path| Path::new(path).is_dir())
+        .unwrap_or("/tmp");
+    mount(Some("tmpfs"), base, Some("tmpfs"), MsFlags::empty(), Some("size=64k,mode=700"))
+        .map_err(|error| system("mount (a place for the own program)")(error.into()))?;
+    let path = Path::new(base).join("skep");
+    std::fs::File::create(&path).map_err(system("creat (a place for the own program)"))?;
+    Ok(path)
 }
