@@ -139,7 +139,7 @@ async fn commit(brain: &impl Brain, store: &dyn Store, decision: Decision, pack:
                 tracing::debug!(brain = brain.name(), %error, "deciding again");
                 return Outcome::Conflict;
             }
-            Err(error @ (ProposeError::NoQuorum | ProposeError::NotLeader { .. })) => {
+            Err(error @ (ProposeError::NoQuorum | ProposeError::NotLeader { .. } | ProposeError::TooLarge { .. })) => {
                 tracing::warn!(brain = brain.name(), %error, "decision not committed");
                 return Outcome::Retry;
             }

@@ -7,9 +7,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod api;
+pub mod ca;
 pub mod executor;
 pub mod id;
+pub mod raft;
 pub mod store;
+pub mod timing;
+pub mod wire;
 pub mod agent;
 pub mod allocator;
 pub mod brain;
@@ -18,3 +22,6 @@ pub mod leader;
 pub mod logs;
 pub mod orchestrator;
 pub mod scheduler;
+
+/// The port of a manager.
+pub const DEFAULT_PORT: u16 = 2377;

@@ -27,8 +27,17 @@ pub enum ProposeError {
         leader: Option<String>,
     },
     /// No majority of managers answered in time.
-    #[error("the swarm does not have a leader: possibly more than half of the managers are down or cannot be reached")]
+    #[error(
+        "The swarm does not have a leader. It's possible that too few managers are online. \
+         Make sure more than half of the managers are online."
+    )]
     NoQuorum,
+    /// More than one log entry may hold.
+    #[error("a change of {bytes} bytes is too large for the replicated store")]
+    TooLarge {
+        /// Its size, encoded.
+        bytes: usize,
+    },
     /// The raft node has stopped.
     #[error("the raft node has stopped: {0}")]
     Stopped(String),

@@ -1,0 +1,63 @@
+//! The swarm's own certificate authority: root, node certificates, join tokens, issuing and renewing.
+
+mod issue;
+mod renew;
+mod request;
+mod server;
+mod token;
+
+pub use issue::{RootKey, new_root, sign_node};
+pub use renew::{renewal_due, validity};
+pub use request::{Issued, NodeKey, fetch_root, request_certificate};
+pub use server::CaService;
+pub use token::{JoinToken, digest_of, new_secret};
+
+use std::time::Duration;
+
+/// How long a node's certificate is valid unless the swarm says otherwise.
+pub const NODE_VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
+/// The shortest validity that the swarm may ask for.
+pub const NODE_VALIDITY_MIN: Duration = Duration::from_secs(3600);
+
+/// Why a certificate could not be made, read or obtained.
+#[derive(Debug, thiserror::Error)]
+pub enum CaError {
+    /// Making a key, a request or a certificate failed.
+    #[error("cannot make {what}")]
+    Make {
+        /// Which.
+        what: &'static str,
+        /// What the library says.
+        #[source]
+        source: rcgen::Error,
+    },
+    /// A certificate that cannot be read.
+    #[error("{what} is not a valid certificate")]
+    Malformed {
+        /// Which.
+        what: &'static str,
+    },
+    /// A token that is not one, or one that the swarm does not know.
+    #[error("invalid join token")]
+    Token,
+    /// The manager's root certificate is not the one in the token.
+    #[error("remote CA does not match fingerprint. Expected: {expected}")]
+    Fingerprint {
+        /// The digest in the token.
+        expected: String,
+    },
+    /// The manager refused.
+    #[error("{0}")]
+    Refused(String),
+    /// No manager could be reached.
+    #[error("{addr}: {reason}")]
+    Unreachable {
+        /// HOST:PORT.
+        addr: String,
+        /// What was tried and how it failed.
+        reason: String,
+    },
+    /// The connection could not be set up.
+    #[error(transparent)]
+    Wire(#[from] crate::wire::WireError),
+}

@@ -1,0 +1,85 @@
+//! The node's side: its key, the request for a certificate, and the way to a manager that it does not know yet.
+
+use super::{CaError, JoinToken, digest_of};
+use crate::api::ca_client::CaClient;
+use crate::api::{GetRootCaRequest, IssueCertificateRequest, NodeAvailability, NodeRole};
+use crate::timing::Timing;
+use crate::wire::{bootstrap_client, channel_with};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+/// A node's key and the request that goes with it, PEM.
+pub struct NodeKey {
+    /// PKCS #8.
+    pub key_pem: String,
+    /// PKCS #10; only its public key is used.
+    pub request_pem: String,
+}
+
+impl NodeKey {
+    /// A new EC P-256 key.
+    pub fn generate() -> Result<Self, CaError> {
+        let error = |source| CaError::Make { what: "the node's key", source };
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(error)?;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&key).map_err(error)?;
+        Ok(Self { key_pem: key.serialize_pem(), request_pem: request.pem().map_err(error)? })
+    }
+}
+
+/// What a manager answered to a request.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    /// The id of this node.
+    pub node_id: String,
+    /// The role of the token.
+    pub role: NodeRole,
+    /// The certificate chain, PEM.
+    pub chain_pem: Vec<u8>,
+    /// The swarm.
+    pub cluster_id: String,
+}
+
+/// Fetches the root certificate (PEM) of the swarm at `addr` and compares it with the token.
+pub async fn fetch_root(addr: &str, token: &JoinToken, timing: Timing) -> Result<Vec<u8>, CaError> {
+    let channel = channel_with(addr, timing, bootstrap_client()?)?;
+    let call = CaClient::new(channel).get_root_ca(GetRootCaRequest {}).await;
+    let root = call.map_err(|status| refused(addr, &status))?.into_inner().cert_pem;
+    if digest_of(&root)? != token.digest {
+        return Err(CaError::Fingerprint { expected: token.digest.clone() });
+    }
+    Ok(root)
+}
+
+/// Asks for a certificate over `channel`; with a token for the first one, with the present certificate without.
+pub async fn request_certificate(
+    channel: Channel,
+    addr: &str,
+    key: &NodeKey,
+    token: &str,
+    availability: NodeAvailability,
+    timing: Timing,
+) -> Result<Issued, CaError> {
+    let mut request = tonic::Request::new(IssueCertificateRequest {
+        csr_pem: key.request_pem.clone().into_bytes(),
+        token: token.to_owned(),
+        availability: availability.into(),
+    });
+    request.set_timeout(timing.request() + timing.leader_wait());
+    let call = CaClient::new(channel).issue_certificate(request).await;
+    let answer = call.map_err(|status| refused(addr, &status))?.into_inner();
+    let role = answer.role();
+    Ok(Issued { node_id: answer.node_id, role, chain_pem: answer.cert_chain_pem, cluster_id: answer.cluster_id })
+}
+
+fn refused(addr: &str, status: &Status) -> CaError {
+    let reason = crate::wire::explain(status);
+    match status.code() {
+        Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled => {
+            CaError::Unreachable { addr: addr.to_owned(), reason }
+        }
+        _ => CaError::Refused(reason),
+    }
+}

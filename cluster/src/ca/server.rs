@@ -1,0 +1,166 @@
+//! Issues certificates. Runs on the leader (which alone may create nodes); the root is told by any manager.
+
+use super::{CaError, JoinToken, RootKey, new_root, sign_node};
+use crate::api::{
+    Cluster, GetRootCaRequest, GetRootCaResponse, IssueCertificateRequest, IssueCertificateResponse, Node,
+    NodeAvailability, NodeRole, NodeSpec, NodeStatus, ca_server::Ca, object,
+};
+use crate::id::new_id;
+use crate::store::{Store, create, now_ns};
+use crate::wire::{Caller, Peer};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+use tonic::{Request, Response, Status};
+
+/// First certificates within [`RATE_WINDOW`]; a flood of joins would fill the log with nodes.
+const RATE_MAX: usize = 200;
+const RATE_WINDOW: Duration = Duration::from_secs(10);
+
+/// The service `Ca`.
+pub struct CaService {
+    store: Arc<dyn Store>,
+    recent: Mutex<VecDeque<Instant>>,
+}
+
+impl CaService {
+    /// Issues with the root key in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, recent: Mutex::default() }
+    }
+
+    fn cluster(&self) -> Result<Arc<Cluster>, Status> {
+        self.store.view().cluster().cloned().ok_or_else(|| Status::unavailable("the swarm is being set up; try again"))
+    }
+
+    fn limit(&self) -> Result<(), Status> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        while recent.front().is_some_and(|at| at.elapsed() > RATE_WINDOW) {
+            recent.pop_front();
+        }
+        if recent.len() >= RATE_MAX {
+            return Err(Status::resource_exhausted("too many nodes are joining at once; try again in a few seconds"));
+        }
+        recent.push_back(Instant::now());
+        Ok(())
+    }
+
+    async fn first(&self, cluster: &Cluster, request: &IssueCertificateRequest, peer: Option<Peer>) -> Result<Caller, Status> {
+        let role = role_of(cluster, &request.token).ok_or_else(|| Status::invalid_argument(CaError::Token.to_string()))?;
+        self.limit()?;
+        let node = Caller { node_id: new_id(), role, cluster_id: cluster.id.clone(), addr: peer.and_then(|p| p.addr) };
+        let object = new_node(&node, request.availability());
+        self.store
+            .propose(vec![create(object::Object::Node(object))])
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(node)
+    }
+
+    fn renewal(&self, cluster: &Cluster, caller: &Caller) -> Result<Caller, Status> {
+        let view = self.store.view();
+        let node = view.nodes().get(&caller.node_id);
+        let node = node.ok_or_else(|| Status::permission_denied("this node was removed from the swarm"))?;
+        Ok(Caller { role: node.role(), cluster_id: cluster.id.clone(), ..caller.clone() })
+    }
+}
+
+#[tonic::async_trait]
+impl Ca for CaService {
+    async fn get_root_ca(&self, _request: Request<GetRootCaRequest>) -> Result<Response<GetRootCaResponse>, Status> {
+        let cluster = self.cluster()?;
+        let root = cluster.root_ca.as_ref().map(|root| root.cert_pem.clone()).unwrap_or_default();
+        Ok(Response::new(GetRootCaResponse { cert_pem: root }))
+    }
+
+    async fn issue_certificate(
+        &self,
+        request: Request<IssueCertificateRequest>,
+    ) -> Result<Response<IssueCertificateResponse>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let peer = request.extensions().get::<Peer>().cloned();
+        let request = request.into_inner();
+        let cluster = self.cluster()?;
+        let csr = std::str::from_utf8(&request.csr_pem)
+            .map_err(|_| Status::invalid_argument("the certificate request is not PEM"))?;
+        // Before a node object is made for it.
+        rcgen::CertificateSigningRequestParams::from_pem(csr)
+            .map_err(|error| Status::invalid_argument(format!("the certificate request is not valid: {error}")))?;
+        let node = match caller {
+            Some(caller) if request.token.is_empty() => self.renewal(&cluster, &caller)?,
+            _ => self.first(&cluster, &request, peer).await?,
+        };
+        let chain = sign(&cluster, csr, &node).map_err(|error| Status::internal(error.to_string()))?;
+        tracing::info!(node = node.node_id, role = node.role.as_str_name(), "issued a certificate");
+        Ok(Response::new(IssueCertificateResponse {
+            node_id: node.node_id,
+            role: node.role.into(),
+            cert_chain_pem: chain.into_bytes(),
+            cluster_id: node.cluster_id,
+        }))
+    }
+}
+
+/// A node as it is before it first reports.
+pub(crate) fn new_node(node: &Caller, availability: NodeAvailability) -> Node {
+    Node {
+        id: node.node_id.clone(),
+        spec: Some(NodeSpec {
+            annotations: None,
+            desired_role: node.role.into(),
+            availability: availability.into(),
+        }),
+        role: node.role.into(),
+        status: Some(NodeStatus {
+            addr: node.addr.map(|addr| addr.ip().to_string()).unwrap_or_default(),
+            ..NodeStatus::default()
+        }),
+        ..Node::default()
+    }
+}
+
+fn sign(cluster: &Cluster, csr: &str, node: &Caller) -> Result<String, CaError> {
+    let root = cluster.root_ca.as_ref();
+    let pem = |bytes: Option<&Vec<u8>>| {
+        String::from_utf8(bytes.cloned().unwrap_or_default()).map_err(|_| CaError::Malformed { what: "the root certificate" })
+    };
+    let root = RootKey { cert_pem: pem(root.map(|r| &r.cert_pem))?, key_pem: pem(root.map(|r| &r.key_pem))? };
+    let expiry = cluster.spec.as_ref().map_or(0, |spec| spec.node_cert_expiry_ns);
+    let validity = match u64::try_from(expiry) {
+        Ok(ns) if ns > 0 => Duration::from_nanos(ns),
+        _ => super::NODE_VALIDITY,
+    };
+    sign_node(&root, csr, node, validity, SystemTime::now())
+}
+
+/// Compares with both tokens always, so that the time tells nothing.
+fn role_of(cluster: &Cluster, token: &str) -> Option<NodeRole> {
+    let given = JoinToken::parse(token).ok()?;
+    let tokens = cluster.root_ca.as_ref()?.join_tokens.as_ref()?;
+    let (worker, manager) = (given.matches(&tokens.worker), given.matches(&tokens.manager));
+    match (worker, manager) {
+        (_, true) => Some(NodeRole::Manager),
+        (true, false) => Some(NodeRole::Worker),
+        _ => None,
+    }
+}
+
+/// The authority of a new swarm with its tokens.
+pub(crate) fn new_authority() -> Result<crate::api::RootCa, CaError> {
+    let root = new_root(SystemTime::now())?;
+    let digest = super::digest_of(root.cert_pem.as_bytes())?;
+    let token = || JoinToken { digest: digest.clone(), secret: super::new_secret() }.to_string();
+    Ok(crate::api::RootCa {
+        cert_pem: root.cert_pem.into_bytes(),
+        key_pem: root.key_pem.into_bytes(),
+        cert_digest: digest.clone(),
+        join_tokens: Some(crate::api::JoinTokens { worker: token(), manager: token() }),
+    })
+}
+
+/// The time (seconds since the epoch) until which a removed node's certificate must be refused.
+pub(crate) fn refuse_until(cluster: &Cluster) -> i64 {
+    let expiry = cluster.spec.as_ref().map_or(0, |spec| spec.node_cert_expiry_ns);
+    let validity = if expiry > 0 { expiry } else { i64::try_from(super::NODE_VALIDITY.as_nanos()).unwrap_or(i64::MAX) };
+    now_ns().saturating_add(validity) / 1_000_000_000
+}

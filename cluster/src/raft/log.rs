@@ -1,0 +1,318 @@
+//! The raft log and vote on disk: one file of sealed records, only ever appended to, rewritten when it is purged.
+//!
+//! A record is `mark, length, sealed bytes`; its number in the file is part of the seal, so that records cannot be
+//! moved. What one call writes is one record: it counts wholly or not at all. A crash can only have torn the last
+//! record: it is dropped. If a whole record follows a damaged one, no crash did that, and the file is refused.
+
+use super::files::{context, replace, sync_parent};
+use super::{DiskKey, RaftError, RaftId, TypeConfig};
+use openraft::storage::{LogFlushed, RaftLogStorage};
+use openraft::{AnyError, Entry, LogId, LogState, RaftLogReader, StorageError, StorageIOError, Vote};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::RangeBounds;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+const HEADER: &[u8; 8] = b"SKEPLOG1";
+const MARK: &[u8; 4] = b"\xf5rec";
+const FRAME: usize = 8;
+const RECORD_BYTES_MAX: usize = 256 << 20;
+/// What one replication request carries at most, before it is encoded.
+const READ_BYTES_MAX: usize = 2 << 20;
+
+type LogEntry = Entry<TypeConfig>;
+type Failure = StorageError<RaftId>;
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Record {
+    Vote(Vote<RaftId>),
+    Append(Vec<LogEntry>),
+    /// Entries from this index on are gone.
+    Truncate(u64),
+    /// Entries up to this one are gone.
+    Purge(LogId<RaftId>),
+}
+
+/// The log. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Log {
+    memory: Arc<RwLock<Memory>>,
+    disk: Arc<Mutex<Disk>>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    vote: Option<Vote<RaftId>>,
+    purged: Option<LogId<RaftId>>,
+    entries: BTreeMap<u64, LogEntry>,
+}
+
+#[derive(Debug)]
+struct Disk {
+    path: PathBuf,
+    key: Arc<DiskKey>,
+    file: File,
+    /// Length of the good part.
+    length: u64,
+    /// Number of the next record.
+    number: u64,
+}
+
+impl Log {
+    /// Opens or makes the log at `path`.
+    pub fn open(path: &Path, key: Arc<DiskKey>) -> Result<Self, RaftError> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(context("open", path))?;
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(context("read", path))?;
+        let mut memory = Memory::default();
+        let (mut length, mut number) = (HEADER.len(), 0);
+        if content.len() < HEADER.len() {
+            file.set_len(0).map_err(context("truncate", path))?;
+            file.rewind().map_err(context("seek in", path))?;
+            file.write_all(HEADER).map_err(context("write", path))?;
+            file.sync_all().map_err(context("sync", path))?;
+            sync_parent(path)?;
+        } else if !content.starts_with(HEADER) {
+            return Err(RaftError::Corrupt { path: path.to_owned(), offset: 0 });
+        } else {
+            while length < content.len() {
+                let Some((record, size)) = read_record(&content[length..], number, &key) else { break };
+                memory.absorb(record);
+                length += size;
+                number += 1;
+            }
+            if length < content.len() {
+                drop_torn_tail(path, &file, &content, length, number, &key)?;
+            }
+        }
+        file.seek(SeekFrom::Start(length as u64)).map_err(context("seek in", path))?;
+        let disk = Disk { path: path.to_owned(), key, file, length: length as u64, number };
+        Ok(Self { memory: Arc::new(RwLock::new(memory)), disk: Arc::new(Mutex::new(disk)) })
+    }
+
+    /// Nothing was ever written: this member has not been part of a swarm yet.
+    pub fn is_pristine(&self) -> bool {
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+        memory.vote.is_none() && memory.purged.is_none() && memory.entries.is_empty()
+    }
+
+    /// Writes the record, then shows it to readers. Blocking work happens outside of the async threads.
+    async fn write(&self, record: Record) -> Result<(), std::io::Error> {
+        let log = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let mut disk = log.disk.lock().unwrap_or_else(PoisonError::into_inner);
+            disk.append(&record)?;
+            let mut memory = log.memory.write().unwrap_or_else(PoisonError::into_inner);
+            memory.absorb(record);
+            Ok(())
+        });
+        work.await.map_err(std::io::Error::other)?
+    }
+
+    async fn rewrite(&self, upto: LogId<RaftId>) -> Result<(), std::io::Error> {
+        let log = self.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let mut disk = log.disk.lock().unwrap_or_else(PoisonError::into_inner);
+            let records = {
+                let mut memory = log.memory.write().unwrap_or_else(PoisonError::into_inner);
+                memory.absorb(Record::Purge(upto));
+                memory.records()
+            };
+            disk.rewrite(&records).map_err(std::io::Error::other)
+        });
+        work.await.map_err(std::io::Error::other)?
+    }
+}
+
+impl Memory {
+    fn absorb(&mut self, record: Record) {
+        match record {
+            Record::Vote(vote) => self.vote = Some(vote),
+            Record::Append(entries) => self.entries.extend(entries.into_iter().map(|e| (e.log_id.index, e))),
+            Record::Truncate(from) => drop(self.entries.split_off(&from)),
+            Record::Purge(upto) => {
+                self.entries = self.entries.split_off(&(upto.index + 1));
+                self.purged = Some(upto);
+            }
+        }
+    }
+
+    fn records(&self) -> Vec<Record> {
+        let entries: Vec<_> = self.entries.values().cloned().collect();
+        let purge = self.purged.map(Record::Purge);
+        let vote = self.vote.map(Record::Vote);
+        purge.into_iter().chain(vote).chain((!entries.is_empty()).then_some(Record::Append(entries))).collect()
+    }
+}
+
+impl Disk {
+    fn append(&mut self, record: &Record) -> Result<(), std::io::Error> {
+        let bytes = encode(record, self.number, &self.key)?;
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // Whatever reached the disk is not acknowledged: it must not be in the way of the next record.
+            let _ = self.file.set_len(self.length);
+            let _ = self.file.seek(SeekFrom::Start(self.length));
+            return Err(error);
+        }
+        self.length += bytes.len() as u64;
+        self.number += 1;
+        Ok(())
+    }
+
+    fn rewrite(&mut self, records: &[Record]) -> Result<(), RaftError> {
+        let mut content = HEADER.to_vec();
+        for (number, record) in records.iter().enumerate() {
+            content.extend(encode(record, number as u64, &self.key).map_err(context("encode", &self.path))?);
+        }
+        replace(&self.path, &content)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).open(&self.path).map_err(context("open", &self.path))?;
+        file.seek(SeekFrom::End(0)).map_err(context("seek in", &self.path))?;
+        self.file = file;
+        self.length = content.len() as u64;
+        self.number = records.len() as u64;
+        Ok(())
+    }
+}
+
+fn encode(record: &Record, number: u64, key: &DiskKey) -> Result<Vec<u8>, std::io::Error> {
+    let plain = serde_json::to_vec(record)?;
+    let sealed = key.seal(&number.to_le_bytes(), plain).map_err(std::io::Error::other)?;
+    let length = u32::try_from(sealed.len()).map_err(std::io::Error::other)?;
+    let mut bytes = Vec::with_capacity(FRAME + sealed.len());
+    bytes.extend_from_slice(MARK);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend(sealed);
+    Ok(bytes)
+}
+
+/// The record at the start of `content` with its size; `None` if it is not whole or not genuine.
+fn read_record(content: &[u8], number: u64, key: &DiskKey) -> Option<(Record, usize)> {
+    let (frame, rest) = content.split_at_checked(FRAME)?;
+    let (mark, length) = frame.split_at(MARK.len());
+    let length = usize::try_from(u32::from_le_bytes(length.try_into().ok()?)).ok()?;
+    if mark != MARK || length > RECORD_BYTES_MAX {
+        return None;
+    }
+    let plain = key.open(&number.to_le_bytes(), rest.get(..length)?).ok()?;
+    let record = serde_json::from_slice(&plain).ok()?;
+    Some((record, FRAME + length))
+}
+
+fn drop_torn_tail(
+    path: &Path,
+    file: &File,
+    content: &[u8],
+    good: usize,
+    number: u64,
+    key: &DiskKey,
+) -> Result<(), RaftError> {
+    let tail = &content[good..];
+    let whole_record_follows = (1..tail.len().saturating_sub(FRAME))
+        .filter(|offset| tail[*offset..].starts_with(MARK))
+        .any(|offset| (number + 1..number + 4).any(|next| read_record(&tail[offset..], next, key).is_some()));
+    // A crash tears the record that was being written, not an earlier one; and a seal that no key of ours made at the
+    // very start is another node's file.
+    if whole_record_follows || (number == 0 && content.len() > good + FRAME && is_whole(tail)) {
+        return Err(RaftError::Corrupt { path: path.to_owned(), offset: good as u64 });
+    }
+    tracing::warn!(path = %path.display(), bytes = tail.len(), "dropped an unfinished record at the end of the raft log");
+    file.set_len(good as u64).map_err(context("truncate", path))?;
+    file.sync_all().map_err(context("sync", path))
+}
+
+fn is_whole(content: &[u8]) -> bool {
+    let Some((frame, rest)) = content.split_at_checked(FRAME) else { return false };
+    let length: Result<[u8; 4], _> = frame[MARK.len()..].try_into();
+    frame.starts_with(MARK) && length.is_ok_and(|l| rest.len() > u32::from_le_bytes(l) as usize)
+}
+
+impl RaftLogReader<TypeConfig> for Log {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<LogEntry>, Failure> {
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(memory.entries.range(range).map(|(_, entry)| entry.clone()).collect())
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, Failure> {
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = 0;
+        let mut chosen = Vec::new();
+        for (_, entry) in memory.entries.range(start..end) {
+            bytes += match &entry.payload {
+                openraft::EntryPayload::Normal(transaction) => transaction.0.len(),
+                _ => 0,
+            };
+            if !chosen.is_empty() && bytes > READ_BYTES_MAX {
+                break;
+            }
+            chosen.push(entry.clone());
+        }
+        Ok(chosen)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for Log {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, Failure> {
+        let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
+        let last = memory.entries.values().next_back().map(|entry| entry.log_id);
+        Ok(LogState { last_purged_log_id: memory.purged, last_log_id: last.or(memory.purged) })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote<RaftId>) -> Result<(), Failure> {
+        self.write(Record::Vote(*vote)).await.map_err(|error| StorageIOError::write_vote(AnyError::new(&error)).into())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote<RaftId>>, Failure> {
+        Ok(self.memory.read().unwrap_or_else(PoisonError::into_inner).vote)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: LogFlushed<TypeConfig>) -> Result<(), Failure>
+    where
+        I: IntoIterator<Item = LogEntry> + Send,
+        I::IntoIter: Send,
+    {
+        let entries: Vec<_> = entries.into_iter().collect();
+        match self.write(Record::Append(entries)).await {
+            Ok(()) => {
+                callback.log_io_completed(Ok(()));
+                Ok(())
+            }
+            Err(error) => {
+                let failure = StorageIOError::write_logs(AnyError::new(&error)).into();
+                callback.log_io_completed(Err(error));
+                Err(failure)
+            }
+        }
+    }
+
+    async fn truncate(&mut self, log_id: LogId<RaftId>) -> Result<(), Failure> {
+        let record = Record::Truncate(log_id.index);
+        self.write(record).await.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())
+    }
+
+    async fn purge(&mut self, log_id: LogId<RaftId>) -> Result<(), Failure> {
+        self.rewrite(log_id).await.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())
+    }
+}

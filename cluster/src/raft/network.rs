@@ -1,0 +1,149 @@
+//! How openraft reaches the other members: its messages as JSON inside gRPC, over the managers' TLS connections.
+
+use super::types::{Node, RaftId, TypeConfig};
+use crate::api::RaftMessage;
+use crate::api::raft_client::RaftClient;
+use crate::wire::Peers;
+use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable};
+use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
+    VoteResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+/// Largest raft message: a snapshot's part or a batch of entries, encoded.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// When each member was last heard of.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<Mutex<HashMap<RaftId, Instant>>>);
+
+impl Heard {
+    fn note(&self, member: RaftId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(member, Instant::now());
+    }
+
+    /// Whether `member` has answered within `limit`.
+    pub fn within(&self, member: RaftId, limit: Duration) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&member).is_some_and(|at| at.elapsed() < limit)
+    }
+}
+
+/// Makes a connection for each member.
+#[derive(Debug, Clone)]
+pub struct Network {
+    peers: Arc<Peers>,
+    heard: Heard,
+}
+
+impl Network {
+    /// Over the connections in `peers`; answers are noted in `heard`.
+    pub fn new(peers: Arc<Peers>, heard: Heard) -> Self {
+        Self { peers, heard }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: RaftId, node: &Node) -> Connection {
+        Connection { peers: self.peers.clone(), heard: self.heard.clone(), target, addr: node.addr.clone() }
+    }
+}
+
+/// The way to one member.
+#[derive(Debug)]
+pub struct Connection {
+    peers: Arc<Peers>,
+    heard: Heard,
+    target: RaftId,
+    addr: String,
+}
+
+enum Method {
+    Append,
+    Vote,
+    Snapshot,
+}
+
+impl Connection {
+    fn client(&self) -> Result<RaftClient<Channel>, Unreachable> {
+        let channel = self.peers.channel(&self.addr).map_err(|error| Unreachable::new(&error))?;
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    async fn call<Q, A, E>(&self, method: Method, rpc: &Q, limit: Duration) -> Result<A, RPCError<RaftId, Node, E>>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+        E: std::error::Error + DeserializeOwned,
+    {
+        let payload = serde_json::to_vec(rpc).map_err(|error| NetworkError::new(&error))?;
+        let mut request = Request::new(RaftMessage { payload, to: self.target });
+        request.set_timeout(limit);
+        let mut client = self.client()?;
+        let call = async {
+            match method {
+                Method::Append => client.append_entries(request).await,
+                Method::Vote => client.vote(request).await,
+                Method::Snapshot => client.install_snapshot(request).await,
+            }
+        };
+        let answer = match tokio::time::timeout(limit, call).await {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) => return Err(failure(&status)),
+            Err(elapsed) => return Err(NetworkError::new(&elapsed).into()),
+        };
+        self.heard.note(self.target);
+        let result: Result<A, E> =
+            serde_json::from_slice(&answer.payload).map_err(|error| NetworkError::new(&error))?;
+        result.map_err(|error| RemoteError::new(self.target, error).into())
+    }
+}
+
+fn failure<E: std::error::Error>(status: &Status) -> RPCError<RaftId, Node, E> {
+    match status.code() {
+        // Nobody is there, or somebody else is: no use in trying again at once.
+        Code::Unavailable | Code::NotFound | Code::PermissionDenied | Code::Unauthenticated => {
+            Unreachable::new(status).into()
+        }
+        _ => NetworkError::new(status).into(),
+    }
+}
+
+impl RaftNetwork<TypeConfig> for Connection {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<RaftId>, RPCError<RaftId, Node, RaftError<RaftId>>> {
+        // A heartbeat's limit is its interval; entries may need longer than that, on the wire and on the disk.
+        let limit = if rpc.entries.is_empty() { option.hard_ttl() } else { option.hard_ttl() * 10 };
+        self.call(Method::Append, &rpc, limit).await
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        rpc: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<RaftId>, RPCError<RaftId, Node, RaftError<RaftId, InstallSnapshotError>>> {
+        self.call(Method::Snapshot, &rpc, option.hard_ttl()).await
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<RaftId>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<RaftId>, RPCError<RaftId, Node, RaftError<RaftId>>> {
+        self.call(Method::Vote, &rpc, option.hard_ttl()).await
+    }
+}

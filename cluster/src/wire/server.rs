@@ -1,0 +1,200 @@
+//! The manager's listening port: accepts TCP, shakes hands in TLS, and hands the connection with its peer to gRPC.
+//!
+//! A connection that is not TLS, or whose certificate is not of this swarm, ends here with a logged reason.
+
+use super::{Caller, Tls, identity_of};
+use crate::timing::Timing;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::body::Body;
+use tonic::codegen::http::{Request, Response};
+use tonic::transport::server::Connected;
+use tonic::transport::{Error, Server};
+use tower::Service;
+
+/// Handshakes at the same time; more wait in the kernel's queue.
+const HANDSHAKES_MAX: usize = 64;
+/// Connections at the same time, so that an attacker without a certificate cannot take all descriptors.
+const CONNECTIONS_MAX: usize = 8192;
+const STREAMS_MAX: u32 = 1024;
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// What requests under way get to end when the server stops; then their connections are cut.
+const DRAIN: Duration = Duration::from_millis(500);
+
+/// Who is at the other end of a connection. In the extensions of every request.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// From the certificate; `None` when the peer showed none.
+    pub caller: Option<Caller>,
+    /// Where from.
+    pub addr: Option<SocketAddr>,
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    _permit: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Serves `service` on `listener` until `stop`. Every request carries a [`Peer`] in its extensions.
+pub async fn serve<S>(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    timing: Timing,
+    service: S,
+    stop: CancellationToken,
+) -> Result<(), Error>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel::<Result<Connection, io::Error>>(HANDSHAKES_MAX);
+    let cut = CancellationToken::new();
+    let accepting = tokio::spawn(accept_loop(listener, tls, timing, sender, stop.clone(), cut.clone()));
+    let cutting = tokio::spawn({
+        let (stop, cut) = (stop.clone(), cut.clone());
+        async move {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+            cut.cancel();
+        }
+    });
+    let result = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(timing.connect()))
+        .serve_with_incoming_shutdown(service, ReceiverStream::new(receiver), stop.clone().cancelled_owned())
+        .await;
+    stop.cancel();
+    cut.cancel();
+    cutting.abort();
+    if let Err(error) = accepting.await {
+        tracing::error!(%error, "the accepting task failed");
+    }
+    result
+}
+
+async fn accept_loop(
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    timing: Timing,
+    sender: mpsc::Sender<Result<Connection, io::Error>>,
+    stop: CancellationToken,
+    cut: CancellationToken,
+) {
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
+        let Ok(permit) = connections.clone().acquire_owned().await else { return };
+        // Cancel safe: a connection is taken out of the queue only when `accept` returns it.
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, addr) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(timing.scale(100)).await;
+                continue;
+            }
+        };
+        let (tls, sender, cut) = (tls.clone(), sender.clone(), Box::pin(cut.clone().cancelled_owned()));
+        tokio::spawn(async move {
+            match shake_hands(stream, addr, tls, timing).await {
+                Ok((stream, peer)) => {
+                    let _ = sender.send(Ok(Connection { stream, peer, cut, _permit: permit })).await;
+                }
+                Err(reason) => tracing::warn!(%addr, reason, "refused a connection"),
+            }
+            drop(handshake);
+        });
+    }
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    addr: SocketAddr,
+    tls: Arc<Tls>,
+    timing: Timing,
+) -> Result<(TlsStream<TcpStream>, Peer), String> {
+    let _ = stream.set_nodelay(true);
+    let credentials = tls.current();
+    let handshake = TlsAcceptor::from(credentials.server.clone()).accept(stream);
+    let stream = match tokio::time::timeout(timing.connect(), handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(reason(&error)),
+        Err(_) => return Err("no TLS handshake in time".into()),
+    };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let caller = match certificate {
+        Some(certificate) => {
+            let mut caller = identity_of(certificate).map_err(|error| error.to_string())?;
+            if caller.cluster_id != credentials.identity.cluster_id {
+                return Err(format!("the certificate is of another swarm ({})", caller.cluster_id));
+            }
+            caller.addr = Some(addr);
+            Some(caller)
+        }
+        None => None,
+    };
+    Ok((stream, Peer { caller, addr: Some(addr) }))
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidMessage(_)) => "it is not TLS".into(),
+        Some(rustls::Error::InvalidCertificate(inner)) => format!("its certificate is refused: {inner:?}"),
+        _ => error.to_string(),
+    }
+}

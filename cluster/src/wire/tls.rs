@@ -1,0 +1,178 @@
+//! TLS configurations made of the node's certificate, replaceable while connections are being served.
+
+use super::{Caller, WireError, identity_of};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Every manager's certificate carries this name, whatever its address.
+pub const MANAGER_NAME: &str = "swarm-manager";
+const ALPN: &[u8] = b"h2";
+
+/// A node's certificate, ready for both sides of a connection.
+#[derive(Debug)]
+pub struct Credentials {
+    /// Who we are.
+    pub identity: Caller,
+    /// For connections that we accept.
+    pub server: Arc<ServerConfig>,
+    /// For connections that we make.
+    pub client: Arc<ClientConfig>,
+}
+
+impl Credentials {
+    /// From the PEM texts of the root certificate(s), of the node's certificate chain and of its key.
+    pub fn from_pem(root: &[u8], chain: &[u8], key: &[u8]) -> Result<Self, WireError> {
+        let roots = Arc::new(roots(root)?);
+        let chain = certificates("the node's certificate", chain)?;
+        let first = chain.first().ok_or(WireError::Credentials(Error::NoCertificatesPresented))?;
+        let identity = identity_of(first)?;
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|source| WireError::Pem { what: "the node's private key", source })?;
+
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
+        let mut server = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(WireError::Credentials)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain.clone(), key.clone_key())
+            .map_err(WireError::Credentials)?;
+        server.alpn_protocols = vec![ALPN.to_vec()];
+        // A resumed session would outlive the certificate that it began with.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .build()
+            .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
+        let mut client = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(WireError::Credentials)?
+            .with_webpki_verifier(verifier)
+            .with_client_auth_cert(chain, key)
+            .map_err(WireError::Credentials)?;
+        client.alpn_protocols = vec![ALPN.to_vec()];
+        client.resumption = Resumption::disabled();
+        Ok(Self { identity, server: Arc::new(server), client: Arc::new(client) })
+    }
+}
+
+/// The node's present credentials. Connections made or accepted after [`Tls::replace`] use the new ones.
+#[derive(Debug)]
+pub struct Tls {
+    current: watch::Sender<Arc<Credentials>>,
+}
+
+impl Tls {
+    /// Begins with `credentials`.
+    pub fn new(credentials: Credentials) -> Self {
+        Self { current: watch::Sender::new(Arc::new(credentials)) }
+    }
+
+    /// The present ones.
+    pub fn current(&self) -> Arc<Credentials> {
+        self.current.borrow().clone()
+    }
+
+    /// Takes a renewed certificate into use.
+    pub fn replace(&self, credentials: Credentials) {
+        self.current.send_replace(Arc::new(credentials));
+    }
+
+    /// Signals every replacement.
+    pub fn watch(&self) -> watch::Receiver<Arc<Credentials>> {
+        self.current.subscribe()
+    }
+}
+
+/// A client without a certificate which trusts `root` (PEM): for the request of the first certificate.
+pub fn pinned_client(root: &[u8]) -> Result<Arc<ClientConfig>, WireError> {
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(root)?), provider())
+        .build()
+        .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(WireError::Credentials)?
+        .with_webpki_verifier(verifier)
+        .with_no_client_auth();
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.resumption = Resumption::disabled();
+    Ok(Arc::new(client))
+}
+
+/// A client which trusts whoever answers: only to fetch the root certificate, which is then compared with the join
+/// token's digest before anything is sent.
+pub fn bootstrap_client() -> Result<Arc<ClientConfig>, WireError> {
+    let mut client = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(WireError::Credentials)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer(provider())))
+        .with_no_client_auth();
+    client.alpn_protocols = vec![ALPN.to_vec()];
+    client.resumption = Resumption::disabled();
+    Ok(Arc::new(client))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, WireError> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|source| WireError::Pem { what, source })
+}
+
+fn roots(pem: &[u8]) -> Result<RootCertStore, WireError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates("the root certificate", pem)? {
+        store.add(certificate).map_err(WireError::Credentials)?;
+    }
+    Ok(store)
+}
+
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
