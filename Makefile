@@ -28,15 +28,15 @@ build: ## the static release binary
 	$(CARGO) build --locked --release -p skep-cli
 	@ls -l "$(RELEASE)"
 
-demo: build ## three nodes, a registry and the tutorial, on this machine
+demo: deps build ## three nodes, a registry and the tutorial, on this machine
 	$(CARGO) build --locked -p skep-tests --bin skep-demo
 	"$(TARGET)/$(TRIPLE)/debug/skep-demo"
 
-test: build ## every test, then the network and swarm tests again in a virtual machine
+test: deps build ## every test, then the network and swarm tests again in a virtual machine
 	$(CARGO) test --locked --workspace
 	$(MAKE) --no-print-directory vm-run
 
-test-vm: build vm-run ## the network and swarm tests under Debian's cloud kernel: IPVS, cgroup v2
+test-vm: deps build vm-run ## the network and swarm tests under Debian's cloud kernel: IPVS, cgroup v2
 
 .PHONY: vm-run
 vm-run:

@@ -25,6 +25,8 @@ use crate::sweep::{self, Claim};
 
 const NSENTER: &str = "/usr/bin/nsenter";
 const REGISTRY_PORT: u16 = 5000;
+/// Names a directory with the data of a registry that holds the tutorial's images, where making them takes long.
+pub const PREPARED: &str = "SKEP_LAB_IMAGES";
 
 /// A switch, a registry and nodes. Dropping it removes everything.
 pub struct Lab {
@@ -67,9 +69,12 @@ impl Lab {
     /// # Errors
     /// Without root, or when one of Debian's programs is missing.
     pub fn new(count: u8) -> Result<Self> {
-        let lab = Self::without_images(count)?;
-        for image in tutorial::all()? {
-            lab.registry.push(&image)?;
+        let prepared = std::env::var_os(PREPARED).map(PathBuf::from);
+        let lab = Self::make(count, prepared.as_deref())?;
+        if prepared.is_none() {
+            for image in tutorial::all()? {
+                lab.registry.push(&image)?;
+            }
         }
         Ok(lab)
     }
@@ -101,6 +106,10 @@ impl Lab {
     /// # Errors
     /// As [`Self::new`].
     pub fn without_images(count: u8) -> Result<Self> {
+        Self::make(count, None)
+    }
+
+    fn make(count: u8, prepared: Option<&Path>) -> Result<Self> {
         let binary = skep::binary()?;
         let claim = Claim::take()?;
         let gateway = address(claim.number, 254);
@@ -112,11 +121,13 @@ impl Lab {
         let own = format!("{gateway}/24");
         switch.tool(&["ip", "address", "add", &own, "dev", "br0"])?;
         switch.tool(&["ip", "link", "set", "br0", "up"])?;
-        let registry = Registry::start(
-            &switch,
-            &claim.directory.join("registry"),
-            SocketAddr::new(IpAddr::V4(gateway), REGISTRY_PORT),
-        )?;
+        let storage = claim.directory.join("registry");
+        if let Some(prepared) = prepared {
+            fs::create_dir_all(&storage)?;
+            let data = storage.join("data");
+            program::run(Command::new("cp").arg("-a").arg(prepared).arg(data))?.success()?;
+        }
+        let registry = Registry::start(&switch, &storage, SocketAddr::new(IpAddr::V4(gateway), REGISTRY_PORT))?;
         let mut lab = Self { nodes: Vec::new(), registry, switch, claim };
         for number in 1..=count {
             lab.add_node(number, &binary)?;

@@ -19,13 +19,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use skep_tests::Lab;
 use skep_tests::images::tutorial::libraries;
+use skep_tests::lab::PREPARED;
 use skep_tests::program::{run, tool};
 use skep_tests::skep;
 
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 /// The line the guest prints last, followed by the exit code of the tests.
 const RESULT: &str = "VM-RESULT:";
+/// The line it begins with.
+const BOOTED: &str = "VM-KERNEL:";
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Where a virtio disk needs them, in the order of their dependencies.
@@ -257,6 +261,10 @@ fn disk(directory: &Path, kernel: &Kernel, tests: &[PathBuf], passed: &[String])
     fs::write(tree.join("etc/group"), "root:x:0:\nwww-data:x:33:\n")?;
     fs::write(tree.join("etc/resolv.conf"), "nameserver 127.0.0.1\n")?;
     fs::copy(skep::binary()?, tree.join("usr/bin/skep"))?;
+    let lab = Lab::new(0)?;
+    let images = lab.directory().join("registry/data");
+    run(Command::new("cp").arg("-a").arg(images).arg(tree.join("images")))?.success()?;
+    drop(lab);
     let mut runs = String::new();
     for path in tests {
         let name = path.file_name().context("a test without a name")?;
@@ -279,10 +287,10 @@ fn init(version: &str, runs: &str) -> String {
          mkdir -p /dev/pts /dev/shm\nmount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts\n\
          mount -t tmpfs run /run\nmount -t tmpfs -o mode=1777 shm /dev/shm\nmount -t cgroup2 cgroup2 /sys/fs/cgroup\n\
          ln -sf /proc/self/fd /dev/fd; ln -sf /proc/self/mounts /etc/mtab\n\
-         echo kernel {version}, cgroup v2: $(cat /sys/fs/cgroup/cgroup.controllers)\n\
+         echo {BOOTED} {version}, cgroup v2: $(cat /sys/fs/cgroup/cgroup.controllers)\n\
          for module in {BOOT_MODULES}; do modprobe $module || echo \"no module $module\"; done\n\
          ip link set lo up\nhostname vm\nulimit -n 65536\n\
-         export SKEP_BIN=/usr/bin/skep SKEP_TEST_SLOW=8 SKEP_TEST_VM=1 RUST_BACKTRACE=0\n\
+         export SKEP_BIN=/usr/bin/skep SKEP_TEST_SLOW=8 {PREPARED}=/images RUST_BACKTRACE=0\n\
          result=0\n{runs}\
          echo; echo \"the machine was up for $(cut -d' ' -f1 /proc/uptime) seconds\"\n\
          sync\necho \"{RESULT} $result\"\npoweroff -f\n"
@@ -363,10 +371,18 @@ fn boot(kernel: &Kernel, ram_disk: &Path, disk: &Path) -> Result<i32> {
         }
     });
     let mut result = None;
+    // What the firmware says is of interest only if nothing follows it.
+    let mut firmware = Vec::new();
+    let mut booted = false;
     for line in BufReader::new(console).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
         let line = line.trim_end();
-        if let Some(code) = line.strip_prefix(RESULT) {
+        if let Some(at) = line.find(BOOTED) {
+            booted = true;
+            println!("{}", line.get(at..).unwrap_or_default());
+        } else if !booted {
+            firmware.push(line.to_owned());
+        } else if let Some(code) = line.strip_prefix(RESULT) {
             result = code.trim().parse().ok();
         } else {
             println!("{line}");
@@ -375,5 +391,8 @@ fn boot(kernel: &Kernel, ram_disk: &Path, disk: &Path) -> Result<i32> {
     }
     machine.wait()?;
     over.store(true, Ordering::Relaxed);
+    if !booted {
+        bail!("the virtual machine does not boot:\n{}", firmware.join("\n"));
+    }
     result.context("the virtual machine ended without a result")
 }
