@@ -92,7 +92,7 @@ fn changed(old: &Link, new: &Link) -> bool {
     (new.mac.is_some() && old.mac != new.mac)
         || (new.mtu.is_some() && old.mtu != new.mtu)
         || (new.master.is_some() && old.master != new.master)
-        || old.isolated != new.isolated
+        || old.port != new.port
 }
 
 /// Links of `old` that go, alone or to be made anew: what hangs on them goes by itself.
@@ -178,7 +178,7 @@ fn add_links(place: &Place, old: &Space, new: &Space, desired: &Plan, ops: &mut 
         }
         let change = match old.links.get(name).filter(|_| !fresh) {
             Some(before) => changed(before, link),
-            None => link.master.is_some() || link.isolated,
+            None => link.master.is_some(),
         };
         if change {
             ops.push(Op::ChangeLink { place: place.clone(), name: name.clone(), link: link.clone() });

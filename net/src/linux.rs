@@ -152,10 +152,10 @@ impl Linux {
             None => None,
         };
         let change = LinkChange { up: None, mac: link.mac.map(|mac| mac.0), mtu: link.mtu, master };
-        let isolated = link.master.is_some().then_some(link.isolated);
+        let port = link.master.is_some().then_some(link.port);
         self.on_link(place, name, || format!("change link {name}"), |socket, index| {
             route::set_link(socket, index, change)?;
-            isolated.map_or(Ok(()), |isolated| route::isolate_port(socket, index, isolated))
+            port.map_or(Ok(()), |port| route::set_port(socket, index, port.isolated, port.hairpin))
         })
     }
 

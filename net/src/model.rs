@@ -92,15 +92,24 @@ pub(crate) struct Link {
     pub(crate) mtu: Option<u32>,
     /// The bridge it is a port of.
     pub(crate) master: Option<String>,
-    /// Cut off from the bridge's other isolated ports.
-    pub(crate) isolated: bool,
+    /// How it behaves as a bridge's port.
+    pub(crate) port: PortMode,
     pub(crate) up: bool,
 }
 
 impl Link {
     pub(crate) fn new(kind: LinkKind) -> Self {
-        Self { kind, mac: None, mtu: None, master: None, isolated: false, up: true }
+        Self { kind, mac: None, mtu: None, master: None, port: PortMode::default(), up: true }
     }
+}
+
+/// How a bridge treats one of its ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PortMode {
+    /// Exchanges no frames with the bridge's other isolated ports.
+    pub(crate) isolated: bool,
+    /// Frames may leave through the port they came in by.
+    pub(crate) hairpin: bool,
 }
 
 /// What a link is; this cannot be changed once it is made.

@@ -12,7 +12,7 @@ use ipnet::Ipv4Net;
 use crate::error::{Error, Result};
 use crate::intent::MacAddress;
 use crate::linux::{self, Linux};
-use crate::model::{Firewall, Link, LinkKind, Place, Plan, Reach, Route, Scope, Space};
+use crate::model::{Firewall, Link, LinkKind, Place, Plan, PortMode, Reach, Route, Scope, Space};
 use crate::netlink::route::{self, KernelLink};
 use crate::netlink::{NetlinkSocket, Protocol};
 use crate::nft::table;
@@ -95,8 +95,7 @@ fn links(
             continue;
         }
         indices.insert((place.clone(), link.name.clone()), (link.index, link.peer));
-        let planned = wanted.and_then(|wanted| wanted.links.get(&link.name));
-        space.links.insert(link.name.clone(), observed_link(link, kind, &by_index, planned));
+        space.links.insert(link.name.clone(), observed_link(link, kind, &by_index));
     }
     for (index, address) in route::addresses(socket).map_err(failed("addresses", place))? {
         let Some(link) = by_index.get(&index).filter(|link| *link != "lo") else { continue };
@@ -127,14 +126,14 @@ fn kind_of(link: &KernelLink) -> LinkKind {
     }
 }
 
-fn observed_link(link: &KernelLink, kind: LinkKind, names: &BTreeMap<u32, String>, planned: Option<&Link>) -> Link {
+fn observed_link(link: &KernelLink, kind: LinkKind, names: &BTreeMap<u32, String>) -> Link {
     // A master outside of what was looked at has no name here: it is not the planned one then.
     let master = link.master.map(|master| names.get(&master).cloned().unwrap_or_else(|| format!("#{master}")));
     Link {
         kind,
         mac: link.mac.map(MacAddress),
         mtu: Some(link.mtu),
-        isolated: link.isolated && planned.is_none_or(|planned| planned.master.is_some()),
+        port: PortMode { isolated: link.isolated, hairpin: link.hairpin },
         master,
         up: link.up,
     }

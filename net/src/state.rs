@@ -87,12 +87,16 @@ pub(crate) fn assign_marks(old: &BTreeMap<String, u32>, services: &[ServiceInten
     marks
 }
 
+const FILTERS_BRIDGED: &str = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+
 /// All records.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
     pub(crate) networks: BTreeMap<NetworkId, NetworkDefinition>,
     pub(crate) sandboxes: BTreeMap<SandboxId, SandboxRecord>,
     pub(crate) node: Option<NodeRecord>,
+    /// Whether bridged frames pass the rules for routed packets (br_netfilter).
+    pub(crate) filters_bridged: bool,
 }
 
 impl State {
@@ -100,7 +104,8 @@ impl State {
         let networks = networks.list()?.into_iter().map(|network| (network.id.clone(), network)).collect();
         let records: Vec<SandboxRecord> = files::load_all(&paths.sandboxes())?;
         let sandboxes = records.into_iter().map(|record| (record.intent.id.clone(), record)).collect();
-        Ok(Self { networks, sandboxes, node: files::load(&paths.node())? })
+        let filters_bridged = std::fs::read(FILTERS_BRIDGED).is_ok_and(|value| value.starts_with(b"1"));
+        Ok(Self { networks, sandboxes, node: files::load(&paths.node())?, filters_bridged })
     }
 
     pub(crate) fn gateway_bridge(&self) -> Option<&NetworkDefinition> {

@@ -25,7 +25,14 @@ fn published(host_ip: Option<Ipv4Addr>, host_port: Option<u16>, container_port: 
 
 #[test]
 fn a_container_gets_dockers_addresses_and_is_reached_from_everywhere() {
-    on_a_host(|| {
+    for filters_bridged in ["1", "0"] {
+        reached_from_everywhere(filters_bridged);
+    }
+}
+
+fn reached_from_everywhere(filters_bridged: &'static str) {
+    on_a_host(move || {
+        common::filter_bridged(filters_bridged);
         let machine = Machine::new();
         let outside = Outside::new(&machine, "192.0.2.1/24", "192.0.2.9/24");
         let mut web = container(&machine, 1, "bridge");

@@ -42,6 +42,7 @@ const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_VXLAN_ID: u16 = 1;
@@ -88,6 +89,7 @@ pub(crate) struct KernelLink {
     pub(crate) peer: Option<u32>,
     pub(crate) up: bool,
     pub(crate) isolated: bool,
+    pub(crate) hairpin: bool,
     pub(crate) vni: Option<u32>,
     pub(crate) local: Option<Ipv4Addr>,
 }
@@ -155,6 +157,7 @@ fn parse_link(payload: &[u8]) -> Option<KernelLink> {
         peer: attributes.get(IFLA_LINK).and_then(|peer| peer.u32()),
         up: flags & IFF_UP != 0,
         isolated: port.and_then(|port| port.get(IFLA_BRPORT_ISOLATED)).and_then(|on| on.u8()) == Some(1),
+        hairpin: port.and_then(|port| port.get(IFLA_BRPORT_MODE)).and_then(|on| on.u8()) == Some(1),
         vni: vxlan.and_then(|data| data.get(IFLA_VXLAN_ID)).and_then(|vni| vni.u32()),
         local: vxlan.and_then(|data| data.get(IFLA_VXLAN_LOCAL)).and_then(|local| local.ipv4()),
         kind,
@@ -239,10 +242,13 @@ pub(crate) fn set_link(socket: &NetlinkSocket, index: u32, change: LinkChange) -
     socket.request(request)
 }
 
-/// Keeps a bridge's port from exchanging frames with its other isolated ports.
-pub(crate) fn isolate_port(socket: &NetlinkSocket, index: u32, isolated: bool) -> io::Result<()> {
+/// Sets how a bridge treats one of its ports.
+pub(crate) fn set_port(socket: &NetlinkSocket, index: u32, isolated: bool, hairpin: bool) -> io::Result<()> {
     let mut request = Message::new(RTM_SETLINK, 0, &link_header(AF_BRIDGE, index, 0, 0));
-    request.nest(IFLA_PROTINFO, |port| port.u8(IFLA_BRPORT_ISOLATED, u8::from(isolated)));
+    request.nest(IFLA_PROTINFO, |port| {
+        port.u8(IFLA_BRPORT_MODE, u8::from(hairpin));
+        port.u8(IFLA_BRPORT_ISOLATED, u8::from(isolated));
+    });
     socket.request(request)
 }
 

@@ -15,7 +15,7 @@ pub(crate) use sandbox::{TRANSPORTS, bridge_mtu, bridge_name, look_into, sandbox
 use std::collections::BTreeSet;
 
 use crate::intent::MacAddress;
-use crate::model::{Link, LinkKind, Place, Plan, Reach, Scope};
+use crate::model::{Link, LinkKind, Place, Plan, PortMode, Reach, Scope};
 
 /// One end of a pair of links to be planned.
 struct End<'a> {
@@ -24,12 +24,12 @@ struct End<'a> {
 }
 
 /// Plans a veth pair: the outer end a bridge's port, the inner end the namespace's own.
-fn veth(plan: &mut Plan, outer: &End<'_>, bridge: &str, inner: &End<'_>, mac: MacAddress, mtu: u32, isolated: bool) {
+fn veth(plan: &mut Plan, outer: &End<'_>, bridge: &str, inner: &End<'_>, mac: MacAddress, mtu: u32, mode: PortMode) {
     let peer_of = |end: &End<'_>| Some((end.place.clone(), end.name.to_owned()));
     let port = Link {
         mtu: Some(mtu),
         master: Some(bridge.to_owned()),
-        isolated,
+        port: mode,
         ..Link::new(LinkKind::Veth { peer: peer_of(inner), outer: true })
     };
     let own = Link {

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
 
-use super::sandbox::{bridge, bridge_mtu, bridge_name, sandbox};
+use super::sandbox::{bridge, bridge_mtu, bridge_name, port_mode, sandbox};
 use super::{End, look_at, namespace_basics, veth};
 use crate::balance::{Balancing, Virtual, load_balancer};
 use crate::error::Result;
 use crate::intent::{OverlayIntent, SandboxId};
-use crate::model::{Link, LinkKind, Place, Plan, Reach, Route, Scope};
+use crate::model::{Link, LinkKind, Place, Plan, PortMode, Reach, Route, Scope};
 use crate::names;
 use crate::state::{NodeRecord, State};
 
@@ -70,7 +70,7 @@ fn balancer(state: &State, node: &NodeRecord, network: &OverlayIntent, plan: &mu
     let port = names::veth("balancer", network.id.as_str());
     let outer = End { place: Place::Named(names::overlay_namespace(&network.id)), name: &port };
     let inner = End { place: place.clone(), name: "eth0" };
-    veth(plan, &outer, names::OVERLAY_BRIDGE, &inner, names::mac_of(own), node.mtu(network), false);
+    veth(plan, &outer, names::OVERLAY_BRIDGE, &inner, names::mac_of(own), node.mtu(network), PortMode::default());
     let space = plan.space(&place);
     if let Ok(address) = Ipv4Net::new(own, network.subnet.prefix_len()) {
         space.addresses.insert(("eth0".to_owned(), address));
@@ -104,7 +104,7 @@ fn mesh_entry(state: &State, node: &NodeRecord, place: &Place, plan: &mut Plan, 
     let outer = End { place: Place::Host, name: &port };
     let inner = End { place: place.clone(), name: MESH_ENTRY };
     let mtu = bridge_mtu(gateway_bridge);
-    veth(plan, &outer, &bridge_name(gateway_bridge), &inner, names::mac_of(address), mtu, !gateway_bridge.icc);
+    veth(plan, &outer, &bridge_name(gateway_bridge), &inner, names::mac_of(address), mtu, port_mode(state, gateway_bridge));
     let space = plan.space(place);
     if let Some(subnet) = gateway_bridge.subnet
         && let Ok(address) = Ipv4Net::new(address, subnet.prefix_len())

@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 use super::{End, look_at, namespace_basics, veth};
 use crate::error::Result;
 use crate::intent::SandboxId;
-use crate::model::{Firewall, Link, LinkKind, Place, Plan, Reach, Route, Scope};
+use crate::model::{Firewall, Link, LinkKind, Place, Plan, PortMode, Reach, Route, Scope};
 use crate::names;
 use crate::net::Endpoint;
 use crate::nft::ruleset::{self, rule};
@@ -64,18 +64,18 @@ fn sysctl_path(name: &str) -> String {
 }
 
 fn leg(state: &State, id: &SandboxId, endpoint: &Endpoint, inside: &Place, plan: &mut Plan, scope: &mut Scope) -> Result<()> {
-    let (bridge_name, isolated) = if endpoint.overlay {
+    let (bridge_name, mode) = if endpoint.overlay {
         state.overlay(&endpoint.network)?;
-        (names::OVERLAY_BRIDGE.to_owned(), false)
+        (names::OVERLAY_BRIDGE.to_owned(), PortMode::default())
     } else {
         let network = state.local(&endpoint.network)?;
         bridge(network, plan, scope);
-        (bridge_name(network), !network.icc)
+        (bridge_name(network), port_mode(state, network))
     };
     let port = names::veth(id.as_str(), endpoint.network.as_str());
     let outer = End { place: outside(endpoint), name: &port };
     let inner = End { place: inside.clone(), name: &endpoint.interface };
-    veth(plan, &outer, &bridge_name, &inner, endpoint.mac, endpoint.mtu, isolated);
+    veth(plan, &outer, &bridge_name, &inner, endpoint.mac, endpoint.mtu, mode);
     let space = plan.space(inside);
     space.addresses.insert((endpoint.interface.clone(), endpoint.address));
     if let Some(gateway) = endpoint.gateway.filter(|_| endpoint.default_route) {
@@ -90,6 +90,15 @@ pub(crate) fn bridge_name(network: &NetworkDefinition) -> String {
 
 pub(crate) fn bridge_mtu(network: &NetworkDefinition) -> u32 {
     network.mtu.unwrap_or(DEFAULT_MTU)
+}
+
+/// How a local network's bridge treats its ports.
+///
+/// Where bridged frames go through the rules for routed ones (br_netfilter), those keep containers
+/// apart, and a frame translated back to its sender has to leave by its own port. Elsewhere the
+/// bridge keeps the ports apart, and translated packets are routed.
+pub(crate) fn port_mode(state: &State, network: &NetworkDefinition) -> PortMode {
+    PortMode { isolated: !network.icc && !state.filters_bridged, hairpin: state.filters_bridged }
 }
 
 /// Adds a local network's bridge to the host.

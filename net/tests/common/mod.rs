@@ -28,8 +28,15 @@ pub fn on_a_host(body: impl FnOnce() + Send + 'static) {
 fn isolate() {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).unwrap();
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
-    // Settings of the new namespace show in a proc mounted for whoever looks; /proc/sys follows the reader.
     run("ip", &["link", "set", "lo", "up"]);
+}
+
+/// Whether bridged frames pass the rules for routed packets, where the kernel can do that.
+pub fn filter_bridged(value: &str) {
+    let path = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
+    if path.exists() {
+        std::fs::write(path, value).unwrap();
+    }
 }
 
 /// Test set-up only: the product calls no program.
@@ -159,8 +166,6 @@ impl Outside {
     pub fn new(machine: &Machine, here: &str, there: &str) -> Self {
         let path = machine.directory.path().join("outside");
         make_namespace(&path);
-        let pid = std::process::id();
-        let _ = pid;
         run("ip", &["link", "add", "up0", "type", "veth", "peer", "name", "far0"]);
         move_link("far0", &path);
         run("ip", &["addr", "add", here, "dev", "up0"]);
