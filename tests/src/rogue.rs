@@ -27,7 +27,7 @@ pub enum Fault {
     Truncated,
     /// Accepts connections and never says a word.
     Silent,
-    /// Sends a few bytes of a blob at a time.
+    /// Sends blobs in small pieces with pauses, about 300 kB in a second.
     Slow,
     /// Wants HTTP basic authentication with this user and password.
     Basic(String, String),
@@ -238,7 +238,7 @@ fn answer(
         stream.write_all(body)?;
         return Ok(());
     }
-    for piece in body.chunks(2048) {
+    for piece in body.chunks(16 * 1024) {
         if stop.load(Ordering::Relaxed) {
             break;
         }

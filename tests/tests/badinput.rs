@@ -109,6 +109,11 @@ fn registries_that_misbehave() {
         assert!(begun.elapsed() < slow(Duration::from_secs(60)), "{fault:?} took {:?}", begun.elapsed());
         assert_eq!(node.skep(&["images", "-q"]).ok(), "", "{fault:?} left an image");
     }
+    // Slow is not wrong.
+    let address = SocketAddr::new(IpAddr::V4(lab.gateway()), 5005);
+    let _registry = RogueRegistry::start(&lab.switch, address, &[image], Fault::Slow).unwrap();
+    let reference = format!("{}:5005/library/busybox", lab.gateway());
+    node.skep(&["pull", &reference]).ok();
     // Nobody listens there.
     let reference = format!("{}:5009/library/busybox", lab.gateway());
     node.skep(&["pull", &reference]).fails_saying(1, &["5009", "refused"]);

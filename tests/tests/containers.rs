@@ -10,8 +10,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use skep_tests::images::tutorial;
 use skep_tests::lab::words;
+use skep_tests::namespace::identity;
 use skep_tests::pty::Terminal;
-use skep_tests::{Lab, Node, leaks, program, swarm, sweep, wait_until};
+use skep_tests::{Lab, Node, leaks, program, skep, swarm, sweep, wait_until};
 
 /// `run --rm busybox` with `options` and the shell command `script`.
 #[track_caller]
@@ -447,6 +448,38 @@ fn killed_processes_leave_nothing_that_is_not_healed() {
         node.skep(&["run", "--rm", "--name", &name, "busybox", "true"]).ok();
     }
     assert_eq!(node.skep(&["ps", "-aq"]).ok(), "");
+    nothing_left(node);
+}
+
+#[test]
+fn flags_place_a_node_as_the_environment_does() {
+    let lab = Lab::new(1).unwrap();
+    let node = lab.node(1);
+    let flags = |words: &[&str]| {
+        let mut command = Command::new("/usr/bin/nsenter");
+        command.arg(format!("--net={}", node.namespace.net.display()));
+        command.arg(format!("--uts={}", node.namespace.uts.display()));
+        command.arg(skep::binary().unwrap());
+        command.arg("--root").arg(&node.root).arg("--run-root").arg(&node.run_root);
+        command.args(["--cgroup-parent", &node.cgroup_parent]).args(words);
+        command.env_clear().env("PATH", "").env("CONTAINERS_REGISTRIES_CONF", &node.registries);
+        program::run(&mut command).unwrap()
+    };
+    flags(&["run", "-d", "--name", "placed", "busybox", "sleep", "1000"]).ok();
+    assert_eq!(node.skep(&["ps", "--format", "{{.Names}}"]).ok(), "placed");
+    let pid = inspect(node, "placed", "{{.State.Pid}}");
+    let cgroup = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(cgroup.contains(&format!(":{}/", node.cgroup_parent)), "{cgroup}");
+    flags(&["rm", "-f", "placed"]).ok();
+    let address = node.address.to_string();
+    flags(&["swarm", "init", "--advertise-addr", &address]).ok();
+    let agent = node.agents();
+    assert_eq!(agent.len(), 1, "`agent` and the run root stand in its command line or environment");
+    for (name, file) in [("net", &node.namespace.net), ("uts", &node.namespace.uts)] {
+        let own = std::path::PathBuf::from(format!("/proc/{}/ns/{name}", agent[0]));
+        assert_eq!(identity(&own), identity(file), "the agent has left the {name} namespace");
+    }
+    flags(&["swarm", "leave", "--force"]).ok();
     nothing_left(node);
 }
 

@@ -2,11 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use skep_tests::images::tutorial::welcome;
+use skep_tests::images::Format;
+use skep_tests::images::tutorial::{self, welcome};
+use skep_tests::pty::Terminal;
+use skep_tests::rogue::{Fault, RogueRegistry};
 use skep_tests::swarm::{self, running, wait_mesh, wait_running, wait_status};
 use skep_tests::{Lab, Node, wait_until};
 
@@ -216,6 +220,43 @@ fn services_follow_their_nodes() {
     wait_until(Duration::from_secs(40), "no containers", || {
         let all: Vec<String> = lab.nodes.iter().flat_map(swarm::containers).collect();
         all.is_empty().then_some(()).ok_or(format!("{all:?}"))
+    });
+}
+
+/// Credentials travel with the service where they are asked to, and a terminal sees the progress.
+#[test]
+fn images_behind_a_password() {
+    let lab = Lab::new(2).unwrap();
+    let one = lab.node(1);
+    swarm::form(&lab, 1);
+    let address = SocketAddr::new(IpAddr::V4(lab.gateway()), 5001);
+    let image = tutorial::busybox("latest", Format::Oci).unwrap();
+    let fault = Fault::Basic("someone".to_owned(), "a secret".to_owned());
+    let _registry = RogueRegistry::start(&lab.switch, address, &[image], fault).unwrap();
+    let reference = format!("{address}/library/busybox");
+    one.skep(&["login", "-u", "someone", "-p", "a secret", &address.to_string()]).ok();
+    let create = ["service", "create", "--constraint", "node.hostname==node2", "--restart-delay", "100ms"];
+    let with = |more: &[&str]| {
+        let mut all = create.to_vec();
+        all.extend_from_slice(more);
+        all.extend_from_slice(&[&reference, "sleep", "100000"]);
+        one.command(&all)
+    };
+    let command = with(&["--name", "known", "--with-registry-auth"]);
+    let mut terminal = Terminal::start(&command, 30, 100).unwrap();
+    terminal.expect("overall progress: 1 out of 1 tasks").unwrap();
+    assert_eq!(terminal.finish().unwrap(), 0);
+    assert!(terminal.screen().contains("converged"), "{}", terminal.screen());
+    one.skep(&["service", "rm", "known"]).ok();
+    wait_until(Duration::from_secs(30), "the image to be out of use", || {
+        let removed = lab.node(2).skep(&["rmi", "-f", &reference]);
+        (removed.code == 0).then_some(()).ok_or(removed.to_string())
+    });
+    skep_tests::program::run(&mut with(&["--name", "unknown", "-d"])).unwrap().ok();
+    wait_until(Duration::from_secs(30), "the refusal to be told", || {
+        let tasks = swarm::tasks(one, "unknown");
+        let told = tasks.iter().any(|task| task.current.starts_with("Rejected") && !task.error.is_empty());
+        told.then_some(()).ok_or(format!("{tasks:?}"))
     });
 }
 
