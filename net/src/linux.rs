@@ -287,7 +287,10 @@ impl Linux {
         if set {
             self.on_link(place, link, || format!("forward {mac} to {node}"), work)
         } else {
-            self.off_link(place, link, || format!("stop forwarding {mac} to {node}"), work)
+            self.off_link(place, link, || format!("stop forwarding {mac} to {node}"), work)?;
+            // The bridge has learned it as well; should the address come back elsewhere, frames
+            // would go on into the tunnel.
+            self.off_link(place, link, || format!("unlearn {mac}"), |socket, index| route::unlearn(socket, index, mac.0))
         }
     }
 

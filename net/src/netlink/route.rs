@@ -67,6 +67,7 @@ const NDA_LLADDR: u16 = 2;
 const NUD_NOARP: u16 = 0x40;
 const NUD_PERMANENT: u16 = 0x80;
 const NTF_SELF: u8 = 0x02;
+const NTF_MASTER: u8 = 0x04;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_KERNEL: u8 = 2;
 const RTPROT_STATIC: u8 = 4;
@@ -395,6 +396,16 @@ pub(crate) fn change_forwarding(
 ) -> io::Result<()> {
     let header = neighbour_header(AF_BRIDGE, index, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
     socket.request(entry(set, &header, node, mac))
+}
+
+/// Makes a bridge forget that it learned a MAC address behind one of its ports.
+pub(crate) fn unlearn(socket: &NetlinkSocket, port: u32, mac: [u8; 6]) -> io::Result<()> {
+    let mut request = Message::new(RTM_DELNEIGH, 0, &neighbour_header(AF_BRIDGE, port, 0, NTF_MASTER));
+    request.bytes(NDA_LLADDR, &mac);
+    match socket.request(request) {
+        Err(failure) if errno(&failure) == Some(libc::ENOENT) => Ok(()),
+        result => result,
+    }
 }
 
 fn entry(set: bool, header: &[u8], address: Ipv4Addr, mac: [u8; 6]) -> Message {
