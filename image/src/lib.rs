@@ -13,19 +13,28 @@
 //! This crate knows nothing of containers, networks or clusters, prints nothing and starts no program.
 //! Everything from a registry is hostile until verified: sizes, digests, names inside archives.
 
+pub mod auth;
 pub mod config;
 pub mod digest;
 mod manifest;
 pub mod platform;
 pub mod pull;
 pub mod reference;
+pub mod registries;
+mod registry;
 pub mod store;
 pub mod unpack;
 
+pub use auth::{AuthError, Credentials, login, logout};
 pub use config::{Healthcheck, HistoryEntry, ImageConfig};
 pub use digest::{Digest, ImageId};
+pub use manifest::ManifestError;
 pub use platform::Platform;
-pub use pull::{LayerEvent, NoProgress, Progress};
+pub use pull::{
+    LayerEvent, NoProgress, Progress, PullError, PullOptions, Pulled, Resolved, Timeouts, pull, resolve_digest,
+};
 pub use reference::{Reference, ReferenceError};
+pub use registries::{Registries, RegistriesError};
+pub use registry::{RegistryError, install_crypto_provider};
 pub use store::{Image, ImageStore, ImageUser, Layer, Lease, Removed, StoreError};
 pub use unpack::UnpackError;

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::ImageStore;
 use super::error::{IoContext, StoreError};
 use super::work::Work;
-use super::{ImageStore, lock};
 use crate::digest::Digest;
 
 impl ImageStore {
@@ -47,18 +47,32 @@ impl ImageStore {
         }
     }
 
-    /// Gives verified bytes their final name.
-    pub(crate) fn put_blob(&self, work: &Work, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
-        let temporary = work.path().join(format!("blob-{}", digest.hex()));
+    /// Gives verified bytes their final name, unless they have it.
+    pub(crate) fn put_blob_if_missing(&self, work: &Work, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        if self.has_blob(digest, bytes.len() as u64) {
+            return Ok(());
+        }
+        let temporary = work.path().join(format!("small-{}", digest.hex()));
         fs::write(&temporary, bytes).during("write", &temporary)?;
-        self.adopt_blob(digest, &temporary)
+        self.adopt_blob(digest, &temporary, true)
     }
 
-    /// Gives a file whose content was verified its final name.
-    pub(crate) fn adopt_blob(&self, digest: &Digest, file: &Path) -> Result<(), StoreError> {
+    /// Gives a file whose content was verified its final name. What is not made durable can be lost with
+    /// the power; it is verified again whenever it is used, and fetched anew.
+    pub(crate) fn adopt_blob(&self, digest: &Digest, file: &Path, durable: bool) -> Result<(), StoreError> {
         let path = self.blob_path(digest);
-        File::open(file).and_then(|file| file.sync_all()).during("sync", file)?;
-        fs::rename(file, &path).during("create", &path)?;
-        path.parent().map_or(Ok(()), lock::sync_directory)
+        if durable {
+            File::open(file).and_then(|file| file.sync_all()).during("sync", file)?;
+        }
+        fs::rename(file, &path).during("create", &path)
+    }
+
+    /// Removes a blob that is not what its name says.
+    pub(crate) fn discard_blob(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.blob_path(digest);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).during("remove", &path),
+            _ => Ok(()),
+        }
     }
 }

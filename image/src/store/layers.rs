@@ -60,13 +60,12 @@ impl ImageStore {
         record.link = self.choose_link(&record.diff_id)?;
         let path = staged.join(RECORD);
         let json = serde_json::to_vec(&record).map_err(io::Error::from).during("write", &path)?;
-        lock::replace(&path, &json, true)?;
+        lock::replace(&path, &json, false)?;
         if target.exists() {
             // Without its record: what a damaged disk left. It is in no mount, as it could not be loaded.
             super::work::remove_tree(&target)?;
         }
-        fs::rename(staged, &target).during("create", &target)?;
-        lock::sync_directory(&self.layers_directory())
+        fs::rename(staged, &target).during("create", &target)
     }
 
     /// Finds a short name that no other layer has, and makes its link.

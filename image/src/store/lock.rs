@@ -94,6 +94,6 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), 
 }
 
 /// Makes renames within a directory survive a power cut.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+fn sync_directory(path: &Path) -> Result<(), StoreError> {
     File::open(path).and_then(|directory| directory.sync_all()).during("sync", path)
 }

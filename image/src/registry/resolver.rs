@@ -1,0 +1,332 @@
+//! Names to addresses, without the C library.
+//!
+//! A static binary must not call `getaddrinfo`: it loads NSS modules at run time. This asks `/etc/hosts`
+//! and then the name servers of `/etc/resolv.conf`, over UDP and, for truncated answers, TCP (RFC 1035).
+//! Addresses written as such need none of it: the HTTP client never asks for them.
+
+use std::collections::BTreeSet;
+use std::error::Error as StdError;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hickory_proto::op::{Message, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+use reqwest::dns::{Addrs, Resolve, Resolving};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+const SERVERS_MAX: usize = 3;
+const ATTEMPTS: usize = 2;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+const DATAGRAM_BYTES_MAX: usize = 4096;
+const DNS_PORT: u16 = 53;
+
+/// Resolves names with the files of this machine.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolver {
+    hosts: PathBuf,
+    configuration: PathBuf,
+}
+
+impl Default for Resolver {
+    fn default() -> Resolver {
+        Resolver { hosts: "/etc/hosts".into(), configuration: "/etc/resolv.conf".into() }
+    }
+}
+
+/// What matters of `resolv.conf(5)`.
+#[derive(Debug, PartialEq, Eq)]
+struct Configuration {
+    servers: Vec<SocketAddr>,
+    search: Vec<String>,
+    dots_min: usize,
+}
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: reqwest::dns::Name) -> Resolving {
+        let resolver = self.clone();
+        let name = name.as_str().to_owned();
+        Box::pin(async move {
+            let addresses = resolver.lookup(&name).await?;
+            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
+            Ok(addresses)
+        })
+    }
+}
+
+type LookupError = Box<dyn StdError + Send + Sync>;
+
+impl Resolver {
+    async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
+        if let Ok(address) = name.parse() {
+            return Ok(vec![address]);
+        }
+        let plain = name.trim_end_matches('.').to_ascii_lowercase();
+        let hosts = fs::read_to_string(&self.hosts).unwrap_or_default();
+        let listed = addresses_in_hosts(&hosts, &plain);
+        if !listed.is_empty() {
+            return Ok(listed);
+        }
+        if plain == "localhost" || plain.ends_with(".localhost") {
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        let text = fs::read_to_string(&self.configuration).unwrap_or_default();
+        let configuration = Configuration::parse(&text);
+        let mut last: LookupError = format!("no such host: {name}").into();
+        for candidate in configuration.candidates(name) {
+            match configuration.ask(&candidate).await {
+                Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
+                Ok(_) => {}
+                Err(error) => last = format!("cannot look {name} up: {error}").into(),
+            }
+        }
+        Err(last)
+    }
+}
+
+fn addresses_in_hosts(hosts: &str, name: &str) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    for line in hosts.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+        let Some(Ok(address)) = words.next().map(str::parse) else { continue };
+        if words.any(|word| word.eq_ignore_ascii_case(name)) && !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    found
+}
+
+impl Configuration {
+    fn parse(text: &str) -> Configuration {
+        let mut configuration = Configuration { servers: Vec::new(), search: Vec::new(), dots_min: 1 };
+        for line in text.lines() {
+            let mut words = line.split(['#', ';']).next().unwrap_or_default().split_ascii_whitespace();
+            match words.next() {
+                Some("nameserver") => {
+                    let address = words.next().map(|word| word.split('%').next().unwrap_or(word).parse::<IpAddr>());
+                    configuration.servers.extend(address.and_then(Result::ok).map(|ip| SocketAddr::new(ip, DNS_PORT)));
+                }
+                Some("search" | "domain") => configuration.search = words.map(str::to_owned).collect(),
+                Some("options") => {
+                    let dots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).next_back();
+                    configuration.dots_min = dots.unwrap_or(configuration.dots_min);
+                }
+                _ => {}
+            }
+        }
+        configuration.servers.truncate(SERVERS_MAX);
+        if configuration.servers.is_empty() {
+            configuration.servers.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
+        }
+        configuration
+    }
+
+    /// The names to try, in order.
+    fn candidates(&self, name: &str) -> Vec<String> {
+        if name.ends_with('.') {
+            return vec![name.into()];
+        }
+        let mut names: Vec<String> =
+            self.search.iter().map(|domain| format!("{name}.{}.", domain.trim_end_matches('.'))).collect();
+        let dots = name.bytes().filter(|byte| *byte == b'.').count();
+        let position = if dots >= self.dots_min { 0 } else { names.len() };
+        names.insert(position, format!("{name}."));
+        names
+    }
+
+    /// All addresses of a name, IPv4 first. None is an answer too.
+    async fn ask(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let (four, six) = tokio::join!(self.query(name, RecordType::A), self.query(name, RecordType::AAAA));
+        match (four, six) {
+            (Err(error), Err(_)) => Err(error),
+            (four, six) => Ok(four.unwrap_or_default().into_iter().chain(six.unwrap_or_default()).collect()),
+        }
+    }
+
+    async fn query(&self, name: &str, kind: RecordType) -> io::Result<Vec<IpAddr>> {
+        let mut last = io::Error::other("no name server");
+        for _ in 0..ATTEMPTS {
+            for server in &self.servers {
+                match query_server(*server, name, kind).await {
+                    Ok(addresses) => return Ok(addresses),
+                    Err(error) => last = io::Error::new(error.kind(), format!("name server {}: {error}", server.ip())),
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+async fn query_server(server: SocketAddr, name: &str, kind: RecordType) -> io::Result<Vec<IpAddr>> {
+    let query = Query::query(Name::from_ascii(name).map_err(io::Error::other)?, kind);
+    let mut message = Message::query();
+    message.metadata.recursion_desired = true;
+    message.add_query(query.clone());
+    let request = message.to_vec().map_err(io::Error::other)?;
+    let answer = over_udp(server, &request, message.metadata.id, &query).await?;
+    let answer = if answer.metadata.truncation {
+        let answer = with_deadline(over_tcp(server, &request)).await?;
+        check(&answer, message.metadata.id, &query)?;
+        answer
+    } else {
+        answer
+    };
+    match answer.metadata.response_code {
+        ResponseCode::NoError | ResponseCode::NXDomain => {}
+        code => return Err(io::Error::other(format!("answered {code}"))),
+    }
+    // Aliases come with what they lead to: a recursive server follows them.
+    let addresses: BTreeSet<IpAddr> = answer
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::A(address) => Some(IpAddr::V4(address.0)),
+            RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+            _ => None,
+        })
+        .collect();
+    Ok(addresses.into_iter().collect())
+}
+
+async fn with_deadline<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(ANSWER_TIMEOUT, work).await.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no answer")))
+}
+
+async fn over_udp(server: SocketAddr, request: &[u8], id: u16, query: &Query) -> io::Result<Message> {
+    let local: SocketAddr = match server {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(local).await?;
+    // Connected, so that only the server's answers arrive.
+    socket.connect(server).await?;
+    socket.send(request).await?;
+    with_deadline(async {
+        let mut buffer = [0; DATAGRAM_BYTES_MAX];
+        loop {
+            let length = socket.recv(&mut buffer).await?;
+            // What does not answer the question may be forged: the real answer may still come.
+            if let Ok(answer) = Message::from_vec(&buffer[..length])
+                && check(&answer, id, query).is_ok()
+            {
+                return Ok(answer);
+            }
+        }
+    })
+    .await
+}
+
+async fn over_tcp(server: SocketAddr, request: &[u8]) -> io::Result<Message> {
+    let mut stream = TcpStream::connect(server).await?;
+    let length = u16::try_from(request.len()).map_err(io::Error::other)?;
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(request).await?;
+    let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut answer).await?;
+    Message::from_vec(&answer).map_err(io::Error::other)
+}
+
+fn check(answer: &Message, id: u16, query: &Query) -> io::Result<()> {
+    let asked = answer.queries.first().is_some_and(|asked| asked == query);
+    if answer.metadata.id == id && asked { Ok(()) } else { Err(io::Error::other("answered another question")) }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use hickory_proto::op::OpCode;
+    use hickory_proto::rr::Record;
+    use hickory_proto::rr::rdata::A;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn hosts_and_resolver_files_are_read() {
+        let hosts = "127.0.0.1 localhost\n10.1.2.3\tMirror.local mirror # comment mirror2\nfd00::1 mirror\nx y\n";
+        assert_eq!(
+            addresses_in_hosts(hosts, "mirror"),
+            ["10.1.2.3".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]
+        );
+        assert!(addresses_in_hosts(hosts, "mirror2").is_empty());
+        let parsed = Configuration::parse(
+            "# x\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\nsearch a.b c.\noptions ndots:2 x\n",
+        );
+        assert_eq!(parsed.servers, ["10.0.0.1:53".parse().unwrap(), "[fe80::1]:53".parse::<SocketAddr>().unwrap()]);
+        assert_eq!(parsed.candidates("x.y"), ["x.y.a.b.", "x.y.c.", "x.y."]);
+        assert_eq!(parsed.candidates("x.y.z"), ["x.y.z.", "x.y.z.a.b.", "x.y.z.c."]);
+        assert_eq!(parsed.candidates("x."), ["x."]);
+        assert_eq!(Configuration::parse("").servers, ["127.0.0.1:53".parse().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn localhost_needs_no_files() {
+        let resolver = Resolver { hosts: "/nonexistent".into(), configuration: "/nonexistent".into() };
+        assert_eq!(resolver.lookup("localhost").await.unwrap().len(), 2);
+        assert_eq!(resolver.lookup("10.0.0.1").await.unwrap(), ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    }
+
+    /// A name server that answers A with one address, preceded by a forgery; over UDP always truncated.
+    async fn serve(udp: UdpSocket, tcp: TcpListener) {
+        let answer = |request: &[u8], truncated: bool| {
+            let request = Message::from_vec(request).unwrap();
+            let mut message = Message::response(request.metadata.id, OpCode::Query);
+            message.add_queries(request.queries.clone());
+            message.metadata.truncation = truncated;
+            let query = &request.queries[0];
+            if query.query_type() == RecordType::A && !truncated {
+                let data = RData::A(A(Ipv4Addr::new(10, 9, 8, 7)));
+                message.add_answer(Record::from_rdata(query.name().clone(), 60, data));
+            }
+            message.to_vec().unwrap()
+        };
+        let datagrams = async {
+            let mut buffer = [0; 512];
+            loop {
+                let (length, peer) = udp.recv_from(&mut buffer).await.unwrap();
+                let mut forged = answer(&buffer[..length], false);
+                forged[0] ^= 0xff;
+                udp.send_to(&forged, peer).await.unwrap();
+                udp.send_to(&answer(&buffer[..length], true), peer).await.unwrap();
+            }
+        };
+        let streams = async {
+            loop {
+                let (mut stream, _) = tcp.accept().await.unwrap();
+                let mut request = vec![0; usize::from(stream.read_u16().await.unwrap())];
+                stream.read_exact(&mut request).await.unwrap();
+                let answer = answer(&request, false);
+                stream.write_u16(answer.len().try_into().unwrap()).await.unwrap();
+                stream.write_all(&answer).await.unwrap();
+            }
+        };
+        tokio::join!(datagrams, streams);
+    }
+
+    #[tokio::test]
+    async fn a_truncated_answer_is_asked_for_again_and_a_forged_one_ignored() {
+        let (udp, tcp, address) = loop {
+            let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let address = udp.local_addr().unwrap();
+            if let Ok(tcp) = TcpListener::bind(address).await {
+                break (udp, tcp, address);
+            }
+        };
+        let server = tokio::spawn(serve(udp, tcp));
+        let configuration = Configuration { servers: vec![address], search: Vec::new(), dots_min: 1 };
+        assert_eq!(configuration.ask("mirror.local.").await.unwrap(), ["10.9.8.7".parse::<IpAddr>().unwrap()]);
+        server.abort();
+    }
+
+    #[tokio::test]
+    async fn a_server_that_refuses_is_named() {
+        let configuration =
+            Configuration { servers: vec!["127.0.0.1:1".parse().unwrap()], search: Vec::new(), dots_min: 1 };
+        let error = configuration.ask("mirror.local.").await.unwrap_err().to_string();
+        assert!(error.starts_with("name server 127.0.0.1: "), "{error}");
+    }
+}

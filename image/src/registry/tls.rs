@@ -1,0 +1,158 @@
+//! Whom to trust: the system's certificate authorities, and those kept for one registry.
+//!
+//! `SSL_CERT_FILE`, or the first bundle that exists, or Mozilla's list as compiled in. For HOST also every
+//! `*.crt` in `/etc/containers/certs.d/HOST` and `/etc/docker/certs.d/HOST`, and from there a client
+//! certificate `*.cert` with its `*.key` (containers-certs.d(5)).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Where certificates for single registries are kept.
+pub(crate) fn certificate_directories() -> Vec<PathBuf> {
+    ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).to_vec()
+}
+
+/// The TLS configuration for one host. The error names the file at fault.
+pub(super) fn client_config(host: &str, directories: &[PathBuf], verify: bool) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let own: Vec<PathBuf> = directories.iter().map(|directory| directory.join(host)).collect();
+    let builder = if verify {
+        builder.with_root_certificates(roots(&own)?)
+    } else {
+        let verifier = Arc::new(AnyCertificate(provider.signature_verification_algorithms));
+        builder.dangerous().with_custom_certificate_verifier(verifier)
+    };
+    match client_certificate(&own)? {
+        None => Ok(builder.with_no_client_auth()),
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(|error| error.to_string()),
+    }
+}
+
+fn roots(own: &[PathBuf]) -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    let bundle = match std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
+        Some(path) => Some(PathBuf::from(path)),
+        None => BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()),
+    };
+    if let Some(bundle) = bundle {
+        // Bundles contain old certificates that are no use; the others count.
+        store.add_parsable_certificates(certificates(&bundle)?);
+    }
+    if store.is_empty() {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    for path in own.iter().flat_map(|directory| files(directory, "crt")) {
+        for certificate in certificates(&path)? {
+            store.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    Ok(store)
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn client_certificate(own: &[PathBuf]) -> Result<Option<Identity>, String> {
+    let Some(path) = own.iter().flat_map(|directory| files(directory, "cert")).next() else { return Ok(None) };
+    let key_path = path.with_extension("key");
+    let key = PrivateKeyDer::from_pem_file(&key_path).map_err(|error| format!("{}: {error}", key_path.display()))?;
+    Ok(Some((certificates(&path)?, key)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+    read.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+    paths.sort();
+    paths
+}
+
+/// For registries marked insecure: whoever answers is believed.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+/// Makes ring the TLS library's default, for code in other crates that asks for one.
+pub fn install_crypto_provider() {
+    // Whoever was first has installed the same: no other is compiled in.
+    let _ = CryptoProvider::install_default(ring::default_provider());
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_made_with_and_without_files() {
+        assert!(client_config("a.io", &["/nonexistent".into()], true).is_ok());
+        assert!(client_config("a.io", &[], false).is_ok());
+    }
+
+    #[test]
+    fn a_broken_certificate_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("a.io:5000")).unwrap();
+        let path = directory.path().join("a.io:5000/ca.crt");
+        fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        let directories = [directory.path().to_owned()];
+        let error = client_config("a.io:5000", &directories, true).unwrap_err();
+        assert!(error.starts_with(path.to_str().unwrap()), "{error}");
+        assert!(client_config("b.io", &directories, true).is_ok());
+    }
+}
