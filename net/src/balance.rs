@@ -64,7 +64,8 @@ impl LoadBalancer for IpvsBalancer {
         let maps = maps(balancing, Data::Mark, mark, |_| true);
         let set = |lookup: Rule| rule([lookup, vec![E::SetMark { word: 0 }]]);
         let by_address = set(rule([transports(), by_address(ADDRESSES)]));
-        let by_port = balancing.entry.as_ref().map(|entry| set(rule([ruleset::incoming_link(entry, true), by_port(PORTS)])));
+        let by_port =
+            balancing.entry.as_ref().map(|entry| set(rule([ruleset::incoming_link(entry, true), by_port(PORTS)])));
         // Only a connection's first packet meets the rules of NAT, and it still has its mark then.
         let leave = rule([ruleset::destination(balancing.subnet), ruleset::marked(), ruleset::snat(balancing.own)]);
         let mut chains = vec![Chain::base("mark", "filter", Hook::Input, -150, vec![by_address])];
@@ -94,11 +95,8 @@ impl LoadBalancer for NftablesBalancer {
                 numbered.elements.push((number.to_ne_bytes().to_vec(), Value::Octets(backend.octets().to_vec())));
             }
             let modulus = u32::try_from(backends.len()).unwrap_or(u32::MAX);
-            let choose = vec![
-                E::NumberGenerator { modulus },
-                E::InMap { map: numbered.name.clone() },
-                E::Dnat { port: false },
-            ];
+            let choose =
+                vec![E::NumberGenerator { modulus }, E::InMap { map: numbered.name.clone() }, E::Dnat { port: false }];
             maps.push(numbered);
             chains.push(Chain::plain(chain_name(service), vec![choose]));
         }

@@ -16,29 +16,107 @@ use crate::nft::Ruleset;
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
-    AddNamespace { name: String },
-    RemoveNamespace { name: String },
-    RemoveService { place: Place, mark: u32 },
-    RemoveBackend { place: Place, mark: u32, backend: Ipv4Addr },
-    RemoveNeighbour { place: Place, link: String, address: Ipv4Addr, mac: MacAddress },
-    RemoveForwarding { place: Place, link: String, mac: MacAddress, node: Ipv4Addr },
-    RemoveRoute { place: Place, route: Route },
-    RemoveAddress { place: Place, link: String, address: Ipv4Net },
-    RemoveLink { place: Place, link: String },
-    RemoveFirewall { place: Place },
+    AddNamespace {
+        name: String,
+    },
+    RemoveNamespace {
+        name: String,
+    },
+    RemoveService {
+        place: Place,
+        mark: u32,
+    },
+    RemoveBackend {
+        place: Place,
+        mark: u32,
+        backend: Ipv4Addr,
+    },
+    RemoveNeighbour {
+        place: Place,
+        link: String,
+        address: Ipv4Addr,
+        mac: MacAddress,
+    },
+    RemoveForwarding {
+        place: Place,
+        link: String,
+        mac: MacAddress,
+        node: Ipv4Addr,
+    },
+    RemoveRoute {
+        place: Place,
+        route: Route,
+    },
+    RemoveAddress {
+        place: Place,
+        link: String,
+        address: Ipv4Net,
+    },
+    RemoveLink {
+        place: Place,
+        link: String,
+    },
+    RemoveFirewall {
+        place: Place,
+    },
     /// Makes a link, down; a pair of veths by its outer end.
-    AddLink { place: Place, name: String, link: Link, inner_mac: Option<MacAddress> },
+    AddLink {
+        place: Place,
+        name: String,
+        link: Link,
+        inner_mac: Option<MacAddress>,
+    },
     /// Sets everything of a link that can be set, but for up.
-    ChangeLink { place: Place, name: String, link: Link },
-    AddAddress { place: Place, link: String, address: Ipv4Net },
-    SetNeighbour { place: Place, link: String, address: Ipv4Addr, mac: MacAddress },
-    SetForwarding { place: Place, link: String, mac: MacAddress, node: Ipv4Addr },
-    SetSysctl { place: Place, name: String, value: String },
-    SetFirewall { place: Place, ruleset: Ruleset },
-    AddService { place: Place, mark: u32 },
-    SetBackend { place: Place, mark: u32, backend: Ipv4Addr, weight: u32 },
-    RaiseLink { place: Place, link: String, up: bool },
-    AddRoute { place: Place, route: Route },
+    ChangeLink {
+        place: Place,
+        name: String,
+        link: Link,
+    },
+    AddAddress {
+        place: Place,
+        link: String,
+        address: Ipv4Net,
+    },
+    SetNeighbour {
+        place: Place,
+        link: String,
+        address: Ipv4Addr,
+        mac: MacAddress,
+    },
+    SetForwarding {
+        place: Place,
+        link: String,
+        mac: MacAddress,
+        node: Ipv4Addr,
+    },
+    SetSysctl {
+        place: Place,
+        name: String,
+        value: String,
+    },
+    SetFirewall {
+        place: Place,
+        ruleset: Ruleset,
+    },
+    AddService {
+        place: Place,
+        mark: u32,
+    },
+    SetBackend {
+        place: Place,
+        mark: u32,
+        backend: Ipv4Addr,
+        weight: u32,
+    },
+    RaiseLink {
+        place: Place,
+        link: String,
+        up: bool,
+    },
+    AddRoute {
+        place: Place,
+        route: Route,
+    },
 }
 
 /// What has to be done for `observed` to become `desired`.

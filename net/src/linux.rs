@@ -17,7 +17,7 @@ use crate::files::NetPaths;
 use crate::intent::MacAddress;
 use crate::ipvs;
 use crate::model::{Link, LinkKind, Place};
-use crate::netlink::route::{self, LinkChange, NewLink, VXLAN_PORT};
+use crate::netlink::route::{self, LinkChange, NewLink, RouteSocket, VXLAN_PORT};
 use crate::netlink::socket::errno;
 use crate::netlink::{NetlinkSocket, Protocol};
 use crate::netns;
@@ -28,12 +28,13 @@ use crate::nft::table;
 pub(crate) struct Linux {
     paths: NetPaths,
     sockets: BTreeMap<(Place, Protocol), NetlinkSocket>,
+    routing: BTreeMap<Place, RouteSocket>,
     ipvs_family: Option<Option<u16>>,
 }
 
 impl Linux {
     pub(crate) fn new(paths: &NetPaths) -> Self {
-        Self { paths: paths.clone(), sockets: BTreeMap::new(), ipvs_family: None }
+        Self { paths: paths.clone(), sockets: BTreeMap::new(), routing: BTreeMap::new(), ipvs_family: None }
     }
 
     pub(crate) fn exists(&self, place: &Place) -> bool {
@@ -57,6 +58,19 @@ impl Linux {
         }
     }
 
+    /// The routing socket in a namespace, opened when first asked for.
+    pub(crate) fn route(&mut self, place: &Place) -> Result<&RouteSocket> {
+        if !self.routing.contains_key(place) {
+            let opened = self.inside(place, RouteSocket::open)?;
+            let socket = opened.map_err(|source| Error::Socket { place: place.to_string(), source })?;
+            self.routing.insert(place.clone(), socket);
+        }
+        match self.routing.get(place) {
+            Some(socket) => Ok(socket),
+            None => Err(Error::Socket { place: place.to_string(), source: io::ErrorKind::NotFound.into() }),
+        }
+    }
+
     /// Runs something inside a namespace.
     pub(crate) fn inside<T: Send>(&self, place: &Place, work: impl FnOnce() -> T + Send) -> Result<T> {
         match place {
@@ -71,8 +85,11 @@ impl Linux {
             return Ok(known);
         }
         let socket = self.socket(&Place::Host, Protocol::Generic)?;
-        let family = ipvs::family(socket)
-            .map_err(|source| Error::Observe { what: "generic netlink families", place: Place::Host.to_string(), source })?;
+        let family = ipvs::family(socket).map_err(|source| Error::Observe {
+            what: "generic netlink families",
+            place: Place::Host.to_string(),
+            source,
+        })?;
         self.ipvs_family = Some(family);
         Ok(family)
     }
@@ -85,7 +102,7 @@ impl Linux {
     }
 
     fn index(&mut self, place: &Place, name: &str) -> Result<Option<u32>> {
-        let link = route::link(self.socket(place, Protocol::Route)?, name);
+        let link = route::link(self.route(place)?, name);
         let link = link.map_err(|source| Error::Observe { what: "links", place: place.to_string(), source })?;
         Ok(link.map(|link| link.index))
     }
@@ -96,10 +113,10 @@ impl Linux {
         place: &Place,
         name: &str,
         operation: impl FnOnce() -> String,
-        work: impl FnOnce(&NetlinkSocket, u32) -> io::Result<()>,
+        work: impl FnOnce(&RouteSocket, u32) -> io::Result<()>,
     ) -> Result<()> {
         let index = self.index(place, name)?;
-        let socket = self.socket(place, Protocol::Route)?;
+        let socket = self.route(place)?;
         let missing = || io::Error::from_raw_os_error(libc::ENODEV);
         let result = index.ok_or_else(missing).and_then(|index| work(socket, index));
         result.map_err(|source| Error::Kernel { operation: operation(), place: place.to_string(), source })
@@ -111,7 +128,7 @@ impl Linux {
         place: &Place,
         name: &str,
         operation: impl FnOnce() -> String,
-        work: impl FnOnce(&NetlinkSocket, u32) -> io::Result<()>,
+        work: impl FnOnce(&RouteSocket, u32) -> io::Result<()>,
     ) -> Result<()> {
         match self.on_link(place, name, operation, work) {
             Err(Error::Kernel { source, .. }) if is_gone(&source) => Ok(()),
@@ -124,19 +141,19 @@ impl Linux {
         let mac = link.mac.map(|mac| mac.0);
         match &link.kind {
             LinkKind::Bridge => {
-                route::add_link(self.socket(place, Protocol::Route)?, name, mac, link.mtu, &NewLink::Bridge).map_err(failed)
+                route::add_link(self.route(place)?, name, mac, link.mtu, &NewLink::Bridge).map_err(failed)
             }
             LinkKind::Veth { peer: Some((other, peer)), .. } => {
                 let namespace = File::open(self.namespace_file(other)).map_err(failed)?;
                 let peer_mac = inner_mac.map(|mac| mac.0);
                 let new = NewLink::Veth { peer, peer_mac, peer_namespace: namespace.as_fd() };
-                route::add_link(self.socket(place, Protocol::Route)?, name, mac, link.mtu, &new).map_err(failed)
+                route::add_link(self.route(place)?, name, mac, link.mtu, &new).map_err(failed)
             }
             LinkKind::Vxlan { vni, local } => {
                 let namespace = File::open(self.namespace_file(place)).map_err(failed)?;
                 let new = NewLink::Vxlan { vni: *vni, local: *local, namespace: namespace.as_fd() };
                 // Asked for in the host's namespace, which its packets then leave through.
-                let socket = self.socket(&Place::Host, Protocol::Route)?;
+                let socket = self.route(&Place::Host)?;
                 match route::add_link(socket, name, mac, link.mtu, &new) {
                     Err(source) if errno(&source) == Some(libc::EOPNOTSUPP) => Err(Error::NoVxlan { source }),
                     result => result.map_err(failed),
@@ -153,10 +170,15 @@ impl Linux {
         };
         let change = LinkChange { up: None, mac: link.mac.map(|mac| mac.0), mtu: link.mtu, master };
         let port = link.master.is_some().then_some(link.port);
-        self.on_link(place, name, || format!("change link {name}"), |socket, index| {
-            route::set_link(socket, index, change)?;
-            port.map_or(Ok(()), |port| route::set_port(socket, index, port.isolated, port.hairpin))
-        })
+        self.on_link(
+            place,
+            name,
+            || format!("change link {name}"),
+            |socket, index| {
+                route::set_link(socket, index, change)?;
+                port.map_or(Ok(()), |port| route::set_port(socket, index, port.isolated, port.hairpin))
+            },
+        )
     }
 
     fn raise_link(&mut self, place: &Place, name: &str, up: bool) -> Result<()> {
@@ -173,10 +195,13 @@ impl Linux {
     fn change_route(&mut self, place: &Place, wanted: &crate::model::Route, add: bool) -> Result<()> {
         let verb = if add { "add" } else { "remove" };
         let operation = || format!("{verb} route to {} over {}", wanted.destination, wanted.link);
-        let work = |socket: &NetlinkSocket, index| {
-            route::change_route(socket, add, wanted.destination, wanted.gateway, index)
-        };
-        if add { self.on_link(place, &wanted.link, operation, work) } else { self.off_link(place, &wanted.link, operation, work) }
+        let work =
+            |socket: &RouteSocket, index| route::change_route(socket, add, wanted.destination, wanted.gateway, index);
+        if add {
+            self.on_link(place, &wanted.link, operation, work)
+        } else {
+            self.off_link(place, &wanted.link, operation, work)
+        }
     }
 
     fn set_sysctl(&mut self, place: &Place, name: &str, value: &str) -> Result<()> {
@@ -184,12 +209,9 @@ impl Linux {
         let written = self.inside(place, || fs::write(&path, value))?;
         match written {
             Err(failure) if failure.kind() == io::ErrorKind::NotFound && is_optional(name) => Ok(()),
-            Err(source) => Err(Error::Sysctl {
-                name: name.to_owned(),
-                value: value.to_owned(),
-                place: place.to_string(),
-                source,
-            }),
+            Err(source) => {
+                Err(Error::Sysctl { name: name.to_owned(), value: value.to_owned(), place: place.to_string(), source })
+            }
             Ok(()) => Ok(()),
         }
     }
@@ -233,23 +255,32 @@ impl Kernel for Linux {
         match op {
             Op::AddNamespace { name } => netns::create(&self.paths.namespace(name)),
             Op::RemoveNamespace { name } => {
-                self.sockets.retain(|(place, _), _| *place != Place::Named(name.clone()));
+                let gone = Place::Named(name.clone());
+                self.sockets.retain(|(place, _), _| *place != gone);
+                self.routing.remove(&gone);
                 netns::remove(&self.paths.namespace(name))
             }
             Op::AddLink { place, name, link, inner_mac } => self.add_link(place, name, link, *inner_mac),
             Op::ChangeLink { place, name, link } => self.change_link(place, name, link),
             Op::RaiseLink { place, link, up } => self.raise_link(place, link, *up),
-            Op::RemoveLink { place, link } => self.off_link(place, link, || format!("remove link {link}"), route::remove_link),
+            Op::RemoveLink { place, link } => {
+                self.off_link(place, link, || format!("remove link {link}"), route::remove_link)
+            }
             Op::AddAddress { place, link, address } => {
-                self.on_link(place, link, || format!("add address {address} to {link}"), |socket, index| {
-                    route::add_address(socket, index, *address)
-                })
+                let operation = || format!("add address {address} to {link}");
+                match self.on_link(place, link, operation, |socket, index| route::add_address(socket, index, *address))
+                {
+                    // A dump of addresses that change meanwhile may leave out one that is there.
+                    Err(Error::Kernel { source, .. }) if errno(&source) == Some(libc::EEXIST) => Ok(()),
+                    result => result,
+                }
             }
-            Op::RemoveAddress { place, link, address } => {
-                self.off_link(place, link, || format!("remove address {address} from {link}"), |socket, index| {
-                    route::remove_address(socket, index, *address)
-                })
-            }
+            Op::RemoveAddress { place, link, address } => self.off_link(
+                place,
+                link,
+                || format!("remove address {address} from {link}"),
+                |socket, index| route::remove_address(socket, index, *address),
+            ),
             Op::AddRoute { place, route } => self.change_route(place, route, true),
             Op::RemoveRoute { place, route } => self.change_route(place, route, false),
             Op::SetNeighbour { place, link, address, mac } => self.neighbour(place, link, *address, *mac, true),
@@ -274,7 +305,7 @@ impl Kernel for Linux {
 
 impl Linux {
     fn neighbour(&mut self, place: &Place, link: &str, address: Ipv4Addr, mac: MacAddress, set: bool) -> Result<()> {
-        let work = |socket: &NetlinkSocket, index| route::change_neighbour(socket, set, index, address, mac.0);
+        let work = |socket: &RouteSocket, index| route::change_neighbour(socket, set, index, address, mac.0);
         if set {
             self.on_link(place, link, || format!("set neighbour {address}"), work)
         } else {
@@ -283,39 +314,44 @@ impl Linux {
     }
 
     fn forwarding(&mut self, place: &Place, link: &str, mac: MacAddress, node: Ipv4Addr, set: bool) -> Result<()> {
-        let work = |socket: &NetlinkSocket, index| route::change_forwarding(socket, set, index, mac.0, node);
+        let work = |socket: &RouteSocket, index| route::change_forwarding(socket, set, index, mac.0, node);
         if set {
             self.on_link(place, link, || format!("forward {mac} to {node}"), work)
         } else {
             self.off_link(place, link, || format!("stop forwarding {mac} to {node}"), work)?;
             // The bridge has learned it as well; should the address come back elsewhere, frames
             // would go on into the tunnel.
-            self.off_link(place, link, || format!("unlearn {mac}"), |socket, index| route::unlearn(socket, index, mac.0))
+            self.off_link(
+                place,
+                link,
+                || format!("unlearn {mac}"),
+                |socket, index| route::unlearn(socket, index, mac.0),
+            )
         }
     }
 
     fn execute_ipvs(&mut self, op: &Op) -> Result<()> {
         match op {
-            Op::AddService { place, mark } => {
-                self.ipvs(place, || format!("add virtual service {mark:#x}"), |socket, family| {
-                    ipvs::add_service(socket, family, *mark)
-                })
-            }
-            Op::RemoveService { place, mark } => {
-                self.ipvs(place, || format!("remove virtual service {mark:#x}"), |socket, family| {
-                    ipvs::remove_service(socket, family, *mark)
-                })
-            }
-            Op::SetBackend { place, mark, backend, weight } => {
-                self.ipvs(place, || format!("set backend {backend} of {mark:#x}"), |socket, family| {
-                    ipvs::set_backend(socket, family, *mark, *backend, *weight)
-                })
-            }
-            Op::RemoveBackend { place, mark, backend } => {
-                self.ipvs(place, || format!("remove backend {backend} of {mark:#x}"), |socket, family| {
-                    ipvs::remove_backend(socket, family, *mark, *backend)
-                })
-            }
+            Op::AddService { place, mark } => self.ipvs(
+                place,
+                || format!("add virtual service {mark:#x}"),
+                |socket, family| ipvs::add_service(socket, family, *mark),
+            ),
+            Op::RemoveService { place, mark } => self.ipvs(
+                place,
+                || format!("remove virtual service {mark:#x}"),
+                |socket, family| ipvs::remove_service(socket, family, *mark),
+            ),
+            Op::SetBackend { place, mark, backend, weight } => self.ipvs(
+                place,
+                || format!("set backend {backend} of {mark:#x}"),
+                |socket, family| ipvs::set_backend(socket, family, *mark, *backend, *weight),
+            ),
+            Op::RemoveBackend { place, mark, backend } => self.ipvs(
+                place,
+                || format!("remove backend {backend} of {mark:#x}"),
+                |socket, family| ipvs::remove_backend(socket, family, *mark, *backend),
+            ),
             _ => Ok(()),
         }
     }

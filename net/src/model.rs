@@ -119,9 +119,15 @@ pub(crate) enum LinkKind {
     Loopback,
     Bridge,
     /// One end of a pair. The pair is made by the end that is `outer`.
-    Veth { peer: Option<(Place, String)>, outer: bool },
+    Veth {
+        peer: Option<(Place, String)>,
+        outer: bool,
+    },
     /// Its packets leave through the host's namespace.
-    Vxlan { vni: u32, local: Ipv4Addr },
+    Vxlan {
+        vni: u32,
+        local: Ipv4Addr,
+    },
     /// Seen, never planned.
     Other,
 }

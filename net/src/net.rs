@@ -284,9 +284,10 @@ impl Net {
             return Err(Error::NetworkPredefined { name: definition.name, verb: "removed" });
         }
         if state.in_use(&definition) {
-            let on_it = state.sandboxes.values().filter(|record| {
-                record.sandbox.endpoints.iter().any(|leg| leg.network == definition.id)
-            });
+            let on_it = state
+                .sandboxes
+                .values()
+                .filter(|record| record.sandbox.endpoints.iter().any(|leg| leg.network == definition.id));
             let mut users: Vec<String> = on_it.map(|record| record.intent.name.clone()).collect();
             if users.is_empty() {
                 users.push(names::INGRESS_SANDBOX.to_owned());
@@ -397,7 +398,8 @@ impl Net {
         let mut touched: Vec<&NetworkId> = legs.map(|leg| &leg.network).collect();
         touched.sort();
         touched.dedup();
-        for network in touched.into_iter().filter_map(|id| state.networks.get(id)).filter(|network| network.has_names()) {
+        for network in touched.into_iter().filter_map(|id| state.networks.get(id)).filter(|network| network.has_names())
+        {
             records::store(&self.paths.dns_records(&network.id), &plan::names_of::local(state, network))?;
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::intent::{NodeIntent, SandboxId};
 use crate::linux::Linux;
 use crate::model::{Place, Plan, Reach, Scope};
 use crate::net::{Backend, Net, NodeReport};
-use crate::netlink::{Protocol, route};
+use crate::netlink::route;
 use crate::state::{self, NodeRecord, State};
 use crate::{apply, diff, ipam, names, observe, plan};
 
@@ -148,7 +148,8 @@ impl Net {
     }
 
     fn write_overlay_names(&self, state: &State) -> Result<()> {
-        let overlays = state.node.iter().flat_map(|node| node.intent.networks.iter().map(move |network| (node, network)));
+        let overlays =
+            state.node.iter().flat_map(|node| node.intent.networks.iter().map(move |network| (node, network)));
         let mut known: BTreeSet<String> = state.networks.keys().map(ToString::to_string).collect();
         for (node, network) in overlays {
             records::store(&self.paths.dns_records(&network.id), &plan::names_of::overlay(node, network))?;
@@ -193,7 +194,7 @@ fn mesh_address(state: &State) -> Result<Ipv4Addr> {
 /// links with a default route, over which its packets will leave.
 fn underlay(linux: &mut Linux, address: Ipv4Addr) -> Result<(u32, bool)> {
     let failed = |source| Error::Observe { what: "links", place: Place::Host.to_string(), source };
-    let socket = linux.socket(&Place::Host, Protocol::Route)?;
+    let socket = linux.route(&Place::Host)?;
     let links = route::links(socket).map_err(failed)?;
     let mtu_of = |index: u32| links.iter().find(|link| link.index == index && link.mtu > 0).map(|link| link.mtu);
     let addresses = route::addresses(socket).map_err(failed)?;

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::intent::MacAddress;
 use crate::linux::{self, Linux};
 use crate::model::{Firewall, Link, LinkKind, Place, Plan, PortMode, Reach, Route, Scope, Space};
-use crate::netlink::route::{self, KernelLink};
-use crate::netlink::{NetlinkSocket, Protocol};
+use crate::netlink::Protocol;
+use crate::netlink::route::{self, KernelLink, RouteSocket};
 use crate::nft::table;
 use crate::{ipvs, names};
 
@@ -28,7 +28,7 @@ pub(crate) struct HostRoute {
 /// The IPv4 routes of this thread's namespace.
 pub(crate) fn host_routes() -> Result<Vec<HostRoute>> {
     let failed = |source| Error::Observe { what: "routes", place: Place::Host.to_string(), source };
-    let socket = NetlinkSocket::open(Protocol::Route).map_err(failed)?;
+    let socket = RouteSocket::open().map_err(failed)?;
     let links: BTreeMap<u32, String> =
         route::links(&socket).map_err(failed)?.into_iter().map(|link| (link.index, link.name)).collect();
     let routes = route::routes(&socket).map_err(failed)?.into_iter();
@@ -75,7 +75,7 @@ fn links(
     space: &mut Space,
     indices: &mut Indices,
 ) -> Result<()> {
-    let socket = linux.socket(place, Protocol::Route)?;
+    let socket = linux.route(place)?;
     let found = match reach {
         Reach::Whole => route::links(socket).map_err(failed("links", place))?,
         Reach::Links { names, .. } | Reach::Sandbox { names, .. } => {
@@ -117,10 +117,7 @@ fn kind_of(link: &KernelLink) -> LinkKind {
     match link.kind.as_str() {
         "bridge" => LinkKind::Bridge,
         "veth" => LinkKind::Veth { peer: None, outer: link.name.starts_with(names::VETH_PREFIX) },
-        "vxlan" => LinkKind::Vxlan {
-            vni: link.vni.unwrap_or(0),
-            local: link.local.unwrap_or(Ipv4Addr::UNSPECIFIED),
-        },
+        "vxlan" => LinkKind::Vxlan { vni: link.vni.unwrap_or(0), local: link.local.unwrap_or(Ipv4Addr::UNSPECIFIED) },
         _ if link.name == "lo" => LinkKind::Loopback,
         _ => LinkKind::Other,
     }
@@ -139,13 +136,7 @@ fn observed_link(link: &KernelLink, kind: LinkKind, names: &BTreeMap<u32, String
     }
 }
 
-fn content(
-    linux: &mut Linux,
-    place: &Place,
-    reach: &Reach,
-    wanted: Option<&Space>,
-    space: &mut Space,
-) -> Result<()> {
+fn content(linux: &mut Linux, place: &Place, reach: &Reach, wanted: Option<&Space>, space: &mut Space) -> Result<()> {
     if !matches!(reach, Reach::Links { .. }) {
         routes(linux, place, reach, space)?;
     }
@@ -172,12 +163,13 @@ fn is_balancer(place: &Place) -> bool {
 }
 
 fn routes(linux: &mut Linux, place: &Place, reach: &Reach, space: &mut Space) -> Result<()> {
-    let socket = linux.socket(place, Protocol::Route)?;
+    let socket = linux.route(place)?;
     let found = route::routes(socket).map_err(failed("routes", place))?;
     let links = route::links(socket).map_err(failed("links", place))?;
     for found in found.into_iter().filter(|found| !found.by_kernel) {
         let Some(link) = links.iter().find(|link| link.index == found.link) else { continue };
-        let ours = *reach == Reach::Whole || (found.destination.prefix_len() == 0 && space.links.contains_key(&link.name));
+        let ours =
+            *reach == Reach::Whole || (found.destination.prefix_len() == 0 && space.links.contains_key(&link.name));
         if ours {
             space.routes.insert(Route {
                 destination: found.destination,
@@ -191,7 +183,7 @@ fn routes(linux: &mut Linux, place: &Place, reach: &Reach, space: &mut Space) ->
 
 fn tunnel(linux: &mut Linux, place: &Place, space: &mut Space) -> Result<()> {
     let name = names::OVERLAY_VXLAN;
-    let socket = linux.socket(place, Protocol::Route)?;
+    let socket = linux.route(place)?;
     let Some(link) = route::link(socket, name).map_err(failed("links", place))? else { return Ok(()) };
     for (address, mac) in route::neighbours(socket, link.index).map_err(failed("neighbours", place))? {
         space.neighbours.insert((name.to_owned(), address), MacAddress(mac));

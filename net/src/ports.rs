@@ -84,7 +84,9 @@ fn any_free(
     bound: &[BoundPort],
 ) -> Result<BoundPort> {
     let free = |wanted: &BoundPort| {
-        !bound.iter().any(|other| collides(other, wanted)) && owner(state, id, wanted).is_none() && probe(wanted).is_ok()
+        !bound.iter().any(|other| collides(other, wanted))
+            && owner(state, id, wanted).is_none()
+            && probe(wanted).is_ok()
     };
     EPHEMERAL
         .map(|port| bind_to(mapping, host_ip, port))

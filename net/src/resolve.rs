@@ -49,9 +49,8 @@ pub(crate) fn resolve(
     wanted.sort_by_key(|endpoint| rank(state, endpoint));
     let mut endpoints: Vec<Endpoint> = Vec::new();
     for endpoint in &wanted {
-        let before = previous.and_then(|record| {
-            record.sandbox.endpoints.iter().find(|leg| leg.network == *endpoint.network.id())
-        });
+        let before = previous
+            .and_then(|record| record.sandbox.endpoints.iter().find(|leg| leg.network == *endpoint.network.id()));
         endpoints.push(leg(state, endpoint, before)?);
     }
     name_interfaces(&mut endpoints, previous);
@@ -171,9 +170,8 @@ fn name_interfaces(endpoints: &mut [Endpoint], previous: Option<&SandboxRecord>)
 }
 
 fn choose_gateway(state: &State, wanted: &[EndpointIntent], endpoints: &mut [Endpoint]) {
-    let leads_out = |leg: &Endpoint| {
-        !leg.overlay && state.networks.get(&leg.network).is_some_and(|network| !network.internal)
-    };
+    let leads_out =
+        |leg: &Endpoint| !leg.overlay && state.networks.get(&leg.network).is_some_and(|network| !network.internal);
     let mut best: Option<(i32, usize)> = None;
     for (index, (intent, leg)) in wanted.iter().zip(endpoints.iter()).enumerate() {
         if leads_out(leg) && best.is_none_or(|(priority, _)| intent.gateway_priority > priority) {

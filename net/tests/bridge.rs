@@ -176,8 +176,16 @@ fn an_internal_network_has_no_way_out() {
         let _one = Server::start(&one.namespace, 80, "one");
         assert!(ask_patiently(Some(&two.namespace), one.endpoints[0].address.addr(), 80).starts_with("one "));
         assert!(ask_in(&one.namespace, Ipv4Addr::new(192, 0, 2, 9), 9000).is_err());
-        inside(&one.namespace, "ip", &["route", "add", "default", "via", &one.endpoints[0].gateway.unwrap().to_string()]);
-        inside(&outside.path, "ip", &["route", "add", &one.endpoints[0].address.trunc().to_string(), "via", "192.0.2.1"]);
+        inside(
+            &one.namespace,
+            "ip",
+            &["route", "add", "default", "via", &one.endpoints[0].gateway.unwrap().to_string()],
+        );
+        inside(
+            &outside.path,
+            "ip",
+            &["route", "add", &one.endpoints[0].address.trunc().to_string(), "via", "192.0.2.1"],
+        );
         assert!(ask_in(&one.namespace, Ipv4Addr::new(192, 0, 2, 9), 9000).is_err());
     });
 }
@@ -271,7 +279,10 @@ fn a_forward_policy_of_drop_is_let_through() {
     on_a_host(|| {
         let machine = Machine::new();
         let outside = Outside::new(&machine, "192.0.2.1/24", "192.0.2.9/24");
-        run("nft", &["add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"]);
+        run(
+            "nft",
+            &["add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"],
+        );
         let mut web = container(&machine, 1, "bridge");
         web.ports.push(published(None, Some(8080), 80));
         let web = machine.net.connect(&web).unwrap();

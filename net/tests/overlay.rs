@@ -196,15 +196,11 @@ fn services_are_reached_by_virtual_address_and_through_the_mesh() {
         let tasks = TASKS.map(|task| connect_task(&nodes, task));
         let client = connect(&nodes[1], 3, &[(APP, app(10))]);
         apply(&nodes, &TASKS);
-        let names: Vec<(&str, u32)> =
-            tasks[0].endpoints.iter().map(|leg| (leg.interface.as_str(), leg.mtu)).collect();
+        let names: Vec<(&str, u32)> = tasks[0].endpoints.iter().map(|leg| (leg.interface.as_str(), leg.mtu)).collect();
         // The wire's 1400 octets less the tunnel's 50.
         assert_eq!(names, [("eth0", 1350), ("eth1", 1350), ("eth2", 1500)]);
         assert!(tasks[0].endpoints[2].default_route);
-        let _servers = [
-            Server::start(&tasks[0].namespace, 80, "web1"),
-            Server::start(&tasks[1].namespace, 80, "web2"),
-        ];
+        let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
         count_tunnelled(&nodes[0]);
 
         // From container to container, over the tunnel.
@@ -314,10 +310,7 @@ fn applying_again_does_nothing_and_damage_is_repaired() {
         let wanted = intent(&nodes, node, &TASKS);
         let report = node.run(|net| net.apply_node(&wanted)).unwrap();
         assert_eq!((report.operations, report.missing_sandboxes.len()), (0, 0));
-        let _servers = [
-            Server::start(&tasks[0].namespace, 80, "web1"),
-            Server::start(&tasks[1].namespace, 80, "web2"),
-        ];
+        let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
         ask_patiently(None, node.address, 8080);
         inside(&node.path, "nft", &["flush ruleset"]);
         inside(&node.path, "ip", &["link", "del", "skep_gwbridge"]);
@@ -354,10 +347,7 @@ fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
         let listeners = tasks.each_ref().map(|task| {
             in_namespace(&task.namespace, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7000)).unwrap()).unwrap()
         });
-        let _servers = [
-            Server::start(&tasks[0].namespace, 80, "web1"),
-            Server::start(&tasks[1].namespace, 80, "web2"),
-        ];
+        let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
         ask_patiently(Some(&client.namespace), app(2), 80);
         // Two connections, one to each: the first server's stays open while it drains.
         let open = || in_namespace(&client.namespace, || TcpStream::connect((app(2), 7000)).unwrap()).unwrap();
@@ -366,7 +356,10 @@ fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
         let mut draining = TASKS;
         draining[0].serving = false;
         apply(&nodes, &draining);
-        assert_eq!(spread(6, || ask_in(&client.namespace, app(2), 80).unwrap()), BTreeMap::from([("web2".to_owned(), 6)]));
+        assert_eq!(
+            spread(6, || ask_in(&client.namespace, app(2), 80).unwrap()),
+            BTreeMap::from([("web2".to_owned(), 6)])
+        );
         assert_eq!(spread(6, || ask(nodes[0].address, 8080).unwrap()), BTreeMap::from([("web2".to_owned(), 6)]));
         for stream in &mut accepted {
             stream.write_all(b"still here").unwrap();

@@ -201,9 +201,8 @@ mod tests {
     #[test]
     fn shuffled_answers_begin_with_another_address_each_turn() {
         let (_directory, zones) = zones(3);
-        let first: Vec<_> = (0..3)
-            .map(|turn| addresses(&ask(&zones, "tasks.web.", RecordType::A, turn, Transport::Udp))[0])
-            .collect();
+        let first: Vec<_> =
+            (0..3).map(|turn| addresses(&ask(&zones, "tasks.web.", RecordType::A, turn, Transport::Udp))[0]).collect();
         assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
     }
 

@@ -1,8 +1,8 @@
-//! Netlink: one blocking socket type and one codec for routing, nftables and generic netlink.
+//! Netlink: links, addresses, routes and neighbours through rtnetlink; a small blocking socket and
+//! codec of our own for nftables and IPVS.
 //!
-//! Used by observe and apply only. Own code, because the three families then share one small
-//! synchronous path (no runtime in every shim), and because only the attributes that are used get
-//! parsed: kernels from 4.18 on differ in the others.
+//! Used by observe and apply only. The own codec knows only the attributes that are used: kernels
+//! from 4.18 on differ in the others.
 
 pub(crate) mod route;
 pub(crate) mod socket;

@@ -1,80 +1,78 @@
-//! Links, addresses, routes, neighbours and bridge forwarding entries (linux/rtnetlink.h).
+//! Links, addresses, routes, neighbours and bridge forwarding entries (linux/rtnetlink.h), through rtnetlink.
 //!
-//! Used by observe and apply. Each function is one message and its answer; nothing is decided here.
+//! Used by observe and apply. Each function is one request and its answer; nothing is decided here.
+//! Callers block: a socket has a small event loop of its own, which runs only while an answer is awaited.
 
+use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use futures::{Stream, TryStreamExt};
 use ipnet::Ipv4Net;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{
+    InfoBridgePort, InfoData, InfoPortData, InfoVeth, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourHeader, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
+use rtnetlink::{
+    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
+};
+use tokio::runtime::Runtime;
 
-use super::socket::{NetlinkSocket, errno};
-use super::wire::{Attributes, Message, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
-
-const RTM_NEWLINK: u16 = 16;
-const RTM_DELLINK: u16 = 17;
-const RTM_GETLINK: u16 = 18;
-const RTM_SETLINK: u16 = 19;
-const RTM_NEWADDR: u16 = 20;
-const RTM_DELADDR: u16 = 21;
-const RTM_GETADDR: u16 = 22;
-const RTM_NEWROUTE: u16 = 24;
-const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
-const RTM_NEWNEIGH: u16 = 28;
-const RTM_DELNEIGH: u16 = 29;
-const RTM_GETNEIGH: u16 = 30;
-
-const AF_UNSPEC: u8 = 0;
-const AF_INET: u8 = 2;
-const AF_BRIDGE: u8 = 7;
-
-const IFF_UP: u32 = 1;
-
-const IFLA_ADDRESS: u16 = 1;
-const IFLA_IFNAME: u16 = 3;
-const IFLA_MTU: u16 = 4;
-const IFLA_LINK: u16 = 5;
-const IFLA_MASTER: u16 = 10;
-const IFLA_PROTINFO: u16 = 12;
-const IFLA_LINKINFO: u16 = 18;
-const IFLA_NET_NS_FD: u16 = 28;
-const IFLA_INFO_KIND: u16 = 1;
-const IFLA_INFO_DATA: u16 = 2;
-const IFLA_INFO_SLAVE_DATA: u16 = 5;
-const IFLA_BRPORT_MODE: u16 = 4;
-const IFLA_BRPORT_ISOLATED: u16 = 33;
-const VETH_INFO_PEER: u16 = 1;
-const IFLA_VXLAN_ID: u16 = 1;
-const IFLA_VXLAN_LOCAL: u16 = 4;
-const IFLA_VXLAN_LEARNING: u16 = 7;
-const IFLA_VXLAN_PROXY: u16 = 11;
-const IFLA_VXLAN_L2MISS: u16 = 13;
-const IFLA_VXLAN_L3MISS: u16 = 14;
-const IFLA_VXLAN_PORT: u16 = 15;
-const IFLA_VXLAN_UDP_CSUM: u16 = 18;
-
-const IFA_ADDRESS: u16 = 1;
-const IFA_LOCAL: u16 = 2;
-const IFA_BROADCAST: u16 = 4;
-const RTA_DST: u16 = 1;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
-const RTA_TABLE: u16 = 15;
-const NDA_DST: u16 = 1;
-const NDA_LLADDR: u16 = 2;
-
-const NUD_NOARP: u16 = 0x40;
-const NUD_PERMANENT: u16 = 0x80;
-const NTF_SELF: u8 = 0x02;
-const NTF_MASTER: u8 = 0x04;
-const RT_TABLE_MAIN: u8 = 254;
-const RTPROT_KERNEL: u8 = 2;
-const RTPROT_STATIC: u8 = 4;
-const RTN_UNICAST: u8 = 1;
+/// NUD_NOARP and NUD_PERMANENT together, as static forwarding entries have them.
+const STATIC_FORWARDING: u16 = 0x40 | 0x80;
 
 /// The VXLAN port (IANA's).
 pub(crate) const VXLAN_PORT: u16 = 4789;
+
+/// A routing socket. It belongs for ever to the namespace it was opened in, and may be used from any thread
+/// that does not run an event loop itself.
+pub(crate) struct RouteSocket {
+    runtime: Runtime,
+    handle: Handle,
+}
+
+impl fmt::Debug for RouteSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteSocket").finish_non_exhaustive()
+    }
+}
+
+impl RouteSocket {
+    /// Opens a socket in the namespace of the calling thread.
+    pub(crate) fn open() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        let (connection, handle, _) = {
+            let _entered = runtime.enter();
+            rtnetlink::new_connection()?
+        };
+        runtime.spawn(connection);
+        Ok(Self { runtime, handle })
+    }
+
+    fn request(&self, request: impl Future<Output = Result<(), rtnetlink::Error>>) -> io::Result<()> {
+        self.runtime.block_on(request).map_err(refusal)
+    }
+
+    fn collect<T>(&self, answers: impl Stream<Item = Result<T, rtnetlink::Error>>) -> io::Result<Vec<T>> {
+        self.runtime.block_on(answers.try_collect()).map_err(refusal)
+    }
+}
+
+/// The kernel's error number, where it gave one.
+fn refusal(error: rtnetlink::Error) -> io::Error {
+    match &error {
+        rtnetlink::Error::NetlinkError(message) => io::Error::from_raw_os_error(-message.raw_code()),
+        _ => io::Error::other(error.to_string()),
+    }
+}
 
 /// A link as the kernel has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,12 +93,13 @@ pub(crate) struct KernelLink {
     pub(crate) local: Option<Ipv4Addr>,
 }
 
-/// A route in the main table that the kernel did not make by itself.
+/// A route in the main table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KernelRoute {
     pub(crate) destination: Ipv4Net,
     pub(crate) gateway: Option<Ipv4Addr>,
     pub(crate) link: u32,
+    /// The kernel made it by itself, for an address.
     pub(crate) by_kernel: bool,
 }
 
@@ -109,114 +108,122 @@ pub(crate) struct KernelRoute {
 pub(crate) enum NewLink<'a> {
     Bridge,
     /// The peer is made in another namespace.
-    Veth { peer: &'a str, peer_mac: Option<[u8; 6]>, peer_namespace: BorrowedFd<'a> },
+    Veth {
+        peer: &'a str,
+        peer_mac: Option<[u8; 6]>,
+        peer_namespace: BorrowedFd<'a>,
+    },
     /// Made in another namespace; its packets leave through the socket's own.
-    Vxlan { vni: u32, local: Ipv4Addr, namespace: BorrowedFd<'a> },
-}
-
-fn link_header(family: u8, index: u32, flags: u32, change: u32) -> [u8; 16] {
-    let mut header = [0; 16];
-    header[0] = family;
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..12].copy_from_slice(&flags.to_ne_bytes());
-    header[12..16].copy_from_slice(&change.to_ne_bytes());
-    header
+    Vxlan {
+        vni: u32,
+        local: Ipv4Addr,
+        namespace: BorrowedFd<'a>,
+    },
 }
 
 /// All links of the namespace.
-pub(crate) fn links(socket: &NetlinkSocket) -> io::Result<Vec<KernelLink>> {
-    let request = Message::new(RTM_GETLINK, 0, &link_header(AF_UNSPEC, 0, 0, 0));
-    Ok(socket.dump(request)?.iter().filter_map(|payload| parse_link(payload)).collect())
+pub(crate) fn links(socket: &RouteSocket) -> io::Result<Vec<KernelLink>> {
+    let found = socket.collect(socket.handle.link().get().execute())?;
+    Ok(found.into_iter().filter_map(parse_link).collect())
 }
 
 /// The link of this name.
-pub(crate) fn link(socket: &NetlinkSocket, name: &str) -> io::Result<Option<KernelLink>> {
-    let mut request = Message::new(RTM_GETLINK, 0, &link_header(AF_UNSPEC, 0, 0, 0));
-    request.string(IFLA_IFNAME, name);
-    match socket.query(request) {
-        Ok(payload) => Ok(parse_link(&payload)),
-        Err(failure) if errno(&failure) == Some(libc::ENODEV) => Ok(None),
+pub(crate) fn link(socket: &RouteSocket, name: &str) -> io::Result<Option<KernelLink>> {
+    match socket.collect(socket.handle.link().get().match_name(name).execute()) {
+        Ok(found) => Ok(found.into_iter().find_map(parse_link)),
+        Err(failure) if failure.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
 
-fn parse_link(payload: &[u8]) -> Option<KernelLink> {
-    let index = u32::from_ne_bytes(payload.get(4..8)?.try_into().ok()?);
-    let flags = u32::from_ne_bytes(payload.get(8..12)?.try_into().ok()?);
-    let attributes = Attributes::after(payload, 16);
-    let info = attributes.get(IFLA_LINKINFO).map(|info| info.nested());
-    let data = info.and_then(|info| info.get(IFLA_INFO_DATA)).map(|data| data.nested());
-    let kind = info.and_then(|info| info.get(IFLA_INFO_KIND)).map(|kind| kind.string()).unwrap_or_default();
-    let vxlan = data.filter(|_| kind == "vxlan");
-    let port = info.and_then(|info| info.get(IFLA_INFO_SLAVE_DATA)).map(|port| port.nested());
-    Some(KernelLink {
-        index,
-        name: attributes.get(IFLA_IFNAME)?.string(),
-        mac: attributes.get(IFLA_ADDRESS).and_then(|mac| mac.mac()),
-        mtu: attributes.get(IFLA_MTU).and_then(|mtu| mtu.u32()).unwrap_or(0),
-        master: attributes.get(IFLA_MASTER).and_then(|master| master.u32()),
-        peer: attributes.get(IFLA_LINK).and_then(|peer| peer.u32()),
-        up: flags & IFF_UP != 0,
-        isolated: port.and_then(|port| port.get(IFLA_BRPORT_ISOLATED)).and_then(|on| on.u8()) == Some(1),
-        hairpin: port.and_then(|port| port.get(IFLA_BRPORT_MODE)).and_then(|on| on.u8()) == Some(1),
-        vni: vxlan.and_then(|data| data.get(IFLA_VXLAN_ID)).and_then(|vni| vni.u32()),
-        local: vxlan.and_then(|data| data.get(IFLA_VXLAN_LOCAL)).and_then(|local| local.ipv4()),
-        kind,
-    })
+fn parse_link(message: LinkMessage) -> Option<KernelLink> {
+    let mut link = KernelLink {
+        index: message.header.index,
+        name: String::new(),
+        kind: String::new(),
+        mac: None,
+        mtu: 0,
+        master: None,
+        peer: None,
+        up: message.header.flags.contains(LinkFlags::Up),
+        isolated: false,
+        hairpin: false,
+        vni: None,
+        local: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Address(mac) => link.mac = mac.try_into().ok(),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+            LinkAttribute::Controller(master) => link.master = Some(master),
+            LinkAttribute::Link(peer) => link.peer = Some(peer),
+            LinkAttribute::LinkInfo(infos) => infos.into_iter().for_each(|info| parse_info(&mut link, info)),
+            _ => {}
+        }
+    }
+    (!link.name.is_empty()).then_some(link)
+}
+
+fn parse_info(link: &mut KernelLink, info: LinkInfo) {
+    match info {
+        LinkInfo::Kind(kind) => link.kind = kind.to_string(),
+        LinkInfo::Data(InfoData::Vxlan(data)) => {
+            for value in data {
+                match value {
+                    InfoVxlan::Id(vni) => link.vni = Some(vni),
+                    InfoVxlan::Local(local) => link.local = Some(local),
+                    _ => {}
+                }
+            }
+        }
+        LinkInfo::PortData(InfoPortData::BridgePort(port)) => {
+            link.isolated = port.iter().any(|value| matches!(value, InfoBridgePort::Isolated(true)));
+            link.hairpin = port.iter().any(|value| matches!(value, InfoBridgePort::HairpinMode(true)));
+        }
+        _ => {}
+    }
 }
 
 /// Makes a link, down.
 pub(crate) fn add_link(
-    socket: &NetlinkSocket,
+    socket: &RouteSocket,
     name: &str,
     mac: Option<[u8; 6]>,
     mtu: Option<u32>,
     new: &NewLink<'_>,
 ) -> io::Result<()> {
-    let mut request = Message::new(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &link_header(AF_UNSPEC, 0, 0, 0));
-    request.string(IFLA_IFNAME, name);
-    put_shape(&mut request, mac, mtu);
-    if let NewLink::Vxlan { namespace, .. } = new {
-        request.i32(IFLA_NET_NS_FD, namespace.as_raw_fd());
-    }
-    request.nest(IFLA_LINKINFO, |info| match new {
-        NewLink::Bridge => info.string(IFLA_INFO_KIND, "bridge"),
+    let message = match new {
+        NewLink::Bridge => shaped(LinkBridge::new(name), mac, mtu).build(),
         NewLink::Veth { peer, peer_mac, peer_namespace } => {
-            info.string(IFLA_INFO_KIND, "veth");
-            info.nest(IFLA_INFO_DATA, |data| {
-                data.nest(VETH_INFO_PEER, |other| {
-                    other.raw(&link_header(AF_UNSPEC, 0, 0, 0));
-                    other.string(IFLA_IFNAME, peer);
-                    put_shape(other, *peer_mac, mtu);
-                    other.i32(IFLA_NET_NS_FD, peer_namespace.as_raw_fd());
-                });
-            });
+            let peer = shaped(LinkUnspec::new_with_name(peer), *peer_mac, mtu).setns_by_fd(peer_namespace.as_raw_fd());
+            shaped(LinkVeth::new(name, ""), mac, mtu)
+                .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+                .build()
         }
-        NewLink::Vxlan { vni, local, .. } => {
-            info.string(IFLA_INFO_KIND, "vxlan");
-            info.nest(IFLA_INFO_DATA, |data| {
-                data.u32(IFLA_VXLAN_ID, *vni);
-                if !local.is_unspecified() {
-                    data.ipv4(IFLA_VXLAN_LOCAL, *local);
-                }
-                data.u16_be(IFLA_VXLAN_PORT, VXLAN_PORT);
-                data.u8(IFLA_VXLAN_LEARNING, 0);
-                for on in [IFLA_VXLAN_PROXY, IFLA_VXLAN_L2MISS, IFLA_VXLAN_L3MISS, IFLA_VXLAN_UDP_CSUM] {
-                    data.u8(on, 1);
-                }
-            });
+        NewLink::Vxlan { vni, local, namespace } => {
+            let link = shaped(LinkVxlan::new(name, *vni), mac, mtu)
+                .port(VXLAN_PORT)
+                .learning(false)
+                .proxy(true)
+                .l2miss(true)
+                .l3miss(true)
+                .udp_csum(true)
+                .setns_by_fd(namespace.as_raw_fd());
+            if local.is_unspecified() { link.build() } else { link.local(*local).build() }
         }
-    });
-    socket.request(request)
+    };
+    socket.request(socket.handle.link().add(message).execute())
 }
 
-fn put_shape(request: &mut Message, mac: Option<[u8; 6]>, mtu: Option<u32>) {
+fn shaped<T>(mut link: LinkMessageBuilder<T>, mac: Option<[u8; 6]>, mtu: Option<u32>) -> LinkMessageBuilder<T> {
     if let Some(mac) = mac {
-        request.bytes(IFLA_ADDRESS, &mac);
+        link = link.address(mac.to_vec());
     }
     if let Some(mtu) = mtu {
-        request.u32(IFLA_MTU, mtu);
+        link = link.mtu(mtu);
     }
+    link
 }
 
 /// Changes to a link; what is `None` stays.
@@ -229,189 +236,217 @@ pub(crate) struct LinkChange {
 }
 
 /// Changes a link.
-pub(crate) fn set_link(socket: &NetlinkSocket, index: u32, change: LinkChange) -> io::Result<()> {
-    let (flags, mask) = match change.up {
-        Some(true) => (IFF_UP, IFF_UP),
-        Some(false) => (0, IFF_UP),
-        None => (0, 0),
+pub(crate) fn set_link(socket: &RouteSocket, index: u32, change: LinkChange) -> io::Result<()> {
+    let mut link = shaped(LinkUnspec::new_with_index(index), change.mac, change.mtu);
+    link = match change.up {
+        Some(true) => link.up(),
+        Some(false) => link.down(),
+        None => link,
     };
-    let mut request = Message::new(RTM_NEWLINK, 0, &link_header(AF_UNSPEC, index, flags, mask));
-    put_shape(&mut request, change.mac, change.mtu);
     if let Some(master) = change.master {
-        request.u32(IFLA_MASTER, master);
+        link = link.controller(master);
     }
-    socket.request(request)
+    socket.request(socket.handle.link().change(link.build()).execute())
 }
 
 /// Sets how a bridge treats one of its ports.
-pub(crate) fn set_port(socket: &NetlinkSocket, index: u32, isolated: bool, hairpin: bool) -> io::Result<()> {
-    let mut request = Message::new(RTM_SETLINK, 0, &link_header(AF_BRIDGE, index, 0, 0));
-    request.nest(IFLA_PROTINFO, |port| {
-        port.u8(IFLA_BRPORT_MODE, u8::from(hairpin));
-        port.u8(IFLA_BRPORT_ISOLATED, u8::from(isolated));
-    });
-    socket.request(request)
+pub(crate) fn set_port(socket: &RouteSocket, index: u32, isolated: bool, hairpin: bool) -> io::Result<()> {
+    let message = LinkBridgePort::new(index).isolated(isolated).hairpin(hairpin).build();
+    socket.request(socket.handle.link().set_port(message).execute())
 }
 
 /// Removes a link.
-pub(crate) fn remove_link(socket: &NetlinkSocket, index: u32) -> io::Result<()> {
-    socket.request(Message::new(RTM_DELLINK, 0, &link_header(AF_UNSPEC, index, 0, 0)))
-}
-
-fn address_header(prefix: u8, index: u32) -> [u8; 8] {
-    let mut header = [AF_INET, prefix, 0, 0, 0, 0, 0, 0];
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header
+pub(crate) fn remove_link(socket: &RouteSocket, index: u32) -> io::Result<()> {
+    socket.request(socket.handle.link().del(index).execute())
 }
 
 /// All IPv4 addresses of the namespace, with the index of their link.
-pub(crate) fn addresses(socket: &NetlinkSocket) -> io::Result<Vec<(u32, Ipv4Net)>> {
-    let payloads = socket.dump(Message::new(RTM_GETADDR, 0, &address_header(0, 0)))?;
-    let parse = |payload: &Vec<u8>| {
-        let index = u32::from_ne_bytes(payload.get(4..8)?.try_into().ok()?);
-        let address = Attributes::after(payload, 8).get(IFA_LOCAL)?.ipv4()?;
-        Some((index, Ipv4Net::new(address, *payload.get(1)?).ok()?))
+pub(crate) fn addresses(socket: &RouteSocket) -> io::Result<Vec<(u32, Ipv4Net)>> {
+    let found = socket.collect(socket.handle.address().get().execute())?;
+    let parse = |message: rtnetlink::packet_route::address::AddressMessage| {
+        let local = message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        });
+        Some((message.header.index, Ipv4Net::new(local?, message.header.prefix_len).ok()?))
     };
-    Ok(payloads.iter().filter_map(parse).collect())
+    Ok(found.into_iter().filter_map(parse).collect())
 }
 
 /// Adds an address.
-pub(crate) fn add_address(socket: &NetlinkSocket, index: u32, address: Ipv4Net) -> io::Result<()> {
-    let header = address_header(address.prefix_len(), index);
-    let mut request = Message::new(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &header);
-    request.ipv4(IFA_LOCAL, address.addr());
-    request.ipv4(IFA_ADDRESS, address.addr());
-    if address.prefix_len() < 31 {
-        request.ipv4(IFA_BROADCAST, address.broadcast());
-    }
-    socket.request(request)
+pub(crate) fn add_address(socket: &RouteSocket, index: u32, address: Ipv4Net) -> io::Result<()> {
+    socket.request(socket.handle.address().add(index, address.addr().into(), address.prefix_len()).execute())
 }
 
 /// Removes an address.
-pub(crate) fn remove_address(socket: &NetlinkSocket, index: u32, address: Ipv4Net) -> io::Result<()> {
-    let mut request = Message::new(RTM_DELADDR, 0, &address_header(address.prefix_len(), index));
-    request.ipv4(IFA_LOCAL, address.addr());
-    socket.request(request)
-}
-
-fn route_header(prefix: u8) -> [u8; 12] {
-    [AF_INET, prefix, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST, 0, 0, 0, 0]
+pub(crate) fn remove_address(socket: &RouteSocket, index: u32, address: Ipv4Net) -> io::Result<()> {
+    let mut message = rtnetlink::packet_route::address::AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = address.prefix_len();
+    message.header.index = index;
+    message.attributes.push(AddressAttribute::Local(address.addr().into()));
+    socket.request(socket.handle.address().del(message).execute())
 }
 
 /// The unicast routes of the main table.
-pub(crate) fn routes(socket: &NetlinkSocket) -> io::Result<Vec<KernelRoute>> {
-    let payloads = socket.dump(Message::new(RTM_GETROUTE, 0, &route_header(0)))?;
-    Ok(payloads.iter().filter_map(|payload| parse_route(payload)).collect())
+pub(crate) fn routes(socket: &RouteSocket) -> io::Result<Vec<KernelRoute>> {
+    let request = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let found = socket.collect(socket.handle.route().get(request).execute())?;
+    Ok(found.into_iter().filter_map(parse_route).collect())
 }
 
-fn parse_route(payload: &[u8]) -> Option<KernelRoute> {
-    let header = payload.get(..12)?;
-    let attributes = Attributes::after(payload, 12);
-    let table = attributes.get(RTA_TABLE).and_then(|table| table.u32()).unwrap_or(u32::from(header[4]));
-    if header[0] != AF_INET || table != u32::from(RT_TABLE_MAIN) || header[7] != RTN_UNICAST {
-        return None;
+fn parse_route(message: RouteMessage) -> Option<KernelRoute> {
+    let header = &message.header;
+    let (mut table, mut destination) = (u32::from(header.table), Ipv4Addr::UNSPECIFIED);
+    let (mut gateway, mut link) = (None, 0);
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Table(id) => table = *id,
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => destination = *address,
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Oif(index) => link = *index,
+            _ => {}
+        }
     }
-    let destination = attributes.get(RTA_DST).and_then(|destination| destination.ipv4());
-    Some(KernelRoute {
-        destination: Ipv4Net::new(destination.unwrap_or(Ipv4Addr::UNSPECIFIED), header[1]).ok()?,
-        gateway: attributes.get(RTA_GATEWAY).and_then(|gateway| gateway.ipv4()),
-        link: attributes.get(RTA_OIF).and_then(|link| link.u32()).unwrap_or(0),
-        by_kernel: header[5] == RTPROT_KERNEL,
-    })
+    let is_wanted = header.address_family == AddressFamily::Inet
+        && header.kind == RouteType::Unicast
+        && table == u32::from(RouteHeader::RT_TABLE_MAIN);
+    is_wanted.then_some(())?;
+    let destination = Ipv4Net::new(destination, header.destination_prefix_length).ok()?;
+    Some(KernelRoute { destination, gateway, link, by_kernel: header.protocol == RouteProtocol::Kernel })
 }
 
 /// Adds a route, or removes it.
 pub(crate) fn change_route(
-    socket: &NetlinkSocket,
+    socket: &RouteSocket,
     add: bool,
     destination: Ipv4Net,
     gateway: Option<Ipv4Addr>,
     index: u32,
 ) -> io::Result<()> {
-    let (kind, flags) = if add { (RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE) } else { (RTM_DELROUTE, 0) };
-    let mut request = Message::new(kind, flags, &route_header(destination.prefix_len()));
-    if destination.prefix_len() > 0 {
-        request.ipv4(RTA_DST, destination.network());
-    }
+    let mut route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(destination.network(), destination.prefix_len())
+        .output_interface(index);
     if let Some(gateway) = gateway {
-        request.ipv4(RTA_GATEWAY, gateway);
+        route = route.gateway(gateway);
+    } else {
+        route = route.scope(rtnetlink::packet_route::route::RouteScope::Link);
     }
-    request.u32(RTA_OIF, index);
-    socket.request(request)
-}
-
-fn neighbour_header(family: u8, index: u32, state: u16, flags: u8) -> [u8; 12] {
-    let mut header = [0; 12];
-    header[0] = family;
-    header[4..8].copy_from_slice(&index.to_ne_bytes());
-    header[8..10].copy_from_slice(&state.to_ne_bytes());
-    header[10] = flags;
-    header
+    let routes = socket.handle.route();
+    if add {
+        socket.request(routes.add(route.build()).replace().execute())
+    } else {
+        socket.request(routes.del(route.build()).execute())
+    }
 }
 
 /// The permanent neighbours of a link: address and MAC address.
-pub(crate) fn neighbours(socket: &NetlinkSocket, index: u32) -> io::Result<Vec<(Ipv4Addr, [u8; 6])>> {
-    entries(socket, AF_INET, index)
+pub(crate) fn neighbours(socket: &RouteSocket, index: u32) -> io::Result<Vec<(Ipv4Addr, [u8; 6])>> {
+    let request = socket.handle.neighbours().get().set_address_family(AddressFamily::Inet);
+    entries(socket.collect(request.execute())?, index)
 }
 
 /// The permanent forwarding entries of a VXLAN link: MAC address and remote node.
-pub(crate) fn forwarding(socket: &NetlinkSocket, index: u32) -> io::Result<Vec<([u8; 6], Ipv4Addr)>> {
-    let found = entries(socket, AF_BRIDGE, index)?;
+pub(crate) fn forwarding(socket: &RouteSocket, index: u32) -> io::Result<Vec<([u8; 6], Ipv4Addr)>> {
+    let request = socket.handle.neighbours().get().set_address_family(AddressFamily::Bridge);
+    let found = entries(socket.collect(request.execute())?, index)?;
     Ok(found.into_iter().map(|(node, mac)| (mac, node)).collect())
 }
 
-fn entries(socket: &NetlinkSocket, family: u8, link: u32) -> io::Result<Vec<(Ipv4Addr, [u8; 6])>> {
-    let payloads = socket.dump(Message::new(RTM_GETNEIGH, 0, &neighbour_header(family, 0, 0, 0)))?;
-    let parse = |payload: &Vec<u8>| {
-        let index = u32::from_ne_bytes(payload.get(4..8)?.try_into().ok()?);
-        let state = u16::from_ne_bytes(payload.get(8..10)?.try_into().ok()?);
-        if index != link || state & NUD_PERMANENT == 0 {
+fn entries(found: Vec<NeighbourMessage>, link: u32) -> io::Result<Vec<(Ipv4Addr, [u8; 6])>> {
+    let parse = |message: NeighbourMessage| {
+        let permanent = u16::from(NeighbourState::Permanent);
+        if message.header.ifindex != link || u16::from(message.header.state) & permanent == 0 {
             return None;
         }
-        let attributes = Attributes::after(payload, 12);
-        Some((attributes.get(NDA_DST)?.ipv4()?, attributes.get(NDA_LLADDR)?.mac()?))
+        let (mut address, mut mac) = (None, None);
+        for attribute in message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(to)) => address = Some(to),
+                // Of forwarding entries the family does not say what the destination is.
+                NeighbourAttribute::Destination(NeighbourAddress::Other(octets)) => {
+                    address = <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from);
+                }
+                NeighbourAttribute::LinkLayerAddress(octets) => mac = octets.try_into().ok(),
+                _ => {}
+            }
+        }
+        Some((address?, mac?))
     };
-    Ok(payloads.iter().filter_map(parse).collect())
+    Ok(found.into_iter().filter_map(parse).collect())
 }
 
 /// Sets a permanent neighbour, or removes it.
 pub(crate) fn change_neighbour(
-    socket: &NetlinkSocket,
+    socket: &RouteSocket,
     set: bool,
     index: u32,
     address: Ipv4Addr,
     mac: [u8; 6],
 ) -> io::Result<()> {
-    let header = neighbour_header(AF_INET, index, NUD_PERMANENT, 0);
-    socket.request(entry(set, &header, address, mac))
+    let header = NeighbourHeader {
+        family: AddressFamily::Inet,
+        ifindex: index,
+        state: NeighbourState::Permanent,
+        flags: NeighbourFlags::empty(),
+        kind: RouteType::Unspec,
+    };
+    change_entry(socket, set, header, address, mac)
 }
 
 /// Sets a VXLAN link's forwarding entry, or removes it.
 pub(crate) fn change_forwarding(
-    socket: &NetlinkSocket,
+    socket: &RouteSocket,
     set: bool,
     index: u32,
     mac: [u8; 6],
     node: Ipv4Addr,
 ) -> io::Result<()> {
-    let header = neighbour_header(AF_BRIDGE, index, NUD_PERMANENT | NUD_NOARP, NTF_SELF);
-    socket.request(entry(set, &header, node, mac))
+    let header = NeighbourHeader {
+        family: AddressFamily::Bridge,
+        ifindex: index,
+        state: NeighbourState::Other(STATIC_FORWARDING),
+        flags: NeighbourFlags::Own,
+        kind: RouteType::Unspec,
+    };
+    change_entry(socket, set, header, node, mac)
 }
 
 /// Makes a bridge forget that it learned a MAC address behind one of its ports.
-pub(crate) fn unlearn(socket: &NetlinkSocket, port: u32, mac: [u8; 6]) -> io::Result<()> {
-    let mut request = Message::new(RTM_DELNEIGH, 0, &neighbour_header(AF_BRIDGE, port, 0, NTF_MASTER));
-    request.bytes(NDA_LLADDR, &mac);
-    match socket.request(request) {
-        Err(failure) if errno(&failure) == Some(libc::ENOENT) => Ok(()),
+pub(crate) fn unlearn(socket: &RouteSocket, port: u32, mac: [u8; 6]) -> io::Result<()> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = AddressFamily::Bridge;
+    message.header.ifindex = port;
+    message.header.flags = NeighbourFlags::Controller;
+    message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+    match socket.request(socket.handle.neighbours().del(message).execute()) {
+        Err(failure) if failure.raw_os_error() == Some(libc::ENOENT) => Ok(()),
         result => result,
     }
 }
 
-fn entry(set: bool, header: &[u8], address: Ipv4Addr, mac: [u8; 6]) -> Message {
-    let (kind, flags) = if set { (RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE) } else { (RTM_DELNEIGH, 0) };
-    let mut request = Message::new(kind, flags, header);
-    request.ipv4(NDA_DST, address);
-    request.bytes(NDA_LLADDR, &mac);
-    request
+fn change_entry(
+    socket: &RouteSocket,
+    set: bool,
+    header: NeighbourHeader,
+    address: Ipv4Addr,
+    mac: [u8; 6],
+) -> io::Result<()> {
+    let attributes = vec![
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(address)),
+        NeighbourAttribute::LinkLayerAddress(mac.to_vec()),
+    ];
+    let neighbours = socket.handle.neighbours();
+    if set {
+        let mut request = neighbours.add(header.ifindex, address.into()).replace();
+        let message = request.message_mut();
+        message.header = header;
+        message.attributes = attributes;
+        socket.request(request.execute())
+    } else {
+        let mut message = NeighbourMessage::default();
+        message.header = header;
+        message.attributes = attributes;
+        socket.request(neighbours.del(message).execute())
+    }
 }

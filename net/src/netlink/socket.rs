@@ -1,4 +1,4 @@
-//! A blocking netlink socket: requests, dumps, and nftables' batches.
+//! A blocking netlink socket for nftables and generic netlink: requests, dumps, and nftables' batches.
 //!
 //! Used by observe and apply. Invariant: a socket belongs for ever to the namespace it was opened
 //! in, so one is opened per namespace and then used from any thread. Answers are matched by
@@ -9,9 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{
-    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt,
-};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, sockopt};
 
 use super::wire::{self, Attributes, Message, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR};
 use crate::sys;
@@ -28,7 +26,6 @@ const DUMP_ATTEMPTS: usize = 8;
 /// Which part of the kernel to talk to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Protocol {
-    Route,
     Netfilter,
     Generic,
 }
@@ -52,7 +49,6 @@ impl NetlinkSocket {
     /// Opens a socket in the namespace of the calling thread.
     pub(crate) fn open(protocol: Protocol) -> io::Result<Self> {
         let number = match protocol {
-            Protocol::Route => SockProtocol::NetlinkRoute,
             Protocol::Netfilter => SockProtocol::NetlinkNetFilter,
             Protocol::Generic => SockProtocol::NetlinkGeneric,
         };

@@ -12,8 +12,6 @@ pub(crate) const NLM_F_REQUEST: u16 = 0x1;
 pub(crate) const NLM_F_ACK: u16 = 0x4;
 pub(crate) const NLM_F_DUMP_INTR: u16 = 0x10;
 pub(crate) const NLM_F_DUMP: u16 = 0x300;
-pub(crate) const NLM_F_REPLACE: u16 = 0x100;
-pub(crate) const NLM_F_EXCL: u16 = 0x200;
 pub(crate) const NLM_F_CREATE: u16 = 0x400;
 pub(crate) const NLM_F_APPEND: u16 = 0x800;
 
@@ -46,10 +44,6 @@ impl Message {
         self.pad();
     }
 
-    pub(crate) fn u8(&mut self, kind: u16, value: u8) {
-        self.bytes(kind, &[value]);
-    }
-
     pub(crate) fn u16(&mut self, kind: u16, value: u16) {
         self.bytes(kind, &value.to_ne_bytes());
     }
@@ -64,14 +58,6 @@ impl Message {
 
     pub(crate) fn u32_be(&mut self, kind: u16, value: u32) {
         self.bytes(kind, &value.to_be_bytes());
-    }
-
-    pub(crate) fn i32(&mut self, kind: u16, value: i32) {
-        self.bytes(kind, &value.to_ne_bytes());
-    }
-
-    pub(crate) fn ipv4(&mut self, kind: u16, value: Ipv4Addr) {
-        self.bytes(kind, &value.octets());
     }
 
     /// Text with its final NUL.
@@ -92,12 +78,6 @@ impl Message {
         fill(self);
         let length = u16::try_from(self.octets.len() - start).unwrap_or(u16::MAX);
         self.octets[start..start + 2].copy_from_slice(&length.to_ne_bytes());
-    }
-
-    /// Octets as they are, padded: a fixed header inside a nest.
-    pub(crate) fn raw(&mut self, octets: &[u8]) {
-        self.octets.extend_from_slice(octets);
-        self.pad();
     }
 
     pub(crate) fn add_flags(&mut self, flags: u16) {
@@ -185,10 +165,6 @@ impl<'a> Attribute<'a> {
         Attributes(self.payload)
     }
 
-    pub(crate) fn u8(self) -> Option<u8> {
-        self.payload.first().copied()
-    }
-
     pub(crate) fn u16(self) -> Option<u16> {
         self.payload.get(..2)?.try_into().ok().map(u16::from_ne_bytes)
     }
@@ -204,10 +180,6 @@ impl<'a> Attribute<'a> {
     pub(crate) fn ipv4(self) -> Option<Ipv4Addr> {
         let octets: [u8; 4] = self.payload.get(..4)?.try_into().ok()?;
         Some(octets.into())
-    }
-
-    pub(crate) fn mac(self) -> Option<[u8; 6]> {
-        self.payload.get(..6)?.try_into().ok()
     }
 
     /// Text up to its NUL.

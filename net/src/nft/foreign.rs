@@ -50,8 +50,8 @@ pub(crate) fn forward_chain(socket: &NetlinkSocket) -> io::Result<ForwardChain> 
     let rules = socket.dump(request)?;
     let ours = rules.iter().filter_map(|payload| {
         let attributes = Attributes::after(payload, HEADER);
-        let in_chain = attributes.get(NFTA_RULE_TABLE)?.string() == TABLE
-            && attributes.get(NFTA_RULE_CHAIN)?.string() == CHAIN;
+        let in_chain =
+            attributes.get(NFTA_RULE_TABLE)?.string() == TABLE && attributes.get(NFTA_RULE_CHAIN)?.string() == CHAIN;
         let comment = attributes.get(NFTA_RULE_USERDATA)?.payload.get(2..)?;
         let comment = std::str::from_utf8(comment).ok()?.trim_end_matches('\0');
         let subject = comment.strip_prefix(TAG).filter(|_| in_chain)?.to_owned();
@@ -62,8 +62,11 @@ pub(crate) fn forward_chain(socket: &NetlinkSocket) -> io::Result<ForwardChain> 
 
 /// Brings our tagged rules to let exactly these links' traffic through.
 pub(crate) fn let_through(socket: &NetlinkSocket, chain: &ForwardChain, links: &[String]) -> io::Result<()> {
-    let wanted: Vec<String> =
-        if chain.drops { links.iter().flat_map(|link| [format!("i:{link}"), format!("o:{link}")]).collect() } else { Vec::new() };
+    let wanted: Vec<String> = if chain.drops {
+        links.iter().flat_map(|link| [format!("i:{link}"), format!("o:{link}")]).collect()
+    } else {
+        Vec::new()
+    };
     let mut messages = Vec::new();
     for rule in chain.ours.iter().filter(|rule| !wanted.contains(&rule.subject)) {
         let mut request = encode::message(encode::NFT_MSG_DELRULE, 0);
@@ -91,5 +94,8 @@ pub(crate) fn let_through(socket: &NetlinkSocket, chain: &ForwardChain, links: &
 /// Names of all tables, of every family, to recognise firewall managers by.
 pub(crate) fn tables(socket: &NetlinkSocket) -> io::Result<Vec<String>> {
     let payloads = socket.dump(encode::message_of_any_family(encode::NFT_MSG_GETTABLE))?;
-    Ok(payloads.iter().filter_map(|payload| Some(Attributes::after(payload, HEADER).get(NFTA_TABLE_NAME)?.string())).collect())
+    Ok(payloads
+        .iter()
+        .filter_map(|payload| Some(Attributes::after(payload, HEADER).get(NFTA_TABLE_NAME)?.string()))
+        .collect())
 }

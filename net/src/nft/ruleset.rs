@@ -314,10 +314,7 @@ pub(crate) fn translated() -> Rule {
 
 /// `meta mark != 0`.
 pub(crate) fn marked() -> Rule {
-    vec![
-        Expression::Meta { key: META_MARK, word: 0 },
-        Expression::Compare { equal: false, value: vec![0; 4] },
-    ]
+    vec![Expression::Meta { key: META_MARK, word: 0 }, Expression::Compare { equal: false, value: vec![0; 4] }]
 }
 
 /// Source NAT to an address.

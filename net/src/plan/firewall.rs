@@ -49,7 +49,13 @@ pub(crate) fn host_firewall(state: &State) -> Option<Firewall> {
         Chain::base("guard", "filter", Hook::Prerouting, -300, vec![guard_loopback()]),
         Chain::base("publish", "nat", Hook::Prerouting, -100, translate()),
         Chain::base("publish-local", "nat", Hook::Output, -100, translate()),
-        Chain::base("masquerade", "nat", Hook::Postrouting, 100, networks.iter().flat_map(|network| leaving(network)).collect()),
+        Chain::base(
+            "masquerade",
+            "nat",
+            Hook::Postrouting,
+            100,
+            networks.iter().flat_map(|network| leaving(network)).collect(),
+        ),
         Chain::base("forward", "filter", Hook::Forward, 0, forward(&networks)),
     ];
     Some(Firewall::new(Ruleset { maps, chains }))
@@ -98,12 +104,7 @@ fn leaving(network: &NetworkDefinition) -> Vec<Rule> {
     let mut rules = vec![
         // To a container from the container or a neighbour, by way of a published port: the answer
         // has to come back here to be translated, not go to the neighbour directly.
-        rule([
-            ruleset::source(subnet),
-            ruleset::outgoing_link(&name, true),
-            ruleset::translated(),
-            masquerade(),
-        ]),
+        rule([ruleset::source(subnet), ruleset::outgoing_link(&name, true), ruleset::translated(), masquerade()]),
         // From 127.0.0.1 on this machine: that address means the container itself over there.
         rule([ruleset::source(loopback()), ruleset::outgoing_link(&name, true), masquerade()]),
     ];
@@ -118,8 +119,16 @@ fn forward(networks: &[&NetworkDefinition]) -> Vec<Rule> {
     let mut rules = Vec::new();
     for network in networks.iter().filter(|network| network.internal) {
         let name = bridge_name(network);
-        rules.push(rule([ruleset::incoming_link(&name, true), ruleset::outgoing_link(&name, false), ruleset::discard()]));
-        rules.push(rule([ruleset::outgoing_link(&name, true), ruleset::incoming_link(&name, false), ruleset::discard()]));
+        rules.push(rule([
+            ruleset::incoming_link(&name, true),
+            ruleset::outgoing_link(&name, false),
+            ruleset::discard(),
+        ]));
+        rules.push(rule([
+            ruleset::outgoing_link(&name, true),
+            ruleset::incoming_link(&name, false),
+            ruleset::discard(),
+        ]));
     }
     rules.push(rule([to_bridges(), ruleset::established(), ruleset::accept()]));
     rules.push(rule([to_bridges(), ruleset::translated(), ruleset::accept()]));

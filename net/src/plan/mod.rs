@@ -32,11 +32,8 @@ fn veth(plan: &mut Plan, outer: &End<'_>, bridge: &str, inner: &End<'_>, mac: Ma
         port: mode,
         ..Link::new(LinkKind::Veth { peer: peer_of(inner), outer: true })
     };
-    let own = Link {
-        mac: Some(mac),
-        mtu: Some(mtu),
-        ..Link::new(LinkKind::Veth { peer: peer_of(outer), outer: false })
-    };
+    let own =
+        Link { mac: Some(mac), mtu: Some(mtu), ..Link::new(LinkKind::Veth { peer: peer_of(outer), outer: false }) };
     plan.space(&outer.place).links.insert(outer.name.to_owned(), port);
     plan.space(&inner.place).links.insert(inner.name.to_owned(), own);
 }

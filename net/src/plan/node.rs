@@ -104,7 +104,15 @@ fn mesh_entry(state: &State, node: &NodeRecord, place: &Place, plan: &mut Plan, 
     let outer = End { place: Place::Host, name: &port };
     let inner = End { place: place.clone(), name: MESH_ENTRY };
     let mtu = bridge_mtu(gateway_bridge);
-    veth(plan, &outer, &bridge_name(gateway_bridge), &inner, names::mac_of(address), mtu, port_mode(state, gateway_bridge));
+    veth(
+        plan,
+        &outer,
+        &bridge_name(gateway_bridge),
+        &inner,
+        names::mac_of(address),
+        mtu,
+        port_mode(state, gateway_bridge),
+    );
     let space = plan.space(place);
     if let Some(subnet) = gateway_bridge.subnet
         && let Ok(address) = Ipv4Net::new(address, subnet.prefix_len())
@@ -126,9 +134,11 @@ fn balancing(node: &NodeRecord, network: &OverlayIntent) -> Balancing {
         if service.vip.is_none() && service.ports.is_empty() {
             continue;
         }
-        let tasks = node.intent.endpoints.iter().filter(|endpoint| {
-            endpoint.network == network.id && endpoint.service.as_ref() == Some(&service.id)
-        });
+        let tasks = node
+            .intent
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.network == network.id && endpoint.service.as_ref() == Some(&service.id));
         services.push(Virtual {
             mark,
             vip: service.vip,

@@ -6,13 +6,13 @@ use ipnet::Ipv4Net;
 
 use super::{End, look_at, namespace_basics, veth};
 use crate::error::Result;
+use crate::intent::PortProtocol;
 use crate::intent::SandboxId;
 use crate::model::{Firewall, Link, LinkKind, Place, Plan, PortMode, Reach, Route, Scope};
 use crate::names;
 use crate::net::Endpoint;
 use crate::nft::ruleset::{self, rule};
 use crate::nft::{Chain, Data, E, Hook, Key, Map, Rule, Ruleset};
-use crate::intent::PortProtocol;
 use crate::state::{SandboxRecord, State};
 use crate::store::NetworkDefinition;
 
@@ -60,10 +60,27 @@ fn outside(leg: &Endpoint) -> Place {
 
 /// Dots to slashes; a dot inside an interface's name is written as a slash, as sysctl(8) has it.
 fn sysctl_path(name: &str) -> String {
-    name.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect()
+    name.chars()
+        .map(|c| {
+            if c == '.' {
+                '/'
+            } else if c == '/' {
+                '.'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
-fn leg(state: &State, id: &SandboxId, endpoint: &Endpoint, inside: &Place, plan: &mut Plan, scope: &mut Scope) -> Result<()> {
+fn leg(
+    state: &State,
+    id: &SandboxId,
+    endpoint: &Endpoint,
+    inside: &Place,
+    plan: &mut Plan,
+    scope: &mut Scope,
+) -> Result<()> {
     let (bridge_name, mode) = if endpoint.overlay {
         state.overlay(&endpoint.network)?;
         (names::OVERLAY_BRIDGE.to_owned(), PortMode::default())
@@ -108,11 +125,8 @@ pub(crate) fn bridge(network: &NetworkDefinition, plan: &mut Plan, scope: &mut S
     let host = plan.space(&Place::Host);
     let (Some(subnet), Some(gateway)) = (network.subnet, network.gateway) else { return };
     // A fixed MAC address: a bridge's own changes with its ports, and neighbours would lose it.
-    let link = Link {
-        mac: Some(names::mac_of(gateway)),
-        mtu: Some(bridge_mtu(network)),
-        ..Link::new(LinkKind::Bridge)
-    };
+    let link =
+        Link { mac: Some(names::mac_of(gateway)), mtu: Some(bridge_mtu(network)), ..Link::new(LinkKind::Bridge) };
     host.links.insert(name.clone(), link);
     if let Ok(address) = Ipv4Net::new(gateway, subnet.prefix_len()) {
         host.addresses.insert((name.clone(), address));
@@ -145,13 +159,21 @@ pub(crate) fn sandbox_firewall(state: &State, record: &SandboxRecord) -> Option<
 /// On its ingress address a task is reached at published ports only, which lead to its targets.
 fn mesh_rules(state: &State, record: &SandboxRecord, ruleset: &mut Ruleset) {
     let Some((node, ingress)) = state.node.as_ref().and_then(|node| Some((node, node.ingress()?))) else { return };
-    let Some(leg) = record.sandbox.endpoints.iter().find(|leg| leg.overlay && leg.network == ingress.id) else { return };
+    let Some(leg) = record.sandbox.endpoints.iter().find(|leg| leg.overlay && leg.network == ingress.id) else {
+        return;
+    };
     let address = Ipv4Net::from(leg.address.addr());
-    let own = node.intent.endpoints.iter().find(|endpoint| {
-        endpoint.network == ingress.id && endpoint.address == leg.address.addr()
-    });
+    let own = node
+        .intent
+        .endpoints
+        .iter()
+        .find(|endpoint| endpoint.network == ingress.id && endpoint.address == leg.address.addr());
     let service = own.and_then(|endpoint| endpoint.service.as_ref());
-    let ports = node.intent.services.iter().filter(|candidate| candidate.network == ingress.id && Some(&candidate.id) == service);
+    let ports = node
+        .intent
+        .services
+        .iter()
+        .filter(|candidate| candidate.network == ingress.id && Some(&candidate.id) == service);
     let (mut redirects, mut input, mut output): (Vec<Rule>, Vec<Rule>, Vec<Rule>) = Default::default();
     for port in ports.flat_map(|service| &service.ports) {
         let protocol = || ruleset::protocol(port.protocol);
