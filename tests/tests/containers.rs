@@ -14,6 +14,10 @@ use skep_tests::namespace::identity;
 use skep_tests::pty::Terminal;
 use skep_tests::{Lab, Node, leaks, program, skep, swarm, sweep, wait_until};
 
+/// The number of bytes in all files that docker masks; which of them a kernel has differs.
+const MASKED: &str = "for file in acpi kcore keys latency_stats timer_list sched_debug scsi; do \
+    [ -d /proc/$file ] && ls /proc/$file; [ -f /proc/$file ] && cat /proc/$file; done | wc -c";
+
 /// `run --rm busybox` with `options` and the shell command `script`.
 #[track_caller]
 fn sh(node: &Node, options: &[&str], script: &str) -> skep_tests::Finished {
@@ -95,8 +99,8 @@ fn the_life_of_a_container() {
     assert!(node.skep(&["ps", "-a", "--format", "{{.Status}}"]).ok().starts_with("Exited (0) "));
     node.skep(&["restart", "life"]).ok();
     assert_eq!(inspect(node, &id[..6], "{{.State.Status}}"), "running");
-    node.skep(&["kill", "-s", "USR1", "life"]).ok();
-    assert_eq!(node.skep(&["wait", "life"]).ok(), (128 + 10).to_string());
+    node.skep(&["kill", "-s", "TERM", "life"]).ok();
+    assert_eq!(node.skep(&["wait", "life"]).ok(), "0");
     node.skep(&["start", "life"]).ok();
     assert_eq!(node.skep(&["rm", "-f", "life"]).ok(), "life");
     assert_eq!(node.skep(&["ps", "-aq"]).ok(), "");
@@ -122,10 +126,7 @@ fn options_reach_the_inside() {
         "1024"
     );
     assert_eq!(sh(node, &[], "touch /x && echo yes").ok(), "yes");
-    assert_eq!(
-        sh(node, &["--pids-limit", "5"], "for i in 1 2 3 4 5 6 7 8; do sleep 1 & done 2>&1 | grep -c fork").ok(),
-        "1"
-    );
+    sh(node, &["--pids-limit", "4"], "for i in 1 2 3 4 5 6; do sleep 1 & done").fails_saying(2, &["can't fork"]);
     let limit = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes";
     assert_eq!(sh(node, &["-m", "64m"], limit).ok(), (64 << 20).to_string());
     let quota = "cat /sys/fs/cgroup/cpu.max 2>/dev/null || cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us";
@@ -184,7 +185,7 @@ fn confined_as_docker_confines_and_exec_no_less() {
     assert_eq!(refused("unshare -m true"), "refused");
     assert_eq!(refused("mknod /dev/x b 8 0 && head -c1 /dev/x"), "refused");
     assert_eq!(refused("date -s 2000-01-01"), "refused");
-    assert_eq!(sh(node, &[], "wc -c < /proc/kcore; wc -c < /proc/keys; ls /sys/firmware | wc -l").ok(), "0\n0\n0");
+    assert_eq!(sh(node, &[], MASKED).ok(), "0", "what docker masks can be read");
     assert_eq!(sh(node, &[], "ls /proc/self/fd | wc -l").ok(), "4", "a descriptor leaked into the container");
 
     for options in [
@@ -326,7 +327,7 @@ fn restart_policies_and_health() {
 fn logs_are_kept_followed_and_cut() {
     let lab = Lab::shared(1);
     let node = lab.node(1);
-    let script = "for i in 1 2 3 4 5; do echo line $i; done; echo err >&2; printf partial";
+    let script = "for i in 1 2 3 4 5; do echo line $i; done; sleep 0.2; echo err >&2; sleep 0.2; printf partial";
     node.skep(&["run", "--name", "logs", "busybox", "sh", "-c", script]).ok();
     let logs = node.skep(&["logs", "logs"]);
     assert_eq!(logs.stdout, "line 1\nline 2\nline 3\nline 4\nline 5\npartial");
@@ -503,7 +504,7 @@ fn start_and_exec_under_an_emulated_4_18_kernel() {
     assert_eq!(inside["CapEff"], "00000000a80425fb");
     assert_eq!(inside["Seccomp"], "2");
     assert_eq!(old(&["exec", "-u", "1000", "old", "id", "-u"]).ok(), "1000");
-    assert_eq!(old(&["exec", "old", "sh", "-c", "wc -c < /proc/kcore"]).ok(), "0");
+    assert_eq!(old(&["exec", "old", "sh", "-c", MASKED]).ok(), "0");
     old(&["stop", "-t", "0", "old"]).ok();
     old(&["start", "old"]).ok();
     old(&["rm", "-f", "old"]).ok();
