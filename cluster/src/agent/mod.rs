@@ -1,30 +1,76 @@
 //! The worker in every node: takes assignments from the leader's dispatcher, carries them out through an
-//! [`Executor`], and reports. Its containers need neither it nor a manager.
+//! [`Executor`], and reports.
+//!
+//! **Containers need neither the agent nor a manager:** what is assigned is on disk, a new agent adopts what runs,
+//! and a worker without managers goes on as it was told last.
 
-use crate::api::SessionMessage;
+pub mod assigned;
+mod disk;
+mod network;
+mod reporter;
+mod session;
+pub mod step;
+mod task;
+mod worker;
+
+pub use worker::LocalTasks;
+
+use crate::api::{ManagerPeer, SessionMessage};
 use crate::executor::Executor;
+use crate::wire::{Managers, WireError};
 use async_trait::async_trait;
+use rand::RngExt;
+use session::SessionError;
+use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use worker::Worker;
+
+/// Pause between the end of load balancing to a task and its stop signal.
+pub const DRAIN_DEFAULT: Duration = Duration::from_millis(500);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
 /// Why there is no channel to a manager.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect to manager {addr}: {reason}")]
-pub struct ConnectError {
-    /// HOST:PORT.
-    pub addr: String,
-    /// What failed.
-    pub reason: String,
+#[error("no connection to a manager: {0}")]
+pub struct ConnectError(pub String);
+
+/// The agent's way to the managers.
+#[async_trait]
+pub trait ManagerLink: Send + Sync + 'static {
+    /// A channel to some manager, which passes on to the leader.
+    async fn channel(&self) -> Result<Channel, ConnectError>;
+
+    /// The channel given last did not work: give another next time.
+    fn failed(&self);
+
+    /// These are the managers now.
+    fn set(&self, managers: Vec<ManagerPeer>);
 }
 
-/// Makes authenticated channels to managers.
 #[async_trait]
-pub trait Connector: Send + Sync + 'static {
-    /// Connects to the manager at `addr` (HOST:PORT), with this node's certificate.
-    async fn connect(&self, addr: &str) -> Result<Channel, ConnectError>;
+impl ManagerLink for Managers {
+    async fn channel(&self) -> Result<Channel, ConnectError> {
+        Self::channel(self).await.map_err(|error: WireError| {
+            let cause = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+            ConnectError(format!("{error}{cause}"))
+        })
+    }
+
+    fn failed(&self) {
+        Self::failed(self);
+    }
+
+    fn set(&self, managers: Vec<ManagerPeer>) {
+        Self::set(self, managers);
+    }
 }
 
 /// What an agent has to know.
@@ -32,37 +78,58 @@ pub trait Connector: Send + Sync + 'static {
 pub struct AgentConfig {
     /// This node.
     pub node_id: String,
-    /// Directory of its own (ROOT/swarm/worker), made if missing.
+    /// A directory of its own (ROOT/swarm/worker), made if missing.
     pub state_dir: PathBuf,
-    /// HOST:PORT of the managers known so far.
-    pub managers: Vec<String>,
+    /// The machine.
+    pub executor: Arc<dyn Executor>,
+    /// The way to the managers.
+    pub managers: Arc<dyn ManagerLink>,
     /// Address to which the other nodes send VXLAN to us.
     pub data_path_addr: String,
+    /// Gets every message of a session: this node's object (its role may have changed), the managers, the root
+    /// certificate.
+    pub session: watch::Sender<Option<SessionMessage>>,
+    /// Pause between the end of load balancing to a task and its stop signal ([`DRAIN_DEFAULT`]).
+    pub drain: Duration,
 }
 
 /// The worker.
 pub struct Agent {
     config: AgentConfig,
-    executor: Arc<dyn Executor>,
-    connector: Arc<dyn Connector>,
-    session: watch::Sender<Option<SessionMessage>>,
 }
 
 impl Agent {
     /// An agent that does nothing until [`Agent::run`].
-    pub fn new(config: AgentConfig, executor: Arc<dyn Executor>, connector: Arc<dyn Connector>) -> Self {
-        Self { config, executor, connector, session: watch::Sender::new(None) }
+    pub fn new(config: AgentConfig) -> Self {
+        Self { config }
     }
 
-    /// The newest message of the session with the leader: this node's object (its role may have changed), the
-    /// managers, the root certificate. `None` before the first.
-    pub fn session(&self) -> watch::Receiver<Option<SessionMessage>> {
-        self.session.subscribe()
-    }
-
-    /// Works until `cancel`. Containers go on; the next agent takes them over.
-    pub async fn run(&self, cancel: CancellationToken) {
-        let _ = (&self.config, &self.executor, &self.connector);
-        cancel.cancelled().await;
+    /// Works until `stop`. Containers go on; the next agent takes them over. Fails if its directory is unusable.
+    pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
+        let mut worker = Worker::start(self.config.clone(), stop.clone())?;
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let mut registered = false;
+            let error = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                error = session::run(&self.config, &mut worker, || registered = true) => error,
+            };
+            if registered {
+                backoff = BACKOFF_MIN;
+            }
+            match &error {
+                SessionError::Described => tracing::info!(%error, "registering again"),
+                _ => {
+                    tracing::warn!(%error, "session with the leader lost");
+                    self.config.managers.failed();
+                }
+            }
+            let pause = backoff + rand::rng().random_range(Duration::ZERO..backoff);
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = sleep(pause) => {}
+            }
+        }
     }
 }

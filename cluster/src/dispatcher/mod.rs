@@ -1,84 +1,336 @@
 //! The leader's side of the workers: sessions, heartbeats, assignments down, task states up.
 //!
-//! Every manager serves it; one that does not lead refuses with the leader's address in the metadata
-//! [`LEADER_METADATA`], and the agent goes there.
+//! One [`Dispatcher`] for each time that this manager leads; its streams end when it stops leading.
+//! **A node gets and reports its own tasks only:** who calls is what the certificate says ([`Caller`]).
 
-use crate::api;
-use crate::store::Store;
+pub mod assignments;
+mod sessions;
+pub mod status;
+pub mod tables;
+
+use crate::api::{
+    self, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, ManagerPeer, NodeState,
+    SessionMessage, SessionRequest, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
+};
+use crate::store::{Store, View};
+use crate::wire::Caller;
+use assignments::Sent;
+use rand::RngExt;
+use sessions::{Session, Sessions, change_node, period, set_state};
+use status::Reports;
 use std::pin::Pin;
-use std::sync::Arc;
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tables::Tables;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-/// Metadata key of a refusal by a manager which does not lead: HOST:PORT of the one that does, if known.
-pub const LEADER_METADATA: &str = "skep-leader";
-
-/// Who calls, as its certificate says; the wire puts it into each request's extensions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// The certificate's common name.
-    pub node_id: String,
-    /// The certificate's organisational unit.
-    pub role: api::NodeRole,
-}
-
-/// Where the leadership is, as this manager knows.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LeaderInfo {
-    /// This manager leads.
-    pub leading: bool,
-    /// HOST:PORT of the leader, if there is one.
-    pub addr: Option<String>,
-}
+/// Reports are collected this long before they are committed.
+const COLLECT: Duration = Duration::from_millis(50);
+/// Changes are collected this long before they are sent to a node.
+const SETTLE: Duration = Duration::from_millis(50);
+/// A loop that turns every second and was away so long has been stopped, or its machine has.
+const STOPPED: Duration = Duration::from_secs(4);
+/// Messages on their way to a node; a slower reader holds up only its own stream.
+const STREAM_DEPTH: usize = 4;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
 pub struct Dispatcher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     store: Arc<dyn Store>,
-    leader: watch::Receiver<LeaderInfo>,
+    stop: CancellationToken,
+    sessions: Sessions,
+    reports: Reports,
+    tables: Mutex<Arc<Tables>>,
 }
 
 impl Dispatcher {
-    /// A dispatcher over `store`, which serves while `leader` says that this manager leads.
-    pub fn new(store: Arc<dyn Store>, leader: watch::Receiver<LeaderInfo>) -> Self {
-        Self { store, leader }
+    /// A dispatcher over `store`, for as long as this manager leads (until `stop`).
+    pub fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                stop,
+                sessions: Sessions::default(),
+                reports: Reports::default(),
+                tables: Mutex::default(),
+            }),
+        }
     }
 
-    /// Watches heartbeats and writes collected task states, until `cancel`. To be run once on each manager.
-    pub async fn run(&self, cancel: CancellationToken) {
-        let _ = (&self.store, &self.leader);
-        cancel.cancelled().await;
+    /// Watches heartbeats and commits what the nodes report, until `stop`.
+    pub async fn run(&self) {
+        let shared = &self.shared;
+        shared.meet_nodes().await;
+        tokio::select! {
+            () = shared.stop.cancelled() => {}
+            () = shared.watch_heartbeats() => {}
+            () = shared.commit_reports() => {}
+        }
     }
+}
+
+impl Shared {
+    /// A new leader does not know who is alive: everybody who was has to show it.
+    async fn meet_nodes(&self) {
+        let view = self.store.view();
+        let alive =
+            |node: &&Arc<api::Node>| node.status.as_ref().is_some_and(|s| !matches!(s.state(), NodeState::Down));
+        let ids: Vec<&str> = view.nodes().values().filter(alive).map(|n| n.id.as_str()).collect();
+        self.sessions.expect(ids.iter().copied(), period(self.store.as_ref()));
+        for id in ids {
+            let changed = change_node(self.store.as_ref(), id, |node| {
+                if !self.sessions.is_present(id) && node.status.as_ref().is_some_and(|s| s.state() == NodeState::Ready)
+                {
+                    set_state(node, NodeState::Unknown, "the swarm has a new leader: waiting for the node");
+                }
+            });
+            if let Err(error) = changed.await {
+                tracing::debug!(node.id = id, %error, "node not marked as unknown");
+            }
+        }
+    }
+
+    async fn watch_heartbeats(&self) {
+        let mut watch = self.store.watch();
+        let mut last = Instant::now();
+        loop {
+            if last.elapsed() > STOPPED {
+                // This process stood still, not the nodes.
+                self.sessions.extend(period(self.store.as_ref()));
+            }
+            last = Instant::now();
+            let (expired, next) = self.sessions.expire();
+            for id in expired {
+                let changed = change_node(self.store.as_ref(), &id, |node| {
+                    set_state(node, NodeState::Down, "heartbeat failure");
+                });
+                match changed.await {
+                    Ok(true) => tracing::info!(node.id = id, "node is down"),
+                    Ok(false) => self.sessions.forget(&id),
+                    // No majority now; whoever leads next counts anew.
+                    Err(error) => {
+                        tracing::warn!(node.id = id, %error, "node not marked as down");
+                        let ids = std::iter::once(id.as_str());
+                        self.sessions.expect(ids, period(self.store.as_ref()));
+                    }
+                }
+            }
+            let latest = Instant::now() + Duration::from_secs(1);
+            tokio::select! {
+                () = sleep_until(next.map_or(latest, |at| at.min(latest))) => {}
+                changed = watch.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn commit_reports(&self) {
+        loop {
+            self.reports.arrived.notified().await;
+            sleep(COLLECT).await;
+            self.reports.flush(self.store.as_ref()).await;
+        }
+    }
+
+    /// The tables of the newest view, made once for all nodes.
+    fn tables(&self, view: &View) -> Arc<Tables> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        if tables.version() != view.version() || view.version() == 0 {
+            *tables = Arc::new(Tables::new(view));
+        }
+        tables.clone()
+    }
+}
+
+fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+    let caller = request.extensions().get::<Caller>().cloned();
+    caller.ok_or_else(|| Status::unauthenticated("a certificate of the swarm is needed"))
 }
 
 type MessageStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl api::dispatcher_server::Dispatcher for Dispatcher {
-    type SessionStream = MessageStream<api::SessionMessage>;
-    type AssignmentsStream = MessageStream<api::AssignmentsMessage>;
+    type SessionStream = MessageStream<SessionMessage>;
+    type AssignmentsStream = MessageStream<AssignmentsMessage>;
 
-    async fn session(&self, _: Request<api::SessionRequest>) -> Result<Response<Self::SessionStream>, Status> {
-        Err(Status::unavailable("not leading"))
+    async fn session(&self, request: Request<SessionRequest>) -> Result<Response<Self::SessionStream>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let store = self.shared.store.as_ref();
+        if !store.view().nodes().contains_key(&caller.node_id) {
+            return Err(Status::not_found(format!("node {} is not in the swarm: it was removed", caller.node_id)));
+        }
+        let session = self.shared.sessions.register(&caller.node_id, &self.shared.stop, period(store))?;
+        let registered = change_node(store, &caller.node_id, |node| {
+            set_state(node, NodeState::Ready, "");
+            if let (Some(addr), Some(status)) = (caller.addr, &mut node.status) {
+                status.addr = addr.ip().to_string();
+            }
+            if request.description.is_some() {
+                node.description.clone_from(&request.description);
+            }
+            if !request.data_path_addr.is_empty() {
+                node.data_path_addr.clone_from(&request.data_path_addr);
+            }
+        });
+        registered.await.map_err(|error| Status::unavailable(error.to_string()))?;
+        tracing::info!(node.id = caller.node_id, session.id, "node registered");
+        let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
+        tokio::spawn(send_session(self.shared.clone(), caller.node_id, session, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
-    async fn heartbeat(&self, _: Request<api::HeartbeatRequest>) -> Result<Response<api::HeartbeatResponse>, Status> {
-        Err(Status::unavailable("not leading"))
+    async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
+        let caller = caller(&request)?;
+        let period = period(self.shared.store.as_ref());
+        self.shared.sessions.beat(&caller.node_id, request.get_ref(), period)?;
+        // Spread over time, or all nodes would call at once after a change of the leader.
+        let next = period.mul_f64(rand::rng().random_range(0.9..1.1));
+        Ok(Response::new(HeartbeatResponse { period_ns: i64::try_from(next.as_nanos()).unwrap_or(i64::MAX) }))
     }
 
     async fn assignments(
         &self,
-        _: Request<api::AssignmentsRequest>,
+        request: Request<AssignmentsRequest>,
     ) -> Result<Response<Self::AssignmentsStream>, Status> {
-        Err(Status::unavailable("not leading"))
+        let caller = caller(&request)?;
+        let session = self.shared.sessions.get(&caller.node_id, &request.get_ref().session_id)?;
+        let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
+        tokio::spawn(send_assignments(self.shared.clone(), caller.node_id, session, sender));
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
     async fn update_task_status(
         &self,
-        _: Request<api::UpdateTaskStatusRequest>,
-    ) -> Result<Response<api::UpdateTaskStatusResponse>, Status> {
-        Err(Status::unavailable("not leading"))
+        request: Request<UpdateTaskStatusRequest>,
+    ) -> Result<Response<UpdateTaskStatusResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        self.shared.sessions.get(&caller.node_id, &request.session_id)?;
+        let view = self.shared.store.view();
+        let mut reports = Vec::new();
+        for update in request.updates {
+            match view.tasks().get(&update.task_id) {
+                Some(task) if task.node_id != caller.node_id => {
+                    return Err(Status::permission_denied(format!(
+                        "task {} is not assigned to node {}",
+                        update.task_id, caller.node_id
+                    )));
+                }
+                Some(_) => reports.extend(update.status.map(|status| (update.task_id, status))),
+                // Removed meanwhile: nothing left to report on.
+                None => {}
+            }
+        }
+        if !reports.is_empty() {
+            let committed = self.shared.reports.add(reports);
+            let not_leading = || Status::unavailable("this manager no longer leads");
+            tokio::select! {
+                () = self.shared.stop.cancelled() => return Err(not_leading()),
+                outcome = committed => outcome.map_err(|_| not_leading())??,
+            }
+        }
+        Ok(Response::new(UpdateTaskStatusResponse {}))
+    }
+}
+
+fn session_message(view: &View, node_id: &str, session: &Session) -> Option<SessionMessage> {
+    let node = view.nodes().get(node_id)?;
+    let managers = view.nodes().values().filter_map(|node| {
+        let addr = node.manager_status.as_ref().map(|m| m.addr.clone()).filter(|addr| !addr.is_empty())?;
+        Some(ManagerPeer { node_id: node.id.clone(), addr })
+    });
+    let cluster = view.cluster();
+    let mut node = api::Node::clone(node);
+    // What changes with every registration is no news to the node itself.
+    node.meta = None;
+    node.description = None;
+    node.status = None;
+    Some(SessionMessage {
+        session_id: session.id.clone(),
+        node: Some(node),
+        managers: managers.collect(),
+        root_ca_pem: cluster.and_then(|c| c.root_ca.as_ref()).map(|r| r.cert_pem.clone()).unwrap_or_default(),
+        data_path_port: cluster.map_or(0, |c| c.data_path_port),
+    })
+}
+
+/// Feeds a session stream: at once, and whenever something in the message changes.
+async fn send_session(
+    shared: Arc<Shared>,
+    node_id: String,
+    session: Session,
+    sender: mpsc::Sender<Result<SessionMessage, Status>>,
+) {
+    let mut watch = shared.store.watch();
+    let mut last = None;
+    loop {
+        let view = watch.borrow_and_update().clone();
+        let Some(message) = session_message(&view, &node_id, &session) else {
+            shared.sessions.forget(&node_id);
+            // The reader may be gone already.
+            let _ = sender.send(Err(Status::not_found("the node was removed from the swarm"))).await;
+            return;
+        };
+        if last.as_ref() != Some(&message) {
+            if sender.send(Ok(message.clone())).await.is_err() {
+                return;
+            }
+            last = Some(message);
+        }
+        if !next_view(&mut watch, &session, &sender).await {
+            return;
+        }
+    }
+}
+
+/// Feeds an assignments stream: the complete set, then increments.
+async fn send_assignments(
+    shared: Arc<Shared>,
+    node_id: String,
+    session: Session,
+    sender: mpsc::Sender<Result<AssignmentsMessage, Status>>,
+) {
+    let mut watch = shared.store.watch();
+    let mut sent = Sent::default();
+    loop {
+        let view = watch.borrow_and_update().clone();
+        let wanted = tables::assignments(&view, &shared.tables(&view), &node_id);
+        drop(view);
+        if let Some(message) = sent.advance(wanted)
+            && sender.send(Ok(message)).await.is_err()
+        {
+            return;
+        }
+        if !next_view(&mut watch, &session, &sender).await {
+            return;
+        }
+        sleep(SETTLE).await;
+    }
+}
+
+/// Waits for a commit; false when the stream is over.
+async fn next_view<T>(
+    watch: &mut tokio::sync::watch::Receiver<Arc<View>>,
+    session: &Session,
+    sender: &mpsc::Sender<Result<T, Status>>,
+) -> bool {
+    tokio::select! {
+        changed = watch.changed() => changed.is_ok(),
+        () = sender.closed() => false,
+        () = session.ended.cancelled() => {
+            // A reader that is gone needs no reason.
+            let _ = sender.try_send(Err(Status::aborted("the session has ended: register again")));
+            false
+        }
     }
 }

@@ -1,0 +1,278 @@
+//! One task on this node: does what [`step`] says until the task is over, and removes its container when it is no
+//! longer assigned. Cancelled, it leaves everything as it is; the next agent goes on.
+
+use super::disk::Disk;
+use super::network::Carried;
+use super::reporter::Reporter;
+use super::step::{Action, advance, step};
+use crate::allocator::PREDEFINED_NETWORKS;
+use crate::api::{Task, TaskState, TaskStatus};
+use crate::executor::{Controller, ExecutorError, Observed};
+use crate::store::now_ns;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+const RETRY_MIN: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// A container is looked at so often at least, should a notice of its change be missed.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// An executor that claims a change which cannot be seen must not make this a busy loop.
+const BREATH: Duration = Duration::from_millis(10);
+
+/// What the managers want of a task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wanted {
+    /// As assigned.
+    Assigned(Arc<Task>),
+    /// No longer assigned: its container goes.
+    Removed,
+}
+
+/// What all tasks of a node share.
+pub struct Shared {
+    /// The worker's memory.
+    pub disk: Disk,
+    /// The way to the leader.
+    pub reporter: Reporter,
+    /// Networks that are ready.
+    pub carried: watch::Receiver<Carried>,
+    /// Pause between the end of load balancing and the stop signal.
+    pub drain: Duration,
+}
+
+/// The manager of one task.
+pub struct TaskManager {
+    task: Task,
+    wanted: watch::Receiver<Wanted>,
+    controller: Arc<dyn Controller>,
+    shared: Arc<Shared>,
+    retry: Duration,
+}
+
+impl TaskManager {
+    /// For `task`, of which the status is what this node reached before, or what the managers know.
+    pub fn new(
+        task: Task,
+        wanted: watch::Receiver<Wanted>,
+        controller: Arc<dyn Controller>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { task, wanted, controller, shared, retry: RETRY_MIN }
+    }
+
+    /// Works until the task is no longer assigned and its container is gone.
+    pub async fn run(mut self) {
+        self.shared.reporter.report(&self.task.id, self.task.status.clone().unwrap_or_default());
+        loop {
+            let wanted = self.wanted.borrow_and_update().clone();
+            match wanted {
+                Wanted::Removed => return self.remove().await,
+                Wanted::Assigned(task) => self.adopt(&task),
+            }
+            if !self.act().await {
+                return;
+            }
+        }
+    }
+
+    /// The managers' word on everything but the status; there the greater state counts.
+    fn adopt(&mut self, wanted: &Task) {
+        let own = self.task.status.take().unwrap_or_default();
+        let changed = self.task.desired_state != wanted.desired_state;
+        self.task = wanted.clone();
+        let theirs = self.task.status.take().unwrap_or_default();
+        self.task.status = Some(if theirs.state > own.state { theirs } else { own });
+        if changed {
+            self.save();
+        }
+    }
+
+    fn save(&self) {
+        if let Err(error) = self.shared.disk.put_task(&self.task) {
+            tracing::error!(task.id = self.task.id, %error, "the task could not be remembered");
+        }
+    }
+
+    fn state(&self) -> TaskState {
+        self.task.status.as_ref().map_or(TaskState::Assigned, |s| s.state())
+    }
+
+    fn network_ready(&self) -> bool {
+        let carried = self.shared.carried.borrow();
+        let networks = self.task.networks.iter().map(|n| n.network_id.as_str());
+        networks.filter(|id| !PREDEFINED_NETWORKS.contains(id)).all(|id| carried.contains(id))
+    }
+
+    /// One step; false when the agent ends.
+    async fn act(&mut self) -> bool {
+        // Before it was prepared there is nothing to see.
+        let observed = if self.state() < TaskState::Preparing && self.task.desired_state() <= TaskState::Running {
+            Ok(Observed::default())
+        } else {
+            self.controller.observe().await
+        };
+        let observed = match observed {
+            Ok(observed) => observed,
+            Err(error) => return self.pause("cannot look at the container", &error).await,
+        };
+        match step(&self.task, &observed, self.network_ready(), now_ns()) {
+            Action::Advance(status) => {
+                self.reach(status);
+                true
+            }
+            Action::Prepare => self.prepare(&observed).await,
+            Action::Start => {
+                let outcome = self.controller.start().await;
+                sleep(BREATH).await;
+                self.after(outcome, &observed).await
+            }
+            Action::Stop { drain } => self.stop(drain).await,
+            Action::StopUnhealthy => self.stop_unhealthy(&observed).await,
+            Action::Wait => self.wait(true).await,
+            Action::WaitNetwork => self.wait_network().await,
+            Action::Done => self.wait(false).await,
+        }
+    }
+
+    fn reach(&mut self, status: TaskStatus) {
+        let state = status.state();
+        tracing::info!(task.id = self.task.id, state = ?state, err = status.err, "task");
+        self.retry = RETRY_MIN;
+        self.task.status = Some(status.clone());
+        // The states before are cheap to go through again.
+        if state >= TaskState::Starting {
+            self.save();
+        }
+        self.shared.reporter.report(&self.task.id, status);
+    }
+
+    /// A pull may last: it is given up when the task is no longer wanted.
+    async fn prepare(&mut self, observed: &Observed) -> bool {
+        let controller = self.controller.clone();
+        let outcome = tokio::select! {
+            outcome = controller.prepare() => outcome,
+            unwanted = until_unwanted(&mut self.wanted) => return unwanted,
+        };
+        if outcome.is_ok() {
+            let seen = self.controller.observe().await.unwrap_or_else(|_| observed.clone());
+            self.reach(advance(&self.task, &seen, TaskState::Ready, "prepared", String::new(), now_ns()));
+            return true;
+        }
+        self.after(outcome, observed).await
+    }
+
+    /// Goes on after success, ends the task after a fatal failure, and tries again after another.
+    async fn after(&mut self, outcome: Result<(), ExecutorError>, observed: &Observed) -> bool {
+        match outcome {
+            Ok(()) => true,
+            Err(error) if error.is_retryable() => self.pause("trying again", &error).await,
+            Err(error) => {
+                let (state, message) = if self.state() < TaskState::Starting {
+                    (TaskState::Rejected, "preparing")
+                } else {
+                    (TaskState::Failed, "starting")
+                };
+                self.reach(advance(&self.task, observed, state, message, error.to_string(), now_ns()));
+                true
+            }
+        }
+    }
+
+    /// Shows the reason, and waits a little longer each time.
+    async fn pause(&mut self, what: &str, error: &ExecutorError) -> bool {
+        tracing::warn!(task.id = self.task.id, %error, what, "task");
+        let reason = error.to_string();
+        if let Some(status) = self.task.status.as_mut().filter(|s| s.err != reason) {
+            status.err = reason;
+            self.shared.reporter.report(&self.task.id, status.clone());
+        }
+        let pause = self.retry;
+        self.retry = (self.retry * 2).min(RETRY_MAX);
+        tokio::select! {
+            () = sleep(pause) => true,
+            changed = self.wanted.changed() => changed.is_ok(),
+        }
+    }
+
+    async fn stop(&mut self, drain: bool) -> bool {
+        let on_overlay = self.task.networks.iter().any(|n| !n.address.is_empty());
+        if drain && on_overlay {
+            // Every node hears of the desired state at the same time, and sends new connections elsewhere.
+            sleep(self.shared.drain).await;
+        }
+        match self.controller.shutdown().await {
+            Ok(()) => {
+                sleep(BREATH).await;
+                true
+            }
+            Err(error) => self.pause("the container does not stop", &error).await,
+        }
+    }
+
+    async fn stop_unhealthy(&mut self, observed: &Observed) -> bool {
+        if let Err(error) = self.controller.shutdown().await {
+            return self.pause("the container does not stop", &error).await;
+        }
+        let err = "task: unhealthy container".to_owned();
+        let seen = self.controller.observe().await.unwrap_or_else(|_| observed.clone());
+        self.reach(advance(&self.task, &seen, TaskState::Failed, "unhealthy", err, now_ns()));
+        true
+    }
+
+    async fn wait(&mut self, for_container: bool) -> bool {
+        let controller = self.controller.clone();
+        tokio::select! {
+            changed = self.wanted.changed() => changed.is_ok(),
+            () = controller.changed(), if for_container => {
+                sleep(BREATH).await;
+                true
+            }
+            () = sleep(LOOK), if for_container => true,
+        }
+    }
+
+    async fn wait_network(&mut self) -> bool {
+        let mut carried = self.shared.carried.clone();
+        carried.mark_unchanged();
+        if self.network_ready() {
+            return true;
+        }
+        tokio::select! {
+            changed = self.wanted.changed() => changed.is_ok(),
+            changed = carried.changed() => changed.is_ok(),
+        }
+    }
+
+    async fn remove(mut self) {
+        loop {
+            let outcome = match self.controller.shutdown().await {
+                Ok(()) => self.controller.remove().await,
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::warn!(task.id = self.task.id, %error, "the container could not be removed");
+                    sleep(self.retry).await;
+                    self.retry = (self.retry * 2).min(RETRY_MAX);
+                }
+            }
+        }
+        if let Err(error) = self.shared.disk.remove_task(&self.task.id) {
+            tracing::error!(task.id = self.task.id, %error, "the task could not be forgotten");
+        }
+        self.shared.reporter.forget(&self.task.id);
+    }
+}
+
+/// Returns when the task is to stop (true), or the agent ends (false).
+async fn until_unwanted(wanted: &mut watch::Receiver<Wanted>) -> bool {
+    let unwanted = |wanted: &Wanted| match wanted {
+        Wanted::Removed => true,
+        Wanted::Assigned(task) => task.desired_state() > TaskState::Running,
+    };
+    wanted.wait_for(unwanted).await.is_ok()
+}

@@ -1,0 +1,194 @@
+//! Turns assignments into task managers and into the network that the executor carries.
+
+use super::AgentConfig;
+use super::assigned::{Assigned, OutOfSequence, node_network};
+use super::disk::Disk;
+use super::network::{self, Carried};
+use super::reporter::Reporter;
+use super::task::{Shared, TaskManager, Wanted};
+use crate::api::{AssignmentsMessage, Task, WorkerState};
+use crate::executor::{Executor, NodeNetwork};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// UDP port of VXLAN, where the cluster names none.
+const DATA_PATH_PORT_DEFAULT: u32 = 4789;
+
+/// The tasks on this node, for whoever has to find them by id.
+#[derive(Debug, Clone, Default)]
+pub struct LocalTasks(Arc<Mutex<BTreeMap<String, Arc<Task>>>>);
+
+impl LocalTasks {
+    /// The task as assigned.
+    pub fn get(&self, id: &str) -> Option<Arc<Task>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    fn set(&self, tasks: BTreeMap<String, Arc<Task>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    }
+}
+
+struct Managed {
+    wanted: watch::Sender<Wanted>,
+    task: AbortHandle,
+}
+
+/// The node's work. Dropping it stops the work and leaves the containers.
+pub struct Worker {
+    config: AgentConfig,
+    assigned: Assigned,
+    managed: BTreeMap<String, Managed>,
+    running: JoinSet<()>,
+    shared: Arc<Shared>,
+    tables: WorkerState,
+    network: watch::Sender<Option<Arc<NodeNetwork>>>,
+    local: LocalTasks,
+    data_path_port: u32,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    /// Takes up what the worker remembers: containers are adopted and the data plane is repaired at once.
+    pub fn start(config: AgentConfig, stop: CancellationToken) -> io::Result<Self> {
+        let disk = Disk::open(&config.state_dir)?;
+        let tasks = disk.tasks()?;
+        let tables = disk.tables()?;
+        let (carried, carried_receiver) = watch::channel(Carried::default());
+        let network = watch::Sender::new(None);
+        let mut running = JoinSet::new();
+        running.spawn(network::run(config.executor.clone(), network.subscribe(), carried, stop.clone()));
+        let shared =
+            Arc::new(Shared { disk, reporter: Reporter::default(), carried: carried_receiver, drain: config.drain });
+        let mut worker = Self {
+            assigned: Assigned::remembered(tasks, tables.clone().unwrap_or_default()),
+            managed: BTreeMap::new(),
+            running,
+            shared,
+            tables: WorkerState::default(),
+            network,
+            local: LocalTasks::default(),
+            data_path_port: tables.as_ref().map_or(DATA_PATH_PORT_DEFAULT, |t| t.data_path_port),
+            config,
+            stop,
+        };
+        if tables.is_some() {
+            worker.reconcile_network();
+        }
+        worker.reconcile_tasks();
+        Ok(worker)
+    }
+
+    /// The way to the leader.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The tasks on this node.
+    pub fn local(&self) -> &LocalTasks {
+        &self.local
+    }
+
+    /// The cluster's VXLAN port.
+    pub fn set_data_path_port(&mut self, port: u32) {
+        let port = if port == 0 { DATA_PATH_PORT_DEFAULT } else { port };
+        if self.data_path_port != port {
+            self.data_path_port = port;
+            if self.assigned.complete {
+                self.reconcile_network();
+            }
+        }
+    }
+
+    /// New assignments.
+    pub fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
+        let complete = message.kind() == crate::api::AssignmentsKind::Complete;
+        self.assigned.apply(message)?;
+        // First the network: tasks that start wait for it.
+        self.reconcile_network();
+        self.reconcile_tasks();
+        if complete {
+            self.remove_strangers();
+        }
+        Ok(())
+    }
+
+    fn reconcile_network(&mut self) {
+        let tables = self.assigned.tables(self.data_path_port);
+        if tables == self.tables && self.network.borrow().is_some() {
+            return;
+        }
+        if let Err(error) = self.shared.disk.put_tables(&tables) {
+            tracing::error!(%error, "the networks' tables could not be remembered");
+        }
+        self.tables = tables.clone();
+        let network = node_network(tables, &self.config.node_id, &self.config.data_path_addr);
+        self.network.send_replace(Some(Arc::new(network)));
+    }
+
+    fn reconcile_tasks(&mut self) {
+        while self.running.try_join_next().is_some() {}
+        self.managed.retain(|_, managed| !managed.task.is_finished());
+        let tasks: BTreeMap<String, Arc<Task>> =
+            self.assigned.tasks().map(|task| (task.id.clone(), Arc::new(task.clone()))).collect();
+        for (id, managed) in &self.managed {
+            let wanted = tasks.get(id).map_or(Wanted::Removed, |task| Wanted::Assigned(task.clone()));
+            managed.wanted.send_if_modified(|present| {
+                let differs = *present != wanted;
+                *present = wanted;
+                differs
+            });
+        }
+        for (id, task) in &tasks {
+            if !self.managed.contains_key(id) {
+                self.manage(task.clone());
+            }
+        }
+        self.local.set(tasks);
+    }
+
+    fn manage(&mut self, task: Arc<Task>) {
+        if let Err(error) = self.shared.disk.put_task(&task) {
+            tracing::error!(task.id = task.id, %error, "the task could not be remembered");
+        }
+        let (wanted, receiver) = watch::channel(Wanted::Assigned(task.clone()));
+        let controller = self.config.executor.controller(&task);
+        let manager = TaskManager::new(Task::clone(&task), receiver, controller, self.shared.clone());
+        let handle = self.running.spawn(manager.run());
+        self.managed.insert(task.id.clone(), Managed { wanted, task: handle });
+    }
+
+    /// Containers of tasks that nobody wants here, perhaps from before this agent lost its memory.
+    fn remove_strangers(&mut self) {
+        let known: BTreeSet<String> = self.managed.keys().cloned().collect();
+        self.running.spawn(remove_strangers(self.config.executor.clone(), known, self.stop.clone()));
+    }
+}
+
+async fn remove_strangers(executor: Arc<dyn Executor>, known: BTreeSet<String>, stop: CancellationToken) {
+    let mut pause = Duration::from_secs(1);
+    while !stop.is_cancelled() {
+        match strangers(executor.as_ref(), &known).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(%error, "containers of unknown tasks could not be removed"),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(60));
+    }
+}
+
+async fn strangers(executor: &dyn Executor, known: &BTreeSet<String>) -> Result<(), crate::executor::ExecutorError> {
+    for id in executor.present_tasks().await?.into_iter().filter(|id| !known.contains(id)) {
+        tracing::info!(task.id = id, "removing the container of a task that is not assigned");
+        let controller = executor.controller(&Task { id, ..Task::default() });
+        controller.shutdown().await?;
+        controller.remove().await?;
+    }
+    Ok(())
+}

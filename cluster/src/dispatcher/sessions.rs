@@ -1,0 +1,179 @@
+//! Which nodes are in session with this leader, and until when each is believed to be alive.
+
+use crate::api::{HeartbeatRequest, Node, NodeState, NodeStatus, object};
+use crate::store::{ProposeError, Store, now_ns, update};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// Time between heartbeats, where the cluster names none.
+pub const PERIOD_DEFAULT: Duration = Duration::from_secs(5);
+/// So many missed periods make a node DOWN.
+const MISSED: u32 = 3;
+/// So many after a change of the leader.
+const MISSED_BY_NEW_LEADER: u32 = 6;
+/// Registrations of one node within [`RATE_WINDOW`].
+const RATE: usize = 3;
+const RATE_WINDOW: Duration = Duration::from_secs(8);
+
+/// A node's session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Names it in the node's calls.
+    pub id: String,
+    /// Ends its streams.
+    pub ended: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    session: Option<Session>,
+    expires: Option<Instant>,
+    registrations: VecDeque<Instant>,
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    nodes: Mutex<BTreeMap<String, Entry>>,
+}
+
+fn invalid() -> Status {
+    Status::failed_precondition("invalid session: register again")
+}
+
+/// The time between a cluster's heartbeats.
+pub fn period(store: &dyn Store) -> Duration {
+    let view = store.view();
+    let configured = view.cluster().and_then(|c| c.spec.as_ref()).map_or(0, |s| s.dispatcher_heartbeat_ns);
+    if configured > 0 { Duration::from_nanos(configured.unsigned_abs()) } else { PERIOD_DEFAULT }
+}
+
+impl Sessions {
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Entry>) -> T) -> T {
+        work(&mut self.nodes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A new session for the node; an older one of it ends.
+    pub fn register(&self, node: &str, stop: &CancellationToken, period: Duration) -> Result<Session, Status> {
+        let now = Instant::now();
+        self.with(|nodes| {
+            let entry = nodes.entry(node.to_owned()).or_default();
+            while entry.registrations.front().is_some_and(|at| now.duration_since(*at) > RATE_WINDOW) {
+                entry.registrations.pop_front();
+            }
+            if entry.registrations.len() >= RATE {
+                return Err(Status::resource_exhausted("too many registrations: wait a few seconds"));
+            }
+            entry.registrations.push_back(now);
+            if let Some(old) = entry.session.take() {
+                old.ended.cancel();
+            }
+            let session = Session { id: crate::id::new_id(), ended: stop.child_token() };
+            entry.session = Some(session.clone());
+            entry.expires = Some(now + period * MISSED);
+            Ok(session)
+        })
+    }
+
+    /// The node's session, if `id` names it.
+    pub fn get(&self, node: &str, id: &str) -> Result<Session, Status> {
+        self.with(|nodes| nodes.get(node).and_then(|e| e.session.clone())).filter(|s| s.id == id).ok_or_else(invalid)
+    }
+
+    /// The node is alive.
+    pub fn beat(&self, node: &str, request: &HeartbeatRequest, period: Duration) -> Result<(), Status> {
+        self.with(|nodes| match nodes.get_mut(node) {
+            Some(entry) if entry.session.as_ref().is_some_and(|s| s.id == request.session_id) => {
+                entry.expires = Some(Instant::now() + period * MISSED);
+                Ok(())
+            }
+            _ => Err(invalid()),
+        })
+    }
+
+    /// Gives nodes that are not yet in session with a new leader time to come.
+    pub fn expect<'a>(&self, ids: impl Iterator<Item = &'a str>, period: Duration) {
+        let expires = Some(Instant::now() + period * MISSED_BY_NEW_LEADER);
+        self.with(|nodes| {
+            for id in ids {
+                let entry = nodes.entry(id.to_owned()).or_default();
+                if entry.session.is_none() {
+                    entry.expires = expires;
+                }
+            }
+        });
+    }
+
+    /// Gives every node in session its time anew.
+    pub fn extend(&self, period: Duration) {
+        let expires = Instant::now() + period * MISSED;
+        self.with(|nodes| {
+            for entry in nodes.values_mut().filter(|e| e.expires.is_some()) {
+                entry.expires = entry.expires.max(Some(expires));
+            }
+        });
+    }
+
+    /// The nodes whose time is over, their sessions ended; and when the next one's is.
+    pub fn expire(&self) -> (Vec<String>, Option<Instant>) {
+        let now = Instant::now();
+        self.with(|nodes| {
+            let mut expired = Vec::new();
+            for (id, entry) in nodes.iter_mut() {
+                if entry.expires.is_some_and(|at| at <= now) {
+                    entry.expires = None;
+                    if let Some(session) = entry.session.take() {
+                        session.ended.cancel();
+                    }
+                    expired.push(id.clone());
+                }
+            }
+            (expired, nodes.values().filter_map(|e| e.expires).min())
+        })
+    }
+
+    /// Forgets a node that was removed.
+    pub fn forget(&self, node: &str) {
+        self.with(|nodes| {
+            if let Some(Entry { session: Some(session), .. }) = nodes.remove(node) {
+                session.ended.cancel();
+            }
+        });
+    }
+
+    /// Whether the node is in session now.
+    pub fn is_present(&self, node: &str) -> bool {
+        self.with(|nodes| nodes.get(node).is_some_and(|e| e.session.is_some()))
+    }
+}
+
+/// Changes a node until it is committed; false if there is no such node.
+pub async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)) -> Result<bool, ProposeError> {
+    loop {
+        let Some(old) = store.view().nodes().get(id).cloned() else { return Ok(false) };
+        let mut node = Node::clone(&old);
+        change(&mut node);
+        if node == *old {
+            return Ok(true);
+        }
+        match store.propose(vec![update(object::Object::Node(node))]).await {
+            Ok(_) => return Ok(true),
+            Err(ProposeError::Conflict(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sets a node's state, with the time if it is a new one.
+pub fn set_state(node: &mut Node, state: NodeState, message: &str) {
+    let status: &mut NodeStatus = node.status.get_or_insert_default();
+    if status.state() != state {
+        status.since_ns = now_ns();
+    }
+    status.set_state(state);
+    message.clone_into(&mut status.message);
+}

@@ -1,0 +1,148 @@
+//! Nodes that vanish, come back, are drained or removed, in whatever order.
+
+use super::*;
+use crate::api::ObjectKind;
+use crate::store::remove;
+use proptest::prelude::*;
+
+impl World {
+    fn cut(&mut self, node: &str) {
+        self.cut_off.insert(node.to_owned());
+        self.set_node_state(node, NodeState::Down);
+    }
+
+    fn heal(&mut self, node: &str) {
+        self.cut_off.remove(node);
+        self.set_node_state(node, NodeState::Ready);
+    }
+}
+
+#[test]
+fn tasks_of_a_lost_node_run_elsewhere_and_the_old_ones_go_when_it_returns() {
+    let mut world = World::new(3);
+    world.add_network("app", false);
+    world.add_service("s", on_network(replicated(6, "x"), "app"));
+    world.ticks(6);
+    world.cut("node1");
+    world.ticks(8);
+    assert_eq!(world.up("s").iter().filter(|t| t.node_id != "node1").count(), 6);
+    assert!(world.running.values().any(|node| node == "node1"), "it does not know yet");
+    world.heal("node1");
+    world.ticks(3);
+    assert!(!world.running.values().any(|node| node == "node1"));
+    assert_eq!(world.running.len(), 6);
+}
+
+#[test]
+fn a_drained_node_becomes_empty_and_no_slot_runs_twice() {
+    let mut world = World::new(3);
+    world.add_service("s", replicated(6, "x"));
+    world.ticks(6);
+    world.set_availability("node0", NodeAvailability::Drain);
+    world.ticks(10);
+    assert!(!world.running.values().any(|node| node == "node0"));
+    assert_eq!(world.up("s").len(), 6);
+    assert!(world.doubles.is_empty());
+}
+
+#[test]
+fn tasks_of_a_removed_node_are_orphaned_and_replaced() {
+    let mut world = World::new(2);
+    world.add_service("s", replicated(4, "x"));
+    world.ticks(6);
+    world.cut_off.insert("node0".into());
+    world.commit(vec![remove(ObjectKind::Node, "node0")]);
+    world.ticks(8);
+    assert_eq!(world.up("s").iter().filter(|t| t.node_id == "node1").count(), 4);
+    let rest = world.view.tasks().values().filter(|t| t.node_id == "node0");
+    assert!(rest.into_iter().all(|t| state(t) == TaskState::Orphaned));
+}
+
+#[test]
+fn after_a_day_a_lost_node_holds_nothing() {
+    let mut world = World::new(2);
+    world.add_network("app", false);
+    world.add_service("s", on_network(replicated(2, "x"), "app"));
+    world.ticks(6);
+    world.cut("node0");
+    world.ticks(5);
+    world.update_service("s", scale(1));
+    world.now += crate::orchestrator::REAPER_ORPHAN_AFTER_NS;
+    world.ticks(5);
+    assert_eq!(world.view.tasks().values().filter(|t| state(t) <= TaskState::Running).count(), 1);
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Scale(u64),
+    Image(usize),
+    Cut(usize),
+    Heal(usize),
+    Drain(usize),
+    Activate(usize),
+    Wait(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        (0..9_u64).prop_map(Event::Scale),
+        (0..3_usize).prop_map(Event::Image),
+        (0..4_usize).prop_map(Event::Cut),
+        (0..4_usize).prop_map(Event::Heal),
+        (0..4_usize).prop_map(Event::Drain),
+        (0..4_usize).prop_map(Event::Activate),
+        (1..12_usize).prop_map(Event::Wait),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// The checks of every tick hold throughout; and whatever happened, once it is over the swarm is as specified.
+    #[test]
+    fn whatever_happens_the_swarm_heals(events in proptest::collection::vec(event(), 1..25)) {
+        let mut world = World::new(4);
+        world.add_network("app", false);
+        world.add_service("s", published(on_network(replicated(3, "v0"), "app"), 0));
+        world.fates.insert("v2".into(), Fate::Fails);
+        for event in events {
+            match event {
+                Event::Scale(replicas) => world.update_service("s", scale(replicas)),
+                Event::Image(index) => world.update_service("s", image(["v0", "v1", "v2"][index])),
+                Event::Cut(node) => world.cut(&format!("node{node}")),
+                Event::Heal(node) => world.heal(&format!("node{node}")),
+                Event::Drain(node) => world.set_availability(&format!("node{node}"), NodeAvailability::Drain),
+                Event::Activate(node) => world.set_availability(&format!("node{node}"), NodeAvailability::Active),
+                Event::Wait(ticks) => world.ticks(ticks),
+            }
+            world.tick();
+        }
+        for node in 0..4 {
+            world.heal(&format!("node{node}"));
+            world.set_availability(&format!("node{node}"), NodeAvailability::Active);
+        }
+        world.update_service("s", image("v9"));
+        world.update_service("s", scale(4));
+        world.ticks(150);
+        prop_assert_eq!(world.images("s"), BTreeMap::from([("v9".to_owned(), 4)]));
+        prop_assert_eq!(world.running.len(), 4);
+        // Nothing is decided any more.
+        let version = world.view.version();
+        world.ticks(3);
+        prop_assert_eq!(world.view.version(), version);
+    }
+
+    #[test]
+    fn drains_in_any_order_never_double_a_slot(order in proptest::collection::vec((0..4_usize, any::<bool>()), 1..12)) {
+        let mut world = World::new(4);
+        world.add_service("s", replicated(5, "x"));
+        world.ticks(6);
+        for (node, drain) in order {
+            let to = if drain { NodeAvailability::Drain } else { NodeAvailability::Active };
+            world.set_availability(&format!("node{node}"), to);
+            world.ticks(2);
+        }
+        world.ticks(30);
+        prop_assert!(world.doubles.is_empty());
+    }
+}

@@ -1,0 +1,129 @@
+//! Where tasks go, and why they go nowhere.
+
+use super::*;
+use crate::api::{Placement, PublishMode, ResourceRequirements};
+
+fn placed(mut spec: ServiceSpec, placement: Placement) -> ServiceSpec {
+    spec.task.as_mut().unwrap().placement = Some(placement);
+    spec
+}
+
+fn reserving(mut spec: ServiceSpec, memory_bytes: i64) -> ServiceSpec {
+    let reservations = Some(Resources { memory_bytes, ..Resources::default() });
+    spec.task.as_mut().unwrap().resources =
+        Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
+    spec
+}
+
+fn reasons(world: &World) -> BTreeSet<String> {
+    let waiting = world.view.tasks().values().filter(|t| state(t) == TaskState::Pending);
+    waiting.map(|t| t.status.as_ref().unwrap().err.clone()).collect()
+}
+
+fn only(reason: &str) -> BTreeSet<String> {
+    BTreeSet::from([reason.to_owned()])
+}
+
+#[test]
+fn reservations_fill_the_nodes_and_no_more() {
+    let mut world = World::new(2);
+    world.add_service("s", reserving(replicated(5, "big"), 3 << 30));
+    world.ticks(6);
+    assert_eq!(world.up("s").len(), 4);
+    assert_eq!(reasons(&world), only("no suitable node (insufficient resources on 2 nodes)"));
+    world.add_node("node9");
+    world.ticks(5);
+    assert_eq!(world.up("s").len(), 5);
+}
+
+#[test]
+fn the_reasons_are_counted() {
+    let mut world = World::new(3);
+    world.set_availability("node2", NodeAvailability::Drain);
+    let constraints = vec!["node.labels.zone == east".to_owned()];
+    world.add_service("s", placed(replicated(1, "x"), Placement { constraints, ..Placement::default() }));
+    world.ticks(3);
+    assert_eq!(
+        reasons(&world),
+        only("no suitable node (scheduling constraints not satisfied on 2 nodes; 1 node not available for new tasks)")
+    );
+}
+
+#[test]
+fn a_foreign_platform_is_refused() {
+    let mut world = World::new(1);
+    let arm = Platform { architecture: "arm64".into(), os: "linux".into() };
+    world.add_service("s", placed(replicated(1, "x"), Placement { platforms: vec![arm], ..Placement::default() }));
+    world.ticks(3);
+    assert_eq!(reasons(&world), only("no suitable node (unsupported platform on 1 node)"));
+    let amd = Platform { architecture: "amd64".into(), os: "linux".into() };
+    world.add_service("t", placed(replicated(1, "x"), Placement { platforms: vec![amd], ..Placement::default() }));
+    world.ticks(5);
+    assert_eq!(world.up("t").len(), 1);
+}
+
+#[test]
+fn a_host_port_is_used_once_on_a_node() {
+    let mut world = World::new(2);
+    let mut spec = published(replicated(3, "x"), 8090);
+    spec.endpoint.as_mut().unwrap().ports[0].set_publish_mode(PublishMode::Host);
+    world.add_service("s", spec);
+    world.ticks(6);
+    assert_eq!(world.up("s").len(), 2);
+    assert_eq!(reasons(&world), only("no suitable node (host-mode port already in use on 2 nodes)"));
+}
+
+#[test]
+fn max_replicas_per_node_holds() {
+    let mut world = World::new(2);
+    world.add_service("s", placed(replicated(5, "x"), Placement { max_replicas_per_node: 2, ..Placement::default() }));
+    world.ticks(6);
+    assert_eq!(world.up("s").len(), 4);
+    assert_eq!(reasons(&world), only("no suitable node (max replicas per node limit exceed)"));
+}
+
+#[test]
+fn tasks_spread_over_the_values_of_a_label() {
+    let mut world = World::new(4);
+    for (node, zone) in [("node0", "east"), ("node1", "east"), ("node2", "east"), ("node3", "west")] {
+        world.change_node(node, |node| {
+            let annotations = node.spec.get_or_insert_default().annotations.get_or_insert_default();
+            annotations.labels.insert("zone".into(), zone.into());
+        });
+    }
+    let spread = vec!["node.labels.zone".to_owned()];
+    world.add_service("s", placed(replicated(6, "x"), Placement { spread, ..Placement::default() }));
+    world.ticks(6);
+    assert_eq!(world.up("s").iter().filter(|t| t.node_id == "node3").count(), 3);
+}
+
+#[test]
+fn a_node_where_tasks_keep_failing_is_avoided() {
+    let mut world = World::new(2);
+    world.add_service("s", replicated(2, "x"));
+    world.ticks(5);
+    for _ in 0..6 {
+        let here: Vec<Task> = world.up("s").into_iter().filter(|t| t.node_id == "node0").cloned().collect();
+        for task in here {
+            let status = TaskStatus { state: TaskState::Failed.into(), ..TaskStatus::default() };
+            world.running.remove(&task.id);
+            let failed = reported(&task, &status, world.now).unwrap();
+            world.commit(vec![update(object::Object::Task(failed))]);
+        }
+        world.ticks(12);
+    }
+    assert!(world.up("s").iter().all(|t| t.node_id == "node1"));
+}
+
+#[test]
+fn ten_thousand_tasks_are_placed_evenly() {
+    let mut world = World::new(100);
+    world.add_service("s", replicated(10_000, "x"));
+    world.brains();
+    let mut by_node: BTreeMap<&str, usize> = BTreeMap::new();
+    for task in world.view.tasks().values() {
+        assert_eq!(state(task), TaskState::Assigned);
+        *by_node.entry(&task.node_id).or_default() += 1;
+    }
+    assert!(by_node.len() == 100 && by_node.values().all(|count| *count == 100));
+}
