@@ -22,6 +22,7 @@ pub use progress::{LayerEvent, NoProgress, Progress};
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
@@ -288,10 +289,26 @@ async fn layers(
         tasks.push(task.run(slots));
     }
     while let Some(result) = tasks.next().await {
-        // The others are dropped with the first error; what they had is removed with the work directory.
-        result?;
+        if result.is_err() {
+            drop(tasks);
+            settle(work).await;
+            return result;
+        }
     }
     Ok(())
+}
+
+/// Waits for the threads of layers that were given up: each has the work directory until it ends, and
+/// ends because its source did. A process that exits now would leave the directory to the next pull.
+async fn settle(work: &Arc<Work>) {
+    const POLL: Duration = Duration::from_millis(5);
+    const POLLS_MAX: usize = 1000;
+    for _ in 0..POLLS_MAX {
+        if Arc::strong_count(work) == 1 {
+            return;
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 impl Outline {

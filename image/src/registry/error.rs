@@ -7,6 +7,9 @@ use thiserror::Error;
 
 use crate::digest::Digest;
 
+/// What a timeout waited for, if there was no connection yet.
+pub(super) const CONNECTING: &str = "connecting";
+
 /// A failed request to a registry.
 #[derive(Debug, Error)]
 pub enum RegistryError {
@@ -214,7 +217,7 @@ impl RegistryError {
                 | RegistryError::Certificate { .. }
                 | RegistryError::NotTls { .. }
                 | RegistryError::Broken { .. }
-                | RegistryError::Timeout { .. }
+                | RegistryError::Timeout { waiting: CONNECTING, .. }
                 // What web servers say to plain http on their TLS port.
                 | RegistryError::Status { status: 400, .. }
         )
@@ -235,16 +238,12 @@ impl RegistryError {
         let mut reason = String::new();
         let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
         while let Some(current) = cause {
-            if let Some(io) = current.downcast_ref::<io::Error>() {
-                if io.kind() == io::ErrorKind::ConnectionRefused {
-                    return RegistryError::Refused { host };
-                }
-                // The TLS library's errors travel inside of I/O errors.
-                if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-                    return RegistryError::from_tls(host, tls);
-                }
+            if let Some(io) = current.downcast_ref::<io::Error>()
+                && io.kind() == io::ErrorKind::ConnectionRefused
+            {
+                return RegistryError::Refused { host };
             }
-            if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+            if let Some(tls) = find_tls(current) {
                 return RegistryError::from_tls(host, tls);
             }
             reason = current.to_string();
@@ -262,5 +261,16 @@ impl RegistryError {
             rustls::Error::InvalidMessage(_) => RegistryError::NotTls { host },
             other => RegistryError::Certificate { host, reason: other.to_string() },
         }
+    }
+}
+
+/// The TLS library's error in one that carries it: errors inside of I/O errors are not among their sources.
+fn find_tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    let mut current = error;
+    loop {
+        if let Some(tls) = current.downcast_ref::<rustls::Error>() {
+            return Some(tls);
+        }
+        current = current.downcast_ref::<io::Error>()?.get_ref()?;
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::challenge::{self, Challenge};
-use super::error::RegistryError;
+use super::error::{CONNECTING, RegistryError};
 use super::resolver::Resolver;
 use super::tls;
 use crate::auth::Credentials;
@@ -252,13 +252,13 @@ impl Transport {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder, waiting: &'static str) -> Result<Response, RegistryError> {
-        let stall = self.timeouts.stall;
-        // The client's own limit covers the connection, but not a name server that is silent.
-        match timeout(stall.max(self.timeouts.connect), request.send()).await {
+        // The client's own limit covers the connection alone.
+        let limit = self.timeouts.stall.max(self.timeouts.connect);
+        match timeout(limit, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) if error.is_timeout() => Err(self.timed_out("connecting", self.timeouts.connect)),
+            Ok(Err(error)) if error.is_timeout() => Err(self.timed_out(CONNECTING, self.timeouts.connect)),
             Ok(Err(error)) => Err(RegistryError::from_client(&self.endpoint.host, &error)),
-            Err(_) => Err(self.timed_out(waiting, stall)),
+            Err(_) => Err(self.timed_out(waiting, limit)),
         }
     }
 

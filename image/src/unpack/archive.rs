@@ -96,7 +96,7 @@ impl<R: BufRead> Archive<R> {
                 return if complete { Ok(None) } else { Err(malformed("it ends after an extension header")) };
             };
             let kind = header.entry_type();
-            let size = header.entry_size().map_err(|_| malformed("a size is not a number"))?;
+            let size = number(&header.as_old().size, header.entry_size())?;
             described = true;
             match kind {
                 EntryType::GNULongName => set_once(&mut extensions.path, self.extension_text(size)?)?,
@@ -235,7 +235,7 @@ impl<R: BufRead> Archive<R> {
         let in_header = || header.link_name_bytes().map(|link| link.into_owned()).unwrap_or_default();
         let link = one_of(extensions.link, pax.link)?.unwrap_or_else(in_header);
         let kind = entry_kind(header.entry_type(), &path)?;
-        let number = |value: io::Result<u64>| value.map_err(|_| malformed("a field is not a number"));
+        let fields = header.as_old();
         let size = pax.size.unwrap_or(size);
         let sparse = header.entry_type() == EntryType::GNUSparse;
         let (size, sparse) = if sparse {
@@ -249,8 +249,8 @@ impl<R: BufRead> Archive<R> {
         if size > FILE_BYTES_MAX {
             return Err(UnpackError::Limit { reason: format!("entry {:?} has {size} bytes", display_name(&path)) });
         }
-        let owner = |pax: Option<u64>, field: io::Result<u64>| -> Result<u32, UnpackError> {
-            let id = pax.map_or_else(|| number(field), Ok)?;
+        let owner = |pax: Option<u64>, field: &[u8], value: io::Result<u64>| -> Result<u32, UnpackError> {
+            let id = pax.map_or_else(|| number(field, value), Ok)?;
             // The last one means "no change" to chown(2).
             u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| UnpackError::Refused {
                 entry: display_name(&path),
@@ -258,12 +258,13 @@ impl<R: BufRead> Archive<R> {
             })
         };
         let device = |value: io::Result<Option<u32>>| value.ok().flatten().unwrap_or(0);
-        let seconds = number(header.mtime())?.cast_signed();
+        let seconds = number(&fields.mtime, header.mtime())?.cast_signed();
+        let mode = number(&fields.mode, header.mode().map(u64::from))?;
         Ok(Entry {
             kind,
-            mode: header.mode().map_err(|_| malformed("a mode is not a number"))? & 0o7777,
-            uid: owner(pax.uid, header.uid())?,
-            gid: owner(pax.gid, header.gid())?,
+            mode: u32::try_from(mode & 0o7777).unwrap_or_default(),
+            uid: owner(pax.uid, &fields.uid, header.uid())?,
+            gid: owner(pax.gid, &fields.gid, header.gid())?,
             mtime: pax.mtime.unwrap_or((clamp_seconds(seconds), 0)),
             size,
             device: (device(header.device_major()), device(header.device_minor())),
@@ -304,6 +305,14 @@ impl<R: BufRead> Archive<R> {
         self.expect_data(stored)?;
         Ok((size, runs))
     }
+}
+
+/// A field's value; one that was left empty is zero.
+fn number(field: &[u8], value: io::Result<u64>) -> Result<u64, UnpackError> {
+    if field.iter().all(|byte| matches!(byte, 0 | b' ')) {
+        return Ok(0);
+    }
+    value.map_err(|_| malformed("a field is not a number"))
 }
 
 fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<(), UnpackError> {
@@ -439,7 +448,7 @@ mod tests {
         let pax = parse_pax(b"12 path=a\nb\n9 uid=12\n").unwrap();
         assert_eq!(pax.path.unwrap(), b"a\nb");
         assert_eq!(pax.uid, Some(12));
-        for bytes in [&b"x"[..], b"5 a=\n", b"99 a=b\n", b"0 a=b\n", b"6 a=bc", b"6 =abc\n", b"-6 a=b\n"] {
+        for bytes in [&b"x"[..], b"99 a=b\n", b"0 a=b\n", b"6 a=bc", b"6 =abc\n", b"-6 a=b\n"] {
             assert!(parse_pax(bytes).is_err(), "{bytes:?}");
         }
     }

@@ -1,0 +1,6 @@
+//! The crate against registries in this process: honest ones and all others.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod faults;
+mod pulls;
+mod support;
