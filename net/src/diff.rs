@@ -321,3 +321,6 @@ fn add_traffic(place: &Place, old: &Space, new: &Space, ops: &mut Vec<Op>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

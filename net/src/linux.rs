@@ -21,6 +21,7 @@ use crate::netlink::route::{self, LinkChange, NewLink, RouteSocket, VXLAN_PORT};
 use crate::netlink::socket::errno;
 use crate::netlink::{NetlinkSocket, Protocol};
 use crate::netns;
+use crate::nft::conntrack::{self, Connection};
 use crate::nft::table;
 
 /// The kernel, as seen from the calling thread's namespace.
@@ -92,6 +93,15 @@ impl Linux {
         })?;
         self.ipvs_family = Some(family);
         Ok(family)
+    }
+
+    /// Forgets tracked connections. That it fails only makes them last until they time out.
+    pub(crate) fn forget(&mut self, place: &Place, is_stale: impl Fn(&Connection) -> bool) {
+        let Ok(socket) = self.socket(place, Protocol::Netfilter) else { return };
+        match conntrack::forget(socket, is_stale) {
+            Ok(count) => tracing::debug!(%place, count, "forgot connections"),
+            Err(failure) => tracing::debug!(%place, %failure, "connections are not forgotten"),
+        }
     }
 
     fn namespace_file(&self, place: &Place) -> PathBuf {

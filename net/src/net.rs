@@ -23,7 +23,7 @@ use crate::netlink::Protocol;
 use crate::nft::foreign;
 use crate::state::{self, SandboxRecord, State};
 use crate::store::{NetworkDefinition, NetworkStore};
-use crate::{apply, names, observe, plan, resolve};
+use crate::{apply, names, observe, plan, ports, resolve};
 
 /// The networks of one machine (or of one of the nodes on it).
 #[derive(Debug, Clone)]
@@ -335,11 +335,13 @@ impl Net {
         self.plan_host(state, &mut desired, &mut scope);
         let mut linux = Linux::new(&self.paths);
         let observed = observe::observe(&mut linux, &scope, &desired)?;
-        for place in desired.places.keys().filter(|place| is_overlay(place) && !observed.places.contains_key(place)) {
+        let missing = |place: &&Place| is_overlay(place) && !observed.places.contains_key(*place);
+        if let Some(place) = desired.places.keys().find(missing) {
             return Err(Error::OverlayNotHere { network: place.to_string() });
         }
         apply::up(&mut linux, &diff::diff(&observed, &desired))?;
         self.let_through(state, &mut linux);
+        forget_untranslated(record, &mut linux);
         Ok(())
     }
 
@@ -366,6 +368,7 @@ impl Net {
         // A namespace file without a namespace is what a killed connect leaves.
         crate::netns::remove(&record.sandbox.namespace)?;
         self.let_through(state, &mut linux);
+        forget_translated(record, &mut linux);
         files::remove(&self.paths.sandbox(&record.intent.id))?;
         self.write_local_names(state, std::iter::once(record))
     }
@@ -403,6 +406,27 @@ impl Net {
             records::store(&self.paths.dns_records(&network.id), &plan::names_of::local(state, network))?;
         }
         Ok(())
+    }
+}
+
+/// Who sends to a port over UDP without a pause goes on to be unanswered, unless what he sends is seen
+/// as new after the port was published.
+fn forget_untranslated(record: &SandboxRecord, linux: &mut Linux) {
+    let udp = record.sandbox.ports.iter().filter(|port| port.protocol == PortProtocol::Udp);
+    let ports: Vec<u16> = udp.map(|port| port.host_port).collect();
+    if !ports.is_empty() {
+        linux.forget(&Place::Host, |connection| {
+            connection.protocol == PortProtocol::Udp.number()
+                && connection.destination == connection.answered_by
+                && ports.contains(&connection.destination_port)
+        });
+    }
+}
+
+/// The next container to have the address would get what was meant for this one.
+fn forget_translated(record: &SandboxRecord, linux: &mut Linux) {
+    if let Some(address) = ports::published_address(&record.sandbox).filter(|_| !record.sandbox.ports.is_empty()) {
+        linux.forget(&Place::Host, |connection| connection.answered_by == address);
     }
 }
 

@@ -10,6 +10,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
+use crate::diff::{self, Op};
 use crate::dns::records;
 use crate::error::{Error, Result};
 use crate::files::{self, FileLock};
@@ -19,7 +20,7 @@ use crate::model::{Place, Plan, Reach, Scope};
 use crate::net::{Backend, Net, NodeReport};
 use crate::netlink::route;
 use crate::state::{self, NodeRecord, State};
-use crate::{apply, diff, ipam, names, observe, plan};
+use crate::{apply, ipam, names, observe, plan};
 
 /// Names a load balancer, `ipvs` or `nftables`, over the one that would be chosen.
 const BACKEND_VARIABLE: &str = "SKEP_LOAD_BALANCER";
@@ -48,6 +49,7 @@ impl Net {
         let (desired, observed) = self.compare(&state, &mut linux)?;
         let ops = diff::diff(&observed, &desired);
         apply::up(&mut linux, &ops)?;
+        forget_lost_backends(&state, &ops, &mut linux);
         self.let_through(&state, &mut linux);
         self.write_overlay_names(&state)?;
         let named = intent.endpoints.iter().filter_map(|endpoint| endpoint.local_sandbox.as_ref());
@@ -163,6 +165,24 @@ impl Net {
             }
         }
         Ok(())
+    }
+}
+
+/// Where rules that balance were replaced, connections to backends that are gone are forgotten, so
+/// that they are refused instead of hanging. IPVS does so by itself.
+fn forget_lost_backends(state: &State, ops: &[Op], linux: &mut Linux) {
+    let Some(node) = state.node.as_ref().filter(|node| node.backend == Backend::Nftables) else { return };
+    for network in node.intent.networks.iter().filter(|network| network.lb_address.is_some()) {
+        let place = plan::balancer_place(network);
+        if !ops.iter().any(|op| matches!(op, Op::SetFirewall { place: changed, .. } if *changed == place)) {
+            continue;
+        }
+        let endpoints = node.intent.endpoints.iter().filter(|endpoint| endpoint.network == network.id);
+        let present: BTreeSet<Ipv4Addr> = endpoints.map(|endpoint| endpoint.address).collect();
+        linux.forget(&place, |connection| {
+            let backend = connection.answered_by;
+            backend != connection.destination && network.subnet.contains(&backend) && !present.contains(&backend)
+        });
     }
 }
 

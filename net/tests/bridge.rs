@@ -4,7 +4,8 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::time::Duration;
 
 use common::{Machine, Outside, Server, ask, ask_in, ask_patiently, id, inside, on_a_host, run};
 use skep_net::{
@@ -261,6 +262,31 @@ fn dns_is_led_to_the_resolvers_ports() {
         // Connecting again, without saying where, keeps it.
         machine.net.connect(&container(&machine, 1, "bridge")).unwrap();
         assert_eq!(machine.net.sandbox(&id(1)).unwrap().unwrap().dns, Some(ports));
+    });
+}
+
+#[test]
+fn a_sender_over_udp_reaches_a_port_published_meanwhile() {
+    on_a_host(|| {
+        let machine = Machine::new();
+        let outside = Outside::new(&machine, "192.0.2.1/24", "192.0.2.9/24");
+        machine.net.connect(&container(&machine, 1, "bridge")).unwrap();
+        let client = in_namespace(&outside.path, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap()).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.send_to(b"early", (Ipv4Addr::new(192, 0, 2, 1), 9999)).unwrap();
+        let mut intent = container(&machine, 2, "bridge");
+        let port = PortMapping { protocol: PortProtocol::Udp, ..published(None, Some(9999), 99) };
+        intent.ports.push(port);
+        let sandbox = machine.net.connect(&intent).unwrap();
+        let server =
+            in_namespace(&sandbox.namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 99)).unwrap()).unwrap();
+        server.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        client.send_to(b"late", (Ipv4Addr::new(192, 0, 2, 1), 9999)).unwrap();
+        let mut octets = [0; 8];
+        let (length, peer) = server.recv_from(&mut octets).unwrap();
+        assert_eq!((&octets[..length], peer.ip()), (&b"late"[..], Ipv4Addr::new(192, 0, 2, 9).into()));
+        server.send_to(b"answer", peer).unwrap();
+        assert_eq!(client.recv(&mut octets).unwrap(), 6);
     });
 }
 

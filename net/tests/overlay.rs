@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use common::{Machine, Server, ask, ask_in, ask_patiently, id, inside, make_namespace, move_link, on_a_host, run};
 use skep_net::{
-    EndpointIntent, Error, Net, NetPaths, NetworkId, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent,
+    Backend, EndpointIntent, Error, Net, NetPaths, NetworkId, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent,
     PortMapping, PortProtocol, PublishedPort, Sandbox, SandboxIntent, ServiceId, ServiceIntent, in_namespace,
 };
 
@@ -237,6 +238,7 @@ fn services_are_reached_by_virtual_address_and_through_the_mesh() {
         assert!(ask_in(&client.namespace, neighbour, 80).is_err());
 
         names_are_written(&nodes[0]);
+        users_see_the_balancer(&nodes[0]);
         let view = nodes[0].net.inspect_network("docker_gwbridge").unwrap();
         let on_it: Vec<&str> = view.endpoints.iter().map(|endpoint| endpoint.sandbox.as_str()).collect();
         assert_eq!(on_it, [id(1).as_str(), "ingress-sbox"]);
@@ -250,6 +252,29 @@ fn names_are_written(node: &Node) {
     assert_eq!(records.get("tasks.web").unwrap().addresses, [app(4), app(5)]);
     assert_eq!(records.get("WEB.1").unwrap().addresses, [app(4)]);
     assert_eq!(records.get("cli").unwrap().addresses, [app(10)]);
+}
+
+/// What the tutorial looks at with the ordinary tools.
+fn users_see_the_balancer(node: &Node) {
+    let mesh = node.net.paths().namespace("ingress_sbox");
+    let rules = inside(&mesh, "nft", &["list", "table", "ip", "skep"]);
+    match node.net.load_balancer() {
+        Backend::Nftables => {
+            assert!(rules.contains("dnat to numgen inc mod 2 map { 0 : 10.0.0.7, 1 : 10.0.0.8 }"), "{rules}");
+            assert!(rules.contains("tcp . 8080 : goto service-101"), "{rules}");
+        }
+        Backend::Ipvs => {
+            let servers = inside(&mesh, "ipvsadm", &["-S", "-n"]);
+            assert_eq!(servers, "-A -f 257 -s rr\n-a -f 257 -r 10.0.0.7:0 -m -w 1\n-a -f 257 -r 10.0.0.8:0 -m -w 1\n");
+        }
+    }
+    let addresses = inside(&mesh, "ip", &["-br", "addr"]);
+    assert!(addresses.contains("10.0.0.2/24 10.0.0.5/32"), "{addresses}");
+    let overlay = node.net.paths().namespace("1-app0000000");
+    let tunnel = inside(&overlay, "ip", &["-d", "link", "show", "vxlan0"]);
+    for wanted in ["vxlan id 4097 local 192.0.2.11", "dstport 4789", "nolearning proxy l2miss l3miss", "mtu 1350"] {
+        assert!(tunnel.contains(wanted), "{wanted}: {tunnel}");
+    }
 }
 
 fn count_tunnelled(node: &Node) {
@@ -369,6 +394,12 @@ fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
             stream.read_exact(&mut octets).unwrap();
             assert_eq!(&octets, b"still here");
         }
+        drop(streams);
+        let mut stream = open();
+        let mut octets = [0; 4];
+        let mut held = listeners[1].accept().unwrap().0;
+        held.write_all(b"open").unwrap();
+        stream.read_exact(&mut octets).unwrap();
         // Gone altogether: not even its neighbour entries stay on the other node.
         nodes[0].run(|net| net.disconnect(&id(1))).unwrap();
         apply(&nodes, &TASKS[1..]);
@@ -376,10 +407,12 @@ fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
         assert!(!inside(&overlay, "ip", &["neigh"]).contains("10.10.0.4 "));
         assert!(!inside(&overlay, "bridge", &["fdb"]).contains("02:42:0a:0a:00:04"));
         assert_eq!(spread(4, || ask(nodes[0].address, 8080).unwrap()), BTreeMap::from([("web2".to_owned(), 4)]));
-        // No task at all: refused, not left hanging.
+        // No task at all: refused, not left hanging; an open connection is ended, not left hanging.
         apply(&nodes, &[]);
-        let refused = ask_in(&client.namespace, app(2), 80).unwrap_err();
-        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let ended = stream.write_all(b"anybody?").and_then(|()| stream.read(&mut octets).map(|_| ()));
+        assert_eq!(ended.map_err(|failure| failure.kind()), Err(std::io::ErrorKind::ConnectionReset));
+        drop(held);
         leave_quietly(&nodes);
     });
 }

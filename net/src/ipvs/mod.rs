@@ -173,12 +173,12 @@ mod tests {
     fn a_backend_is_encoded_as_the_kernel_reads_it() {
         let octets = backend_message(0x21, IPVS_CMD_NEW_DEST, 0x100, Ipv4Addr::new(10, 0, 0, 6), Some(1)).finish(5);
         let expected: &[&[u8]] = &[
-            &[0x78, 0, 0, 0, 0x21, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0],
+            &[0x70, 0, 0, 0, 0x21, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0],
             &[IPVS_CMD_NEW_DEST, 1, 0, 0],
             &[0x14, 0, 1, 0x80],
             &[6, 0, 1, 0, 2, 0, 0, 0],
             &[8, 0, 5, 0, 0, 1, 0, 0],
-            &[0x50, 0, 2, 0x80],
+            &[0x48, 0, 2, 0x80],
             &[6, 0, 11, 0, 2, 0, 0, 0],
             &[20, 0, 1, 0, 10, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             &[6, 0, 2, 0, 0, 0, 0, 0],
@@ -194,9 +194,9 @@ mod tests {
     fn a_service_is_encoded_as_the_kernel_reads_it() {
         let octets = service_message(0x21, IPVS_CMD_NEW_SERVICE, 0x101).finish(1);
         let expected: &[&[u8]] = &[
-            &[0x50, 0, 0, 0, 0x21, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[0x4c, 0, 0, 0, 0x21, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
             &[IPVS_CMD_NEW_SERVICE, 1, 0, 0],
-            &[0x3c, 0, 1, 0x80],
+            &[0x38, 0, 1, 0x80],
             &[6, 0, 1, 0, 2, 0, 0, 0],
             &[8, 0, 5, 0, 1, 1, 0, 0],
             &[7, 0, 6, 0, b'r', b'r', 0, 0],

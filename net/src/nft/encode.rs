@@ -44,6 +44,9 @@ const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CODE: u16 = 1;
 const NFTA_VERDICT_CHAIN: u16 = 2;
 
+const NFTA_SET_USERDATA: u16 = 13;
+/// For the nft tool, which shows keys: octet order (0), four octets, of this host (1).
+const HOST_ORDER: [u8; 6] = [0, 4, 1, 0, 0, 0];
 const NFT_SET_ANONYMOUS: u32 = 0x1;
 const NFT_SET_CONSTANT: u32 = 0x2;
 const NFT_SET_MAP: u32 = 0x8;
@@ -171,6 +174,9 @@ pub(super) fn add_map(table: &str, map: &Map, id: u32) -> Message {
         request.u32_be(7, length);
     }
     request.u32_be(10, id);
+    if map.key == [Key::Number] {
+        request.bytes(NFTA_SET_USERDATA, &HOST_ORDER);
+    }
     request
 }
 

@@ -9,7 +9,7 @@ mod node;
 mod sandbox;
 
 pub(crate) use firewall::host_firewall;
-pub(crate) use node::node;
+pub(crate) use node::{balancer_place, node};
 pub(crate) use sandbox::{TRANSPORTS, bridge_mtu, bridge_name, look_into, sandbox, sandbox_firewall, transports_set};
 
 use std::collections::BTreeSet;
@@ -60,3 +60,6 @@ pub(crate) fn look_at_host_firewall(scope: &mut Scope) {
         *firewall = true;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,11 +60,16 @@ fn overlay(node: &NodeRecord, network: &OverlayIntent, plan: &mut Plan, scope: &
     }
 }
 
+/// Where an overlay is balanced.
+pub(crate) fn balancer_place(network: &OverlayIntent) -> Place {
+    let name = if network.ingress { names::INGRESS_SANDBOX.to_owned() } else { names::balancer_namespace(&network.id) };
+    Place::Named(name)
+}
+
 /// The namespace that holds an overlay's virtual addresses: `lb_…`, or the mesh's `ingress_sbox`.
 fn balancer(state: &State, node: &NodeRecord, network: &OverlayIntent, plan: &mut Plan, scope: &mut Scope) {
     let Some(own) = network.lb_address else { return };
-    let name = if network.ingress { names::INGRESS_SANDBOX.to_owned() } else { names::balancer_namespace(&network.id) };
-    let place = Place::Named(name);
+    let place = balancer_place(network);
     scope.insert(place.clone(), Reach::Whole);
     namespace_basics(plan, &place);
     let port = names::veth("balancer", network.id.as_str());
