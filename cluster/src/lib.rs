@@ -8,8 +8,11 @@
 
 pub mod api;
 pub mod ca;
+pub mod client;
+pub mod control;
 pub mod executor;
 pub mod id;
+pub mod node;
 pub mod raft;
 pub mod store;
 pub mod timing;
@@ -22,6 +25,8 @@ pub mod leader;
 pub mod logs;
 pub mod orchestrator;
 pub mod scheduler;
+#[cfg(test)]
+mod sim;
 
 /// The port of a manager.
 pub const DEFAULT_PORT: u16 = 2377;

@@ -20,13 +20,15 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// The service `Ca`.
 pub struct CaService {
     store: Arc<dyn Store>,
+    root: Vec<u8>,
     recent: Mutex<VecDeque<Instant>>,
 }
 
 impl CaService {
-    /// Issues with the root key in `store`.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, recent: Mutex::default() }
+    /// Issues with the root key in `store`. `root` (PEM) is what this manager itself trusts: it is told to who asks,
+    /// also while the store is still empty.
+    pub fn new(store: Arc<dyn Store>, root: Vec<u8>) -> Self {
+        Self { store, root, recent: Mutex::default() }
     }
 
     fn cluster(&self) -> Result<Arc<Cluster>, Status> {
@@ -48,7 +50,7 @@ impl CaService {
     async fn first(&self, cluster: &Cluster, request: &IssueCertificateRequest, peer: Option<Peer>) -> Result<Caller, Status> {
         let role = role_of(cluster, &request.token).ok_or_else(|| Status::invalid_argument(CaError::Token.to_string()))?;
         self.limit()?;
-        let node = Caller { node_id: new_id(), role, cluster_id: cluster.id.clone(), addr: peer.and_then(|p| p.addr) };
+        let node = Caller { node_id: new_id(), role, cluster_id: cluster.id.clone(), addr: peer.filter(|peer| peer.caller.is_none()).and_then(|peer| peer.addr) };
         let object = new_node(&node, request.availability());
         self.store
             .propose(vec![create(object::Object::Node(object))])
@@ -68,9 +70,7 @@ impl CaService {
 #[tonic::async_trait]
 impl Ca for CaService {
     async fn get_root_ca(&self, _request: Request<GetRootCaRequest>) -> Result<Response<GetRootCaResponse>, Status> {
-        let cluster = self.cluster()?;
-        let root = cluster.root_ca.as_ref().map(|root| root.cert_pem.clone()).unwrap_or_default();
-        Ok(Response::new(GetRootCaResponse { cert_pem: root }))
+        Ok(Response::new(GetRootCaResponse { cert_pem: self.root.clone() }))
     }
 
     async fn issue_certificate(

@@ -185,8 +185,6 @@ impl RaftNode {
         request.set_timeout(self.settings.timing.connect());
         match CaClient::new(channel).get_root_ca(request).await {
             Ok(_) => Ok(()),
-            // It answers, though it does not know the root yet: it has no entries so far.
-            Err(status) if status.code() == tonic::Code::Unavailable && status.metadata().contains_key(ANSWERED) => Ok(()),
             Err(status) => {
                 self.settings.peers.forget(addr);
                 Err(unreachable(crate::wire::explain(&status)))
@@ -233,9 +231,6 @@ impl RaftNode {
     }
 }
 
-/// Marks answers of this program's own managers.
-pub const ANSWERED: &str = "skep-manager";
-
 /// The service `RaftMembership`.
 pub struct MembershipService {
     raft: Arc<RaftNode>,
@@ -253,6 +248,7 @@ fn status(error: &MembershipError) -> Status {
         MembershipError::NotLeader | MembershipError::Timeout(_) | MembershipError::Store(_) => {
             Status::unavailable(error.to_string())
         }
+        MembershipError::Removed => Status::aborted(error.to_string()),
         _ => Status::failed_precondition(error.to_string()),
     }
 }
@@ -267,7 +263,10 @@ impl RaftMembership for MembershipService {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let view = self.raft.view();
-        if !view.nodes().get(&caller.node_id).is_some_and(|node| node.role() == NodeRole::Manager) {
+        let node = view.nodes().get(&caller.node_id);
+        // One that is being demoted must not come back.
+        let wanted = |node: &api::Node| node.spec.as_ref().is_some_and(|spec| spec.desired_role() == NodeRole::Manager);
+        if !node.is_some_and(|node| node.role() == NodeRole::Manager && wanted(node)) {
             return Err(Status::permission_denied("this node is not a manager of the swarm"));
         }
         tracing::info!(node = caller.node_id, addr = request.addr, "a manager joins");

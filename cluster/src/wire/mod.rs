@@ -21,16 +21,28 @@ pub use tls::{Credentials, Tls, bootstrap_client, pinned_client};
 
 use std::net::SocketAddr;
 
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    text
+}
+
 /// A failed call in one line: what the peer said, or why it could not be asked.
 pub fn explain(status: &tonic::Status) -> String {
     let mut reason = status.message().to_owned();
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        let text = error.to_string();
-        if !reason.contains(&text) {
-            reason = format!("{reason}: {text}");
+    if let Some(source) = std::error::Error::source(status) {
+        let cause = chain(source);
+        if !reason.contains(&cause) {
+            reason = format!("{reason}: {cause}");
         }
-        source = error.source();
     }
     reason
 }

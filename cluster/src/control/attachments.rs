@@ -1,0 +1,109 @@
+//! Addresses lent to single containers on attachable networks. Workers may ask too, for themselves.
+
+use super::{ControlService, refs};
+use crate::api::{
+    Attachment, CreateAttachmentRequest, CreateAttachmentResponse, Network, ObjectKind, RemoveAttachmentRequest,
+    RemoveAttachmentResponse, object,
+};
+use crate::id::new_id;
+use crate::store::{View, create, remove};
+use crate::wire::Caller;
+use tonic::{Request, Status};
+
+impl ControlService {
+    pub(super) async fn create_attachment(
+        &self,
+        request: Request<CreateAttachmentRequest>,
+    ) -> Result<CreateAttachmentResponse, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let mut request = request.into_inner();
+        request.node_id = own_node(caller.as_ref(), &request.node_id)?;
+        let id = self
+            .write(|view| {
+                let network = refs::network(view, &request.network_ref)?;
+                if !network.spec.as_ref().is_some_and(|spec| spec.attachable) {
+                    let name = refs::network_name(&network);
+                    return Err(Status::permission_denied(format!("network {name} not manually attachable")));
+                }
+                let mut attachments = view.attachments().values();
+                let existing =
+                    attachments.find(|a| a.container_id == request.container_id && a.network_id == network.id);
+                if let Some(existing) = existing {
+                    return Ok((vec![], existing.id.clone()));
+                }
+                let attachment = Attachment {
+                    id: new_id(),
+                    network_id: network.id.clone(),
+                    node_id: request.node_id.clone(),
+                    container_id: request.container_id.clone(),
+                    container_name: request.container_name.clone(),
+                    aliases: request.aliases.clone(),
+                    address: request.address.clone(),
+                    ..Attachment::default()
+                };
+                let id = attachment.id.clone();
+                Ok((vec![create(object::Object::Attachment(attachment))], id))
+            })
+            .await?;
+        self.lent(&id).await
+    }
+
+    pub(super) async fn remove_attachment(
+        &self,
+        request: Request<RemoveAttachmentRequest>,
+    ) -> Result<RemoveAttachmentResponse, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let request = request.into_inner();
+        self.write(|view| {
+            let attachments = view.attachments().values();
+            let mut actions = Vec::new();
+            for attachment in attachments.filter(|a| {
+                a.container_id == request.container_id
+                    && (request.network_id.is_empty() || a.network_id == request.network_id)
+            }) {
+                own_node(caller.as_ref(), &attachment.node_id)?;
+                actions.push(remove(ObjectKind::Attachment, attachment.id.clone()));
+            }
+            Ok((actions, ()))
+        })
+        .await?;
+        Ok(RemoveAttachmentResponse {})
+    }
+
+    async fn lent(&self, id: &str) -> Result<CreateAttachmentResponse, Status> {
+        let mut views = self.store.watch();
+        let decided = |view: &View| {
+            view.attachments().get(id).is_none_or(|a| a.address.contains('/') || !a.allocation_error.is_empty())
+        };
+        let timed_out =
+            tokio::time::timeout(self.timing.proposal(), views.wait_for(|view| decided(view))).await.is_err();
+        let view = self.store.view();
+        let attachment = view.attachments().get(id).cloned();
+        let reason = match &attachment {
+            Some(a) if a.allocation_error.is_empty() && !timed_out => None,
+            Some(a) if !a.allocation_error.is_empty() => Some(a.allocation_error.clone()),
+            Some(_) => Some("attaching to network failed, make sure your network options are correct and check manager logs: context deadline exceeded".into()),
+            None => Some("the attachment was removed meanwhile".into()),
+        };
+        if let Some(reason) = reason {
+            self.write(|_| Ok((vec![remove(ObjectKind::Attachment, id)], ()))).await?;
+            return Err(Status::failed_precondition(reason));
+        }
+        let network = attachment.as_ref().and_then(|a| view.networks().get(&a.network_id));
+        Ok(CreateAttachmentResponse {
+            network: network.map(|network| Network::clone(network)),
+            attachment: attachment.map(|attachment| Attachment::clone(&attachment)),
+        })
+    }
+}
+
+/// The node that is meant: a worker speaks for itself alone.
+fn own_node(caller: Option<&Caller>, node_id: &str) -> Result<String, Status> {
+    match caller {
+        Some(caller) if node_id.is_empty() || caller.node_id == node_id => Ok(caller.node_id.clone()),
+        Some(caller) if !caller.is_manager() => {
+            Err(Status::permission_denied("a worker can only attach its own containers"))
+        }
+        _ => Ok(node_id.to_owned()),
+    }
+}

@@ -1,0 +1,141 @@
+//! Networks.
+
+use super::{ControlService, refs, spec};
+use crate::api::{
+    CreateNetworkRequest, CreateNetworkResponse, GetNetworkRequest, GetNetworkResponse, ListNetworksRequest,
+    ListNetworksResponse, Network, Node, PublishMode, RemoveNetworkRequest, RemoveNetworkResponse, Task, TaskState,
+    object,
+};
+use crate::id::new_id;
+use crate::store::{View, create, update};
+use tonic::{Request, Status};
+
+impl ControlService {
+    pub(super) async fn create_network(
+        &self,
+        request: Request<CreateNetworkRequest>,
+    ) -> Result<CreateNetworkResponse, Status> {
+        let asked = request.into_inner().spec.ok_or_else(|| Status::invalid_argument("no specification given"))?;
+        let id = new_id();
+        self.write(|view| {
+            let mut wanted = asked.clone();
+            spec::check_network(view, &mut wanted)?;
+            let network = Network { id: id.clone(), spec: Some(wanted), ..Network::default() };
+            Ok((vec![create(object::Object::Network(network))], ()))
+        })
+        .await?;
+        let network = self.allocated(&id).await?;
+        Ok(CreateNetworkResponse { network: Some(network) })
+    }
+
+    pub(super) async fn list_networks(
+        &self,
+        _: Request<ListNetworksRequest>,
+    ) -> Result<ListNetworksResponse, Status> {
+        let view = self.read().await?;
+        let networks = view.networks().values().filter(|network| !network.pending_delete);
+        Ok(ListNetworksResponse { networks: networks.map(|network| Network::clone(network)).collect() })
+    }
+
+    pub(super) async fn get_network(
+        &self,
+        request: Request<GetNetworkRequest>,
+    ) -> Result<GetNetworkResponse, Status> {
+        let view = self.read().await?;
+        let network = refs::network(&view, &request.into_inner().r#ref)?;
+        let tasks = view.tasks().values().filter(|task| is_on(task, &network.id) && is_live(task));
+        let nodes = view.nodes().values().filter(|node| node.attachments.iter().any(|a| a.network_id == network.id));
+        Ok(GetNetworkResponse {
+            tasks: tasks.map(|task| Task::clone(task)).collect(),
+            nodes: nodes.map(|node| Node::clone(node)).collect(),
+            network: Some(Network::clone(&network)),
+        })
+    }
+
+    pub(super) async fn remove_network(
+        &self,
+        request: Request<RemoveNetworkRequest>,
+    ) -> Result<RemoveNetworkResponse, Status> {
+        let request = request.into_inner();
+        let id = self
+            .write(|view| {
+                let network = refs::network(view, &request.r#ref)?;
+                check_unused(view, &network)?;
+                let mut network = Network::clone(&network);
+                network.pending_delete = true;
+                let id = network.id.clone();
+                Ok((vec![update(object::Object::Network(network))], id))
+            })
+            .await?;
+        Ok(RemoveNetworkResponse { id })
+    }
+
+    /// Waits for the allocator. A network that it cannot serve is taken back, so that nothing is left of a refusal.
+    async fn allocated(&self, id: &str) -> Result<Network, Status> {
+        let mut views = self.store.watch();
+        let decided = |view: &View| {
+            view.networks().get(id).is_none_or(|network| network.vni != 0 || !network.allocation_error.is_empty())
+        };
+        let waiting = views.wait_for(|view| decided(view));
+        let _ = tokio::time::timeout(self.timing.proposal(), waiting).await;
+        let view = self.store.view();
+        let Some(network) = view.networks().get(id) else {
+            return Err(Status::not_found(format!("network {id} not found")));
+        };
+        if network.allocation_error.is_empty() {
+            return Ok(Network::clone(network));
+        }
+        let reason = network.allocation_error.clone();
+        self.write(|view| {
+            let Some(network) = view.networks().get(id) else { return Ok((vec![], ())) };
+            let mut network = Network::clone(network);
+            network.pending_delete = true;
+            Ok((vec![update(object::Object::Network(network))], ()))
+        })
+        .await?;
+        Err(Status::failed_precondition(reason))
+    }
+}
+
+fn is_on(task: &Task, network_id: &str) -> bool {
+    task.networks.iter().any(|attachment| attachment.network_id == network_id)
+}
+
+fn is_live(task: &Task) -> bool {
+    task.status.as_ref().is_none_or(|status| status.state() <= TaskState::Running)
+}
+
+fn check_unused(view: &View, network: &Network) -> Result<(), Status> {
+    let name = refs::network_name(network);
+    let live = || view.services().values().filter(|service| !service.pending_delete);
+    if network.spec.as_ref().is_some_and(|spec| spec.ingress) {
+        let publishes = live().find(|service| {
+            let ports = service.spec.iter().filter_map(|spec| spec.endpoint.as_ref()).flat_map(|e| &e.ports);
+            ports.into_iter().any(|port| port.publish_mode() == PublishMode::Ingress)
+        });
+        if let Some(service) = publishes {
+            return Err(Status::failed_precondition(format!(
+                "ingress network {name} cannot be removed because service {} depends on it",
+                refs::service_name(service)
+            )));
+        }
+    }
+    let uses = |service: &&std::sync::Arc<crate::api::Service>| {
+        let task = service.spec.as_ref().and_then(|spec| spec.task.as_ref());
+        task.is_some_and(|task| task.networks.iter().any(|attachment| attachment.target == network.id))
+    };
+    if let Some(service) = live().find(uses) {
+        let service = refs::service_name(service);
+        return Err(Status::failed_precondition(format!("network {name} is in use by service {service}")));
+    }
+    if let Some(task) = view.tasks().values().find(|task| is_on(task, &network.id) && is_live(task)) {
+        return Err(Status::failed_precondition(format!("network {name} is in use by task {}", task.id)));
+    }
+    if let Some(attachment) = view.attachments().values().find(|attachment| attachment.network_id == network.id) {
+        return Err(Status::failed_precondition(format!(
+            "network {name} is in use by container {} on node {}",
+            attachment.container_name, attachment.node_id
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Nodes: what is stored of them, and how raft sees the managers among them.
+
+use super::{ControlService, out_of_sequence, refs};
+use crate::api::{
+    Cluster, GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeRole, NodeSpec, NodeState,
+    ObjectKind, Reachability, RemoveNodeRequest, RemoveNodeResponse, UpdateNodeRequest, UpdateNodeResponse, object,
+};
+use crate::ca::refuse_until;
+use crate::store::{View, now_ns, remove, update};
+use tonic::{Request, Status};
+
+impl ControlService {
+    pub(super) async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<ListNodesResponse, Status> {
+        let view = self.read().await?;
+        Ok(ListNodesResponse { nodes: view.nodes().values().map(|node| self.with_raft(node)).collect() })
+    }
+
+    pub(super) async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<GetNodeResponse, Status> {
+        let view = self.read().await?;
+        let node = refs::node(&view, &request.into_inner().r#ref)?;
+        Ok(GetNodeResponse { node: Some(self.with_raft(&node)) })
+    }
+
+    pub(super) async fn update_node(
+        &self,
+        request: Request<UpdateNodeRequest>,
+    ) -> Result<UpdateNodeResponse, Status> {
+        let request = request.into_inner();
+        let spec = request.spec.ok_or_else(|| Status::invalid_argument("no node specification given"))?;
+        let id = self
+            .write(|view| {
+                let mut node = Node::clone(&*refs::node(view, &request.r#ref)?);
+                if node.meta.as_ref().map_or(0, |meta| meta.version) != request.version {
+                    return Err(out_of_sequence());
+                }
+                let demoted = role_of(&node) == NodeRole::Manager && spec.desired_role() == NodeRole::Worker;
+                if demoted {
+                    self.check_demotion(view, &node)?;
+                }
+                node.spec = Some(NodeSpec { annotations: spec.annotations.clone(), ..spec.clone() });
+                let id = node.id.clone();
+                Ok((vec![update(object::Object::Node(node))], id))
+            })
+            .await?;
+        let view = self.store.view();
+        Ok(UpdateNodeResponse { node: view.nodes().get(&id).map(|node| self.with_raft(node)) })
+    }
+
+    pub(super) async fn remove_node(
+        &self,
+        request: Request<RemoveNodeRequest>,
+    ) -> Result<RemoveNodeResponse, Status> {
+        let request = request.into_inner();
+        let id = self
+            .write(|view| {
+                let node = refs::node(view, &request.r#ref)?;
+                if self.is_member(&node.id) {
+                    return Err(Status::failed_precondition(format!(
+                        "node {} is a cluster manager and is a member of the raft cluster. It must be demoted to worker \
+                         before removal",
+                        node.id
+                    )));
+                }
+                let ready = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready);
+                if ready && !request.force {
+                    return Err(Status::failed_precondition(format!(
+                        "node {} is not down and can't be removed",
+                        node.id
+                    )));
+                }
+                let mut actions = vec![remove(ObjectKind::Node, node.id.clone())];
+                if let Some(cluster) = view.cluster() {
+                    let mut cluster = Cluster::clone(cluster);
+                    let now = now_ns() / 1_000_000_000;
+                    cluster.blacklisted_nodes.retain(|_, until| *until > now);
+                    cluster.blacklisted_nodes.insert(node.id.clone(), refuse_until(&cluster));
+                    actions.push(update(object::Object::Cluster(cluster)));
+                }
+                Ok((actions, node.id.clone()))
+            })
+            .await?;
+        Ok(RemoveNodeResponse { id })
+    }
+
+    fn is_member(&self, node_id: &str) -> bool {
+        self.raft.as_ref().is_some_and(|raft| raft.members().iter().any(|member| member.node_id == node_id))
+    }
+
+    fn check_demotion(&self, view: &View, node: &Node) -> Result<(), Status> {
+        let others = view.nodes().values().filter(|other| other.id != node.id && role_of(other) == NodeRole::Manager);
+        if others.count() == 0 {
+            return Err(Status::failed_precondition("attempting to demote the last manager of the swarm"));
+        }
+        let Some(raft) = &self.raft else { return Ok(()) };
+        let members = raft.members();
+        let remaining: Vec<_> = members.iter().filter(|m| m.voter && m.node_id != node.id).collect();
+        let reachable = remaining.iter().filter(|m| raft.is_reachable(m.raft_id)).count();
+        if reachable < remaining.len() / 2 + 1 {
+            return Err(Status::failed_precondition(
+                "can't remove member from the raft: this would result in a loss of quorum",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Who leads and who is reachable is never stored: raft knows it best.
+    fn with_raft(&self, node: &Node) -> Node {
+        let mut node = node.clone();
+        let Some(raft) = &self.raft else { return node };
+        let member = raft.members().into_iter().find(|member| member.node_id == node.id);
+        node.manager_status = match (member, node.manager_status.take()) {
+            (Some(member), kept) => {
+                let mut status = kept.unwrap_or_default();
+                status.raft_id = member.raft_id;
+                status.addr = member.addr;
+                status.leader = member.raft_id == raft.id();
+                status.set_reachability(match raft.is_reachable(member.raft_id) {
+                    true => Reachability::Reachable,
+                    false => Reachability::Unreachable,
+                });
+                Some(status)
+            }
+            (None, _) => None,
+        };
+        node
+    }
+}
+
+fn role_of(node: &Node) -> NodeRole {
+    node.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role())
+}

@@ -1,0 +1,109 @@
+//! Finds what a user means: an id, a name, or the beginning of one id.
+
+use crate::api::{Annotations, Network, Node, Service, Task};
+use crate::store::View;
+use std::sync::Arc;
+use tonic::Status;
+
+fn name(annotations: Option<&Annotations>) -> &str {
+    annotations.map_or("", |annotations| annotations.name.as_str())
+}
+
+/// A service's name.
+pub fn service_name(service: &Service) -> &str {
+    name(service.spec.as_ref().and_then(|spec| spec.annotations.as_ref()))
+}
+
+/// A network's name.
+pub fn network_name(network: &Network) -> &str {
+    name(network.spec.as_ref().and_then(|spec| spec.annotations.as_ref()))
+}
+
+fn hostname(node: &Node) -> &str {
+    node.description.as_ref().map_or("", |description| description.hostname.as_str())
+}
+
+fn find<'a, T>(
+    kind: &str,
+    reference: &str,
+    objects: impl Iterator<Item = &'a Arc<T>> + Clone,
+    id: impl Fn(&T) -> &str,
+    name: impl Fn(&T) -> &str,
+) -> Result<Arc<T>, Status>
+where
+    T: 'a,
+{
+    let not_found = || Status::not_found(format!("{kind} {reference} not found"));
+    if reference.is_empty() {
+        return Err(Status::invalid_argument(format!("no {kind} given")));
+    }
+    if let Some(found) = objects.clone().find(|object| id(object) == reference) {
+        return Ok(found.clone());
+    }
+    let named: Vec<_> = objects.clone().filter(|object| name(object) == reference).collect();
+    let matches = if named.is_empty() { objects.filter(|o| id(o).starts_with(reference)).collect() } else { named };
+    match matches.as_slice() {
+        [] => Err(not_found()),
+        [one] => Ok((*one).clone()),
+        many => Err(Status::failed_precondition(format!(
+            "{kind} {reference} is ambiguous ({} matches found)",
+            many.len()
+        ))),
+    }
+}
+
+/// A service that is not being removed.
+pub fn service(view: &View, reference: &str) -> Result<Arc<Service>, Status> {
+    let services = view.services().values().filter(|service| !service.pending_delete);
+    find("service", reference, services, |s| &s.id, service_name)
+}
+
+/// A network that is not being removed.
+pub fn network(view: &View, reference: &str) -> Result<Arc<Network>, Status> {
+    let networks = view.networks().values().filter(|network| !network.pending_delete);
+    find("network", reference, networks, |n| &n.id, network_name)
+}
+
+/// A node, by host name too.
+pub fn node(view: &View, reference: &str) -> Result<Arc<Node>, Status> {
+    find("node", reference, view.nodes().values(), |n| &n.id, hostname)
+}
+
+/// A task. Its name is `SERVICE.SLOT.ID`.
+pub fn task(view: &View, reference: &str) -> Result<Arc<Task>, Status> {
+    let id = reference.rsplit_once('.').map_or(reference, |(_, id)| id);
+    find("task", id, view.tasks().values(), |t| &t.id, |_| "")
+        .map_err(|status| Status::new(status.code(), status.message().replace(id, reference)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{ServiceSpec, StoreTransaction, object};
+    use crate::store::create;
+
+    fn view(services: &[(&str, &str, bool)]) -> View {
+        let actions = services.iter().map(|(id, name, pending_delete)| {
+            let annotations = Some(Annotations { name: (*name).into(), ..Annotations::default() });
+            let spec = Some(ServiceSpec { annotations, ..ServiceSpec::default() });
+            let service = Service { id: (*id).into(), spec, pending_delete: *pending_delete, ..Service::default() };
+            create(object::Object::Service(service))
+        });
+        let mut view = View::default();
+        view.apply(&StoreTransaction { actions: actions.collect(), time_ns: 1 }, 1).unwrap();
+        view
+    }
+
+    #[test]
+    fn ids_win_over_names_and_names_over_prefixes() {
+        let view = view(&[("abc1", "web", false), ("abc2", "abc1", false), ("web9", "old", true)]);
+        let check = |reference: &str| service(&view, reference).map(|s| s.id.clone()).map_err(|e| e.message().to_owned());
+        assert_eq!(check("abc1"), Ok("abc1".into()));
+        assert_eq!(check("web"), Ok("abc1".into()));
+        assert_eq!(check("abc2"), Ok("abc2".into()));
+        assert_eq!(check("abc"), Err("service abc is ambiguous (2 matches found)".into()));
+        assert_eq!(check("old"), Err("service old not found".into()));
+        assert_eq!(check("x"), Err("service x not found".into()));
+        assert_eq!(check(""), Err("no service given".into()));
+    }
+}

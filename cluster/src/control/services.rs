@@ -1,0 +1,221 @@
+//! Services and their tasks.
+
+use super::{ControlService, Stream, out_of_sequence, refs, spec};
+use crate::api::{
+    CreateServiceRequest, CreateServiceResponse, GetServiceRequest, GetServiceResponse, GetTaskRequest,
+    GetTaskResponse, ListServicesRequest, ListServicesResponse, ListTasksRequest, ListTasksResponse,
+    RemoveServiceRequest, RemoveServiceResponse, Service, ServiceCounts, ServiceLogsRequest, ServiceLogsResponse,
+    ServiceSpec, Task, TaskState, UpdateServiceRequest, UpdateServiceResponse, UpdateState, UpdateStatus, object,
+    service_spec,
+};
+use crate::id::new_id;
+use crate::store::{View, create, now_ns, update};
+use tonic::{Request, Status};
+
+impl ControlService {
+    pub(super) async fn create_service(
+        &self,
+        request: Request<CreateServiceRequest>,
+    ) -> Result<CreateServiceResponse, Status> {
+        let asked = request.into_inner().spec.ok_or_else(|| Status::invalid_argument("no specification given"))?;
+        let id = new_id();
+        self.write(|view| {
+            let mut wanted = asked.clone();
+            spec::check_service(view, &mut wanted, None)?;
+            check_free(view, &wanted)?;
+            let service = Service {
+                id: id.clone(),
+                spec: Some(wanted),
+                spec_version: view.version() + 1,
+                ..Service::default()
+            };
+            Ok((vec![create(object::Object::Service(service))], ()))
+        })
+        .await?;
+        Ok(CreateServiceResponse { service: self.stored(&id) })
+    }
+
+    pub(super) async fn list_services(
+        &self,
+        _: Request<ListServicesRequest>,
+    ) -> Result<ListServicesResponse, Status> {
+        let view = self.read().await?;
+        let services: Vec<_> = view.services().values().filter(|service| !service.pending_delete).collect();
+        Ok(ListServicesResponse {
+            counts: services.iter().map(|service| counts(&view, service)).collect(),
+            services: services.into_iter().map(|service| without_credentials(service)).collect(),
+        })
+    }
+
+    pub(super) async fn get_service(
+        &self,
+        request: Request<GetServiceRequest>,
+    ) -> Result<GetServiceResponse, Status> {
+        let view = self.read().await?;
+        let service = refs::service(&view, &request.into_inner().r#ref)?;
+        Ok(GetServiceResponse { service: Some(Service::clone(&service)) })
+    }
+
+    pub(super) async fn update_service(
+        &self,
+        request: Request<UpdateServiceRequest>,
+    ) -> Result<UpdateServiceResponse, Status> {
+        let request = request.into_inner();
+        let id = self
+            .write(|view| {
+                let stored = refs::service(view, &request.r#ref)?;
+                if stored.meta.as_ref().map_or(0, |meta| meta.version) != request.version {
+                    return Err(out_of_sequence());
+                }
+                let updated = match request.rollback {
+                    true => rolled_back(view, &stored)?,
+                    false => {
+                        let wanted = request.spec.clone();
+                        updated(view, &stored, wanted.ok_or_else(|| Status::invalid_argument("no specification given"))?)?
+                    }
+                };
+                let id = updated.id.clone();
+                Ok((vec![update(object::Object::Service(updated))], id))
+            })
+            .await?;
+        Ok(UpdateServiceResponse { service: self.stored(&id) })
+    }
+
+    pub(super) async fn remove_service(
+        &self,
+        request: Request<RemoveServiceRequest>,
+    ) -> Result<RemoveServiceResponse, Status> {
+        let request = request.into_inner();
+        let mut found = None;
+        let id = self
+            .write(|view| {
+                // Found once: when the decision is repeated, the name may be another service's.
+                let id = match &found {
+                    Some(id) => String::clone(id),
+                    None => refs::service(view, &request.r#ref)?.id.clone(),
+                };
+                found = Some(id.clone());
+                let Some(service) = view.services().get(&id) else { return Ok((vec![], id)) };
+                let mut service = Service::clone(service);
+                service.pending_delete = true;
+                Ok((vec![update(object::Object::Service(service))], id))
+            })
+            .await?;
+        Ok(RemoveServiceResponse { id })
+    }
+
+    pub(super) async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<ListTasksResponse, Status> {
+        let request = request.into_inner();
+        let view = self.read().await?;
+        let any = |ids: &[String], id: &str| ids.is_empty() || ids.iter().any(|one| one == id);
+        let tasks = view.tasks().values();
+        let tasks = tasks.filter(|t| any(&request.service_ids, &t.service_id) && any(&request.node_ids, &t.node_id));
+        Ok(ListTasksResponse { tasks: tasks.map(|task| Task::clone(task)).collect() })
+    }
+
+    pub(super) async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<GetTaskResponse, Status> {
+        let view = self.read().await?;
+        let task = refs::task(&view, &request.into_inner().r#ref)?;
+        Ok(GetTaskResponse { task: Some(Task::clone(&task)) })
+    }
+
+    pub(super) async fn service_logs(
+        &self,
+        mut request: ServiceLogsRequest,
+    ) -> Result<Stream<ServiceLogsResponse>, Status> {
+        let view = self.read().await?;
+        request.r#ref = match refs::service(&view, &request.r#ref) {
+            Ok(service) => service.id.clone(),
+            Err(no_service) => match refs::task(&view, &request.r#ref) {
+                Ok(task) => task.id.clone(),
+                Err(_) if no_service.code() != tonic::Code::NotFound => return Err(no_service),
+                Err(_) => return Err(Status::not_found(format!("no such task or service: {}", request.r#ref))),
+            },
+        };
+        self.logs.service_logs(request)
+    }
+
+    fn stored(&self, id: &str) -> Option<Service> {
+        self.store.view().services().get(id).map(|service| Service::clone(service))
+    }
+}
+
+fn check_free(view: &View, wanted: &ServiceSpec) -> Result<(), Status> {
+    let name = wanted.annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
+    let taken = view.services().values().any(|s| !s.pending_delete && refs::service_name(s) == name);
+    if taken {
+        return Err(Status::already_exists(format!(
+            "name conflicts with an existing object: service {name} already exists"
+        )));
+    }
+    Ok(())
+}
+
+fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Service, Status> {
+    spec::check_service(view, &mut wanted, Some(&stored.id))?;
+    let previous = stored.spec.clone().unwrap_or_default();
+    let is_global = |spec: &ServiceSpec| matches!(spec.mode, Some(service_spec::Mode::Global(_)));
+    if is_global(&previous) != is_global(&wanted) {
+        return Err(Status::unimplemented("service mode change is not allowed"));
+    }
+    let name = |spec: &ServiceSpec| spec.annotations.as_ref().map(|annotations| annotations.name.clone());
+    if name(&previous) != name(&wanted) {
+        return Err(Status::unimplemented("renaming services is not supported"));
+    }
+    let mut service = stored.clone();
+    let redeploys = previous.task != wanted.task || previous.endpoint != wanted.endpoint;
+    service.previous_spec_version = stored.spec_version;
+    service.previous_spec = Some(previous);
+    service.spec = Some(wanted);
+    service.spec_version = view.version() + 1;
+    if redeploys {
+        service.update_status = None;
+    }
+    Ok(service)
+}
+
+fn rolled_back(view: &View, stored: &Service) -> Result<Service, Status> {
+    let Some(mut previous) = stored.previous_spec.clone() else {
+        return Err(Status::failed_precondition(format!(
+            "service {} does not have a previous spec",
+            refs::service_name(stored)
+        )));
+    };
+    spec::check_service(view, &mut previous, Some(&stored.id))?;
+    let mut service = stored.clone();
+    service.previous_spec = stored.spec.clone();
+    service.previous_spec_version = stored.spec_version;
+    service.spec = Some(previous);
+    service.spec_version = view.version() + 1;
+    service.update_status = Some(UpdateStatus {
+        state: UpdateState::RollbackStarted.into(),
+        started_at_ns: now_ns(),
+        message: "manually requested rollback".into(),
+        ..UpdateStatus::default()
+    });
+    Ok(service)
+}
+
+fn counts(view: &View, service: &Service) -> ServiceCounts {
+    let state = |task: &Task| task.status.as_ref().map_or(TaskState::New, |status| status.state());
+    let wanted = |task: &Task| task.desired_state() <= TaskState::Running;
+    let tasks = || view.tasks_of_service(&service.id);
+    let running = tasks().filter(|task| state(task) == TaskState::Running && wanted(task)).count() as u64;
+    let desired = match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+        Some(service_spec::Mode::Replicated(mode)) => mode.replicas,
+        // A task that waits to replace another one of its node does not count twice.
+        _ => tasks().filter(|t| wanted(t)).map(|t| &t.node_id).collect::<std::collections::BTreeSet<_>>().len() as u64,
+    };
+    ServiceCounts { running, desired }
+}
+
+/// A list is for looking at; credentials are only needed by who changes the service.
+fn without_credentials(service: &Service) -> Service {
+    let mut service = service.clone();
+    for spec in [&mut service.spec, &mut service.previous_spec].into_iter().flatten() {
+        if let Some(container) = spec.task.as_mut().and_then(|task| task.container.as_mut()) {
+            container.registry_auth.clear();
+        }
+    }
+    service
+}

@@ -1,0 +1,363 @@
+//! Checks what users ask for, before anything is stored. The words are Docker's.
+
+use super::refs::{network, network_name, service_name};
+use crate::api::{
+    Annotations, EndpointMode, EndpointSpec, IpamConfig, NetworkSpec, PortConfig, PublishMode, ResourceRequirements,
+    Resources, Service, ServiceSpec, TaskSpec, UpdateConfig, service_spec,
+};
+use crate::scheduler::constraints;
+use crate::store::View;
+use std::collections::BTreeSet;
+use tonic::Status;
+
+const NAME_LENGTH_MAX: usize = 63;
+const CPU_NANOS_MIN: i64 = 1_000_000;
+const MEMORY_BYTES_MIN: i64 = 4 << 20;
+const REPLICAS_MAX: u64 = 100_000;
+/// Networks of every machine; they are not objects of the swarm.
+const LOCAL_NETWORKS: [&str; 3] = ["host", "bridge", "none"];
+
+fn invalid(text: impl Into<String>) -> Status {
+    Status::invalid_argument(text)
+}
+
+/// A name as DNS knows it: letters, digits, and between them `-` and `_`.
+pub fn check_name(annotations: Option<&Annotations>) -> Result<(), Status> {
+    let name = annotations.map_or("", |annotations| annotations.name.as_str());
+    if name.is_empty() {
+        return Err(invalid("meta: name must be provided"));
+    }
+    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let inner = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if !inner || !edge(name.chars().next()) || !edge(name.chars().next_back()) {
+        return Err(invalid(format!("invalid name {name:?}: name must be valid as a DNS name component")));
+    }
+    if name.len() > NAME_LENGTH_MAX {
+        return Err(invalid("name must be 63 characters or fewer"));
+    }
+    Ok(())
+}
+
+/// Checks a service's spec and replaces the names of networks by their ids. `own`: the service's id on an update.
+pub fn check_service(view: &View, spec: &mut ServiceSpec, own: Option<&str>) -> Result<(), Status> {
+    check_name(spec.annotations.as_ref())?;
+    let task = spec.task.as_mut().ok_or_else(|| invalid("TaskSpec: missing runtime"))?;
+    check_task(view, task)?;
+    match &spec.mode {
+        None => return Err(invalid("a service is either replicated or global")),
+        Some(service_spec::Mode::Replicated(mode)) if mode.replicas > REPLICAS_MAX => {
+            return Err(invalid(format!("{} replicas are more than {REPLICAS_MAX}", mode.replicas)));
+        }
+        Some(_) => {}
+    }
+    check_update(spec.update.as_ref())?;
+    check_update(spec.rollback.as_ref())?;
+    if let Some(endpoint) = &spec.endpoint {
+        check_endpoint(endpoint)?;
+        check_port_conflicts(view, &endpoint.ports, own)?;
+    }
+    Ok(())
+}
+
+fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Status> {
+    let container = task.container.as_ref().ok_or_else(|| invalid("TaskSpec: missing runtime"))?;
+    if container.image.is_empty() {
+        return Err(invalid("ContainerSpec: image reference must be provided"));
+    }
+    if container.image.chars().any(char::is_whitespace) {
+        return Err(invalid(format!("ContainerSpec: {:?} is not a valid repository/tag", container.image)));
+    }
+    let mut targets = BTreeSet::new();
+    for mount in &container.mounts {
+        if !targets.insert(mount.target.trim_end_matches('/')) {
+            return Err(invalid(format!("ContainerSpec: duplicate mount point: {}", mount.target)));
+        }
+        if !mount.target.starts_with('/') {
+            return Err(invalid(format!("invalid mount target {:?}: it must be an absolute path", mount.target)));
+        }
+    }
+    check_resources(task.resources.as_ref())?;
+    if let Some(restart) = &task.restart {
+        if restart.delay_ns.is_some_and(|delay| delay < 0) {
+            return Err(invalid("TaskSpec: restart-delay cannot be negative"));
+        }
+        if restart.window_ns < 0 {
+            return Err(invalid("TaskSpec: restart-window cannot be negative"));
+        }
+    }
+    if let Some(placement) = &task.placement {
+        constraints::parse(&placement.constraints).map_err(|error| invalid(error.to_string()))?;
+    }
+    for attachment in &mut task.networks {
+        if LOCAL_NETWORKS.contains(&attachment.target.as_str()) {
+            continue;
+        }
+        let found = network(view, &attachment.target)?;
+        if found.spec.as_ref().is_some_and(|spec| spec.ingress) {
+            return Err(invalid(format!(
+                "Service cannot be explicitly attached to the ingress network {:?}",
+                network_name(&found)
+            )));
+        }
+        attachment.target = found.id.clone();
+    }
+    let unique: BTreeSet<_> = task.networks.iter().map(|attachment| attachment.target.as_str()).collect();
+    if unique.len() < task.networks.len() {
+        return Err(invalid("a service cannot be attached to the same network twice"));
+    }
+    Ok(())
+}
+
+fn check_resources(requirements: Option<&ResourceRequirements>) -> Result<(), Status> {
+    let Some(requirements) = requirements else { return Ok(()) };
+    let check = |resources: Option<&Resources>| {
+        let Some(resources) = resources else { return Ok(()) };
+        if resources.nano_cpus != 0 && resources.nano_cpus < CPU_NANOS_MIN {
+            #[allow(clippy::cast_precision_loss)]
+            let cpus = resources.nano_cpus as f64 / 1e9;
+            return Err(invalid(format!("invalid cpu value {cpus}: Must be at least 0.001")));
+        }
+        if resources.memory_bytes != 0 && resources.memory_bytes < MEMORY_BYTES_MIN {
+            return Err(invalid(format!("invalid memory value {}: Must be at least 4MiB", resources.memory_bytes)));
+        }
+        Ok(())
+    };
+    check(requirements.limits.as_ref())?;
+    check(requirements.reservations.as_ref())?;
+    if requirements.limit_pids < 0 {
+        return Err(invalid("the limit of processes cannot be negative"));
+    }
+    Ok(())
+}
+
+fn check_update(update: Option<&UpdateConfig>) -> Result<(), Status> {
+    let Some(update) = update else { return Ok(()) };
+    if update.delay_ns < 0 {
+        return Err(invalid("TaskSpec: update-delay cannot be negative"));
+    }
+    if update.monitor_ns.is_some_and(|monitor| monitor < 0) {
+        return Err(invalid("TaskSpec: update-monitor cannot be negative"));
+    }
+    if !(0.0..=1.0).contains(&update.max_failure_ratio) {
+        return Err(invalid("TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1"));
+    }
+    Ok(())
+}
+
+fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), Status> {
+    let mut published = BTreeSet::new();
+    for port in &endpoint.ports {
+        if port.target_port == 0 || port.target_port > 65535 || port.published_port > 65535 {
+            return Err(invalid(format!("invalid port {}:{}: ports are 1 to 65535", port.published_port, port.target_port)));
+        }
+        let ingress = port.publish_mode() == PublishMode::Ingress;
+        if ingress && endpoint.mode() == EndpointMode::Dnsrr {
+            return Err(invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode"));
+        }
+        let key = (port.published_port, port.protocol(), ingress);
+        if port.published_port != 0 && !published.insert(key) {
+            return Err(invalid("EndpointSpec: duplicate published ports provided"));
+        }
+    }
+    Ok(())
+}
+
+fn check_port_conflicts(view: &View, ports: &[PortConfig], own: Option<&str>) -> Result<(), Status> {
+    let others = || view.services().values().filter(|other| !other.pending_delete && Some(other.id.as_str()) != own);
+    for port in ports.iter().filter(|port| port.published_port != 0) {
+        for other in others() {
+            for taken in ports_of(other).filter(|taken| is_same_port(taken, port)) {
+                let text = format!(
+                    "port '{}' is already in use by service '{}' ({})",
+                    port.published_port,
+                    service_name(other),
+                    other.id
+                );
+                // Two services may publish the same port in host mode: the scheduler keeps them on different nodes.
+                match (port.publish_mode(), taken.publish_mode()) {
+                    (PublishMode::Host, PublishMode::Host) => {}
+                    (PublishMode::Ingress, PublishMode::Ingress) => return Err(invalid(text)),
+                    (_, PublishMode::Host) => return Err(invalid(format!("{text} as a host-published port"))),
+                    (_, PublishMode::Ingress) => return Err(invalid(format!("{text} as an ingress port"))),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The ports asked for and those that were given.
+fn ports_of(service: &Service) -> impl Iterator<Item = &PortConfig> {
+    let asked = service.spec.iter().filter_map(|spec| spec.endpoint.as_ref()).flat_map(|endpoint| &endpoint.ports);
+    asked.chain(service.endpoint.iter().flat_map(|endpoint| &endpoint.ports))
+}
+
+fn is_same_port(a: &PortConfig, b: &PortConfig) -> bool {
+    a.published_port == b.published_port && a.protocol() == b.protocol()
+}
+
+/// Checks a network's spec.
+pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Status> {
+    check_name(spec.annotations.as_ref())?;
+    if spec.driver.is_empty() {
+        spec.driver = "overlay".into();
+    }
+    if spec.driver != "overlay" {
+        return Err(invalid(format!("network driver {:?} cannot span nodes: use overlay", spec.driver)));
+    }
+    let name = spec.annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
+    if LOCAL_NETWORKS.contains(&name) || name == "skep_gwbridge" || name == "docker_gwbridge" {
+        return Err(Status::permission_denied(format!("operation is not permitted on predefined {name} network")));
+    }
+    let live = || view.networks().values().filter(|network| !network.pending_delete);
+    if live().any(|network| network_name(network) == name) {
+        return Err(Status::already_exists(format!("network with name {name} already exists")));
+    }
+    if spec.ingress && live().any(|network| network.spec.as_ref().is_some_and(|spec| spec.ingress)) {
+        return Err(Status::already_exists("ingress network already exists"));
+    }
+    for config in &spec.ipam {
+        check_subnet(view, config)?;
+    }
+    Ok(())
+}
+
+fn check_subnet(view: &View, config: &IpamConfig) -> Result<(), Status> {
+    if config.subnet.is_empty() {
+        return Ok(());
+    }
+    let subnet: ipnet::Ipv4Net = config.subnet.parse().map_err(|_| {
+        invalid(format!("invalid subnet {:?}: give an IPv4 network as ADDRESS/LENGTH", config.subnet))
+    })?;
+    if subnet.prefix_len() > 29 {
+        return Err(invalid(format!("subnet {subnet} is too small: at most /29")));
+    }
+    let inside = |what: &str, text: &str| match text.parse::<std::net::Ipv4Addr>() {
+        Ok(address) if subnet.contains(&address) => Ok(()),
+        Ok(address) => Err(invalid(format!("{what} {address} is not in subnet {subnet}"))),
+        Err(_) => Err(invalid(format!("invalid {what} {text:?}"))),
+    };
+    if !config.gateway.is_empty() {
+        inside("gateway", &config.gateway)?;
+    }
+    if !config.range.is_empty() {
+        let range: ipnet::Ipv4Net =
+            config.range.parse().map_err(|_| invalid(format!("invalid address range {:?}", config.range)))?;
+        if !subnet.contains(&range) {
+            return Err(invalid(format!("address range {range} is not in subnet {subnet}")));
+        }
+    }
+    for network in view.networks().values().filter(|network| !network.pending_delete) {
+        for other in network.ipam.iter().filter_map(|ipam| ipam.subnet.parse::<ipnet::Ipv4Net>().ok()) {
+            if other.contains(&subnet) || subnet.contains(&other) {
+                return Err(Status::failed_precondition(format!(
+                    "invalid pool request: subnet {subnet} overlaps with {other} of network {}",
+                    network_name(network)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{
+        ContainerSpec, Mount, NetworkAttachmentSpec, Placement, ReplicatedService, StoreTransaction, object,
+    };
+    use crate::store::create;
+
+    fn spec(name: &str, ports: Vec<PortConfig>) -> ServiceSpec {
+        ServiceSpec {
+            annotations: Some(Annotations { name: name.into(), ..Annotations::default() }),
+            task: Some(TaskSpec {
+                container: Some(ContainerSpec { image: "nginx".into(), ..ContainerSpec::default() }),
+                ..TaskSpec::default()
+            }),
+            mode: Some(service_spec::Mode::Replicated(ReplicatedService { replicas: 1 })),
+            endpoint: Some(EndpointSpec { ports, ..EndpointSpec::default() }),
+            ..ServiceSpec::default()
+        }
+    }
+
+    fn port(published_port: u32, mode: PublishMode) -> PortConfig {
+        PortConfig { published_port, target_port: 80, publish_mode: mode.into(), ..PortConfig::default() }
+    }
+
+    fn check(view: &View, mut spec: ServiceSpec) -> Result<(), String> {
+        check_service(view, &mut spec, None).map_err(|status| status.message().to_owned())
+    }
+
+    #[test]
+    fn names_are_dns_components() {
+        for good in ["a", "web", "web-1", "a_b", "A9"] {
+            assert_eq!(check(&View::default(), spec(good, vec![])), Ok(()), "{good}");
+        }
+        for bad in ["", "-a", "a-", "a.b", "a b", "ä", "../x", &"a".repeat(64)] {
+            assert!(check(&View::default(), spec(bad, vec![])).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_published_port_is_taken_once() {
+        let mut view = View::default();
+        let web = Service { id: "w1".into(), spec: Some(spec("web", vec![port(8080, PublishMode::Ingress)])), ..Default::default() };
+        let host = Service { id: "h1".into(), spec: Some(spec("host", vec![port(9090, PublishMode::Host)])), ..Default::default() };
+        let actions = vec![create(object::Object::Service(web)), create(object::Object::Service(host))];
+        view.apply(&StoreTransaction { actions, time_ns: 1 }, 1).unwrap();
+        assert_eq!(
+            check(&view, spec("other", vec![port(8080, PublishMode::Ingress)])),
+            Err("port '8080' is already in use by service 'web' (w1)".into())
+        );
+        assert_eq!(
+            check(&view, spec("other", vec![port(9090, PublishMode::Ingress)])),
+            Err("port '9090' is already in use by service 'host' (h1) as a host-published port".into())
+        );
+        assert_eq!(check(&view, spec("other", vec![port(9090, PublishMode::Host)])), Ok(()));
+        assert_eq!(check(&view, spec("other", vec![port(0, PublishMode::Ingress)])), Ok(()));
+        let mut same = spec("web", vec![port(8080, PublishMode::Ingress)]);
+        assert!(check_service(&view, &mut same, Some("w1")).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_in_dockers_words() {
+        let refused = |change: &dyn Fn(&mut ServiceSpec), words: &str| {
+            let mut spec = spec("web", vec![port(80, PublishMode::Ingress)]);
+            change(&mut spec);
+            let error = check(&View::default(), spec).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        };
+        fn task(spec: &mut ServiceSpec) -> &mut TaskSpec {
+            spec.task.as_mut().unwrap()
+        }
+        refused(&|s| s.endpoint.as_mut().unwrap().set_mode(EndpointMode::Dnsrr), "can't be used with dnsrr mode");
+        refused(&|s| task(s).container.as_mut().unwrap().image.clear(), "image reference must be provided");
+        refused(
+            &|s| {
+                let mount = Mount { target: "/data".into(), ..Mount::default() };
+                task(s).container.as_mut().unwrap().mounts = vec![mount.clone(), mount];
+            },
+            "duplicate mount point: /data",
+        );
+        refused(
+            &|s| {
+                let limits = Some(Resources { memory_bytes: 1024, ..Resources::default() });
+                task(s).resources = Some(ResourceRequirements { limits, ..Default::default() });
+            },
+            "Must be at least 4MiB",
+        );
+        refused(
+            &|s| task(s).placement = Some(Placement { constraints: vec!["node.role".into()], ..Placement::default() }),
+            "node.role",
+        );
+        refused(
+            &|s| task(s).networks = vec![NetworkAttachmentSpec { target: "app".into(), ..Default::default() }],
+            "network app not found",
+        );
+        refused(&|s| s.endpoint.as_mut().unwrap().ports.push(port(80, PublishMode::Ingress)), "duplicate published ports");
+        refused(&|s| s.endpoint.as_mut().unwrap().ports[0].target_port = 70_000, "ports are 1 to 65535");
+        refused(&|s| s.mode = None, "replicated or global");
+        refused(&|s| s.update = Some(UpdateConfig { max_failure_ratio: 2.0, ..Default::default() }), "maxfailureratio");
+    }
+}

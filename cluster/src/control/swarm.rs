@@ -1,0 +1,66 @@
+//! The swarm's own settings and join tokens.
+
+use super::{ControlService, out_of_sequence};
+use crate::api::{
+    Cluster, GetClusterRequest, GetClusterResponse, UpdateClusterRequest, UpdateClusterResponse, object,
+};
+use crate::ca::{JoinToken, NODE_VALIDITY_MIN, new_secret};
+use crate::store::update;
+use tonic::{Request, Status};
+
+impl ControlService {
+    pub(super) async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Result<GetClusterResponse, Status> {
+        let view = self.read().await?;
+        Ok(GetClusterResponse { cluster: view.cluster().map(|cluster| without_keys(cluster)) })
+    }
+
+    pub(super) async fn update_cluster(
+        &self,
+        request: Request<UpdateClusterRequest>,
+    ) -> Result<UpdateClusterResponse, Status> {
+        let request = request.into_inner();
+        if let Some(spec) = &request.spec {
+            let minimum = i64::try_from(NODE_VALIDITY_MIN.as_nanos()).unwrap_or(i64::MAX);
+            if spec.node_cert_expiry_ns != 0 && spec.node_cert_expiry_ns < minimum {
+                return Err(Status::invalid_argument("minimum certificate expiry time must be: 1h0m0s"));
+            }
+            if spec.dispatcher_heartbeat_ns < 0 {
+                return Err(Status::invalid_argument("heartbeat time period cannot be a negative duration"));
+            }
+        }
+        let secrets = (request.rotate_worker_token.then(new_secret), request.rotate_manager_token.then(new_secret));
+        self.write(|view| {
+            let mut cluster = Cluster::clone(view.cluster().ok_or_else(|| Status::not_found("cluster not found"))?);
+            let stored = cluster.meta.as_ref().map_or(0, |meta| meta.version);
+            // A rotation alone overwrites nothing that somebody might have read before.
+            if request.spec.is_some() && request.version != stored {
+                return Err(out_of_sequence());
+            }
+            if let Some(spec) = &request.spec {
+                cluster.spec = Some(spec.clone());
+            }
+            let root = cluster.root_ca.get_or_insert_default();
+            let digest = root.cert_digest.clone();
+            let token = |secret: &String| JoinToken { digest: digest.clone(), secret: secret.clone() }.to_string();
+            let tokens = root.join_tokens.get_or_insert_default();
+            if let Some(secret) = &secrets.0 {
+                tokens.worker = token(secret);
+            }
+            if let Some(secret) = &secrets.1 {
+                tokens.manager = token(secret);
+            }
+            Ok((vec![update(object::Object::Cluster(cluster))], ()))
+        })
+        .await?;
+        let view = self.store.view();
+        Ok(UpdateClusterResponse { cluster: view.cluster().map(|cluster| without_keys(cluster)) })
+    }
+}
+
+fn without_keys(cluster: &Cluster) -> Cluster {
+    let mut cluster = cluster.clone();
+    if let Some(root) = &mut cluster.root_ca {
+        root.key_pem.clear();
+    }
+    cluster
+}

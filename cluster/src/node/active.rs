@@ -1,0 +1,450 @@
+//! A node in a swarm: its worker always, its manager while it has the role, its certificate kept valid.
+
+use super::gate::Gate;
+use super::layout::{Layout, remove_dir};
+use super::local::Started;
+use super::manager::{Manager, Membership, Parts};
+use super::setup::bind;
+use super::state::{Files, Manager as KnownManager, State};
+use super::{NodeConfig, NodeError};
+use crate::agent::{Agent, AgentConfig};
+use crate::api::{self, InfoResponse, InitResponse, JoinResponse, LocalState, NodeAvailability, NodeRole, SessionMessage};
+use crate::ca::{self, NodeKey};
+use crate::raft::RaftNode;
+use crate::store::Store;
+use crate::wire::{Caller, Managers, Peers, Tls};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A node in a swarm.
+pub struct Active {
+    config: NodeConfig,
+    files: Files,
+    state: Mutex<State>,
+    tls: Arc<Tls>,
+    peers: Arc<Peers>,
+    managers: Arc<Managers>,
+    manager: watch::Sender<Option<Arc<Manager>>>,
+    session: watch::Sender<Option<SessionMessage>>,
+    error: Mutex<String>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Active {
+    /// Reads the node's files and starts what belongs to its role.
+    pub async fn start(
+        config: &NodeConfig,
+        layout: &Layout,
+        listener: Option<TcpListener>,
+    ) -> Result<Arc<Self>, NodeError> {
+        let files = Files::new(layout.swarm());
+        let state = files.load_state()?;
+        let tls = Arc::new(Tls::new(files.credentials()?));
+        let peers = Arc::new(Peers::new(tls.clone(), config.timing));
+        let managers = Arc::new(Managers::new(peers.clone(), state.peers()));
+        let active = Arc::new(Self {
+            config: config.clone(),
+            files,
+            state: Mutex::new(state),
+            tls,
+            peers,
+            managers,
+            manager: watch::Sender::new(None),
+            session: watch::Sender::new(None),
+            error: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        if active.role() == NodeRole::Manager
+            && let Err(error) = active.start_manager(listener).await
+        {
+            // The worker's part goes on; the loop below tries again.
+            tracing::error!(error = %crate::wire::chain(&error), "the manager cannot run");
+            active.set_error(error.to_string());
+        }
+        active.start_worker();
+        active.tasks.spawn(active.clone().follow_role());
+        active.tasks.spawn(active.clone().keep_certificate());
+        Ok(active)
+    }
+
+    /// Stops everything. Containers stay.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.stop_manager().await;
+    }
+
+    /// The entrance to the manager's services, if this node is one.
+    pub fn gate(&self) -> Option<Gate> {
+        self.manager.borrow().as_ref().map(|manager| manager.gate())
+    }
+
+    /// Who this node is.
+    pub fn identity(&self) -> Caller {
+        self.tls.current().identity.clone()
+    }
+
+    /// The way to the managers.
+    pub fn managers(&self) -> Arc<Managers> {
+        self.managers.clone()
+    }
+
+    /// What `skep info` shows.
+    pub fn info(&self) -> InfoResponse {
+        let state = self.state().clone();
+        let manager = self.manager.borrow().clone();
+        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let joined = manager.as_ref().is_none_or(|m| *m.membership().borrow() == Membership::Member);
+        let mut info = InfoResponse {
+            node_id: state.node_id.clone(),
+            node_addr: state.data_path_addr.clone(),
+            cluster_id: state.cluster_id.clone(),
+            control_available: manager.is_some(),
+            managers: self.managers.known(),
+            error,
+            ..InfoResponse::default()
+        };
+        info.set_state(match (joined, info.error.is_empty()) {
+            (_, false) => LocalState::Error,
+            (true, true) => LocalState::Active,
+            (false, true) => LocalState::Pending,
+        });
+        if let Some(manager) = manager {
+            let view = manager.raft().view();
+            let managers = view.nodes().values().filter(|node| node.role() == NodeRole::Manager).count();
+            info.is_leader = manager.raft().leadership().borrow().leading;
+            info.node_count = u32::try_from(view.nodes().len()).unwrap_or(u32::MAX);
+            info.manager_count = u32::try_from(managers).unwrap_or(u32::MAX);
+            info.error = match &*manager.membership().borrow() {
+                Membership::Joining(reason) if info.error.is_empty() && info.state() == LocalState::Pending => {
+                    reason.clone()
+                }
+                _ => info.error,
+            };
+        }
+        info
+    }
+
+    /// Answers an init or a join once the node has become what was asked for.
+    pub async fn answer_when_ready(self: Arc<Self>, answer: Started) {
+        match answer {
+            Started::Init(answer) => answer.send(self.wait_for_swarm().await),
+            Started::Join(answer) => answer.send(self.wait_for_membership().await),
+        }
+    }
+
+    async fn wait_for_swarm(&self) -> Result<InitResponse, NodeError> {
+        let manager = self.manager.borrow().clone();
+        let manager = manager.ok_or_else(|| NodeError::Refused(self.info().error))?;
+        let mut views = manager.raft().watch();
+        let ready = tokio::time::timeout(self.config.timing.request(), views.wait_for(|view| view.cluster().is_some()));
+        let Ok(Ok(view)) = ready.await else {
+            return Err(NodeError::Refused("the new swarm did not come up in time; see the agent's log".into()));
+        };
+        let root = view.cluster().and_then(|cluster| cluster.root_ca.clone());
+        Ok(InitResponse {
+            node_id: self.identity().node_id,
+            join_tokens: root.and_then(|root| root.join_tokens),
+            manager_addr: self.state().advertise_addr.clone(),
+        })
+    }
+
+    async fn wait_for_membership(&self) -> Result<JoinResponse, NodeError> {
+        let identity = self.identity();
+        let limit = self.config.timing.request() * 2;
+        let arrived = async {
+            if identity.role == NodeRole::Manager {
+                let mut manager = self.manager.subscribe();
+                let running = manager.wait_for(Option::is_some).await.ok()?.clone()?;
+                running.membership().wait_for(|m| *m == Membership::Member).await.ok()?;
+            }
+            self.session.subscribe().wait_for(Option::is_some).await.ok()?;
+            Some(())
+        };
+        if tokio::time::timeout(limit, arrived).await.ok().flatten().is_none() {
+            return Err(NodeError::Refused(
+                "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. \
+                 Use the \"skep info\" command to see the current swarm status of your node."
+                    .into(),
+            ));
+        }
+        Ok(JoinResponse { node_id: identity.node_id, role: identity.role.into() })
+    }
+
+    /// Takes the node out of the swarm. A manager only with `force`; it tells the others if it can.
+    pub async fn leave(&self, force: bool, layout: &Layout) -> Result<(), NodeError> {
+        let manager = self.manager.borrow().clone();
+        if let Some(manager) = manager {
+            if !force {
+                return Err(NodeError::Refused(refusal(manager.raft())));
+            }
+            self.leave_raft(manager.raft()).await;
+        }
+        self.stop().await;
+        self.config.executor.leave().await?;
+        layout.forget()
+    }
+
+    async fn leave_raft(&self, raft: &Arc<RaftNode>) {
+        if raft.members().len() < 2 {
+            return;
+        }
+        let timing = self.config.timing;
+        let leaving = async {
+            if raft.leadership().borrow().leading {
+                raft.hand_over().await.map_err(|error| error.to_string())?;
+            }
+            let mut leadership = raft.leadership();
+            let other = leadership.wait_for(|now| now.leader.as_ref().is_some_and(|l| l.raft_id != raft.id())).await;
+            let leader = other.map_err(|error| error.to_string())?.leader.clone();
+            let addr = leader.map(|leader| leader.addr).unwrap_or_default();
+            let channel = self.peers.channel(&addr).map_err(|error| error.to_string())?;
+            let request = api::LeaveRaftRequest { node_id: self.identity().node_id };
+            let mut client = api::raft_membership_client::RaftMembershipClient::new(channel);
+            client.leave_raft(request).await.map_err(|status| crate::wire::explain(&status))?;
+            Ok::<(), String>(())
+        };
+        match tokio::time::timeout(timing.request(), leaving).await {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => tracing::warn!(reason, "left without telling the other managers"),
+            Err(_) => tracing::warn!("left without telling the other managers: no answer in time"),
+        }
+    }
+
+    /// Makes a swarm of this manager alone out of what it knows: the way back from a lost majority.
+    pub async fn force_new_cluster(&self) -> Result<InitResponse, NodeError> {
+        let manager = self.manager.borrow().clone();
+        let manager = manager.ok_or_else(|| {
+            NodeError::Refused("--force-new-cluster is for a manager; this node is a worker".into())
+        })?;
+        let view = manager.raft().view();
+        if view.cluster().is_none() {
+            return Err(NodeError::Refused("this manager does not know the swarm's state yet; try again".into()));
+        }
+        let first = super::bootstrap::surviving(&view, &self.identity().node_id, &self.state().advertise_addr);
+        super::bootstrap::save(&self.files.bootstrap(), self.files.disk_key()?.as_ref(), &first)?;
+        self.stop_manager().await;
+        remove_dir(&self.files.raft_dir())?;
+        self.start_manager(None).await?;
+        self.wait_for_swarm().await
+    }
+
+    fn role(&self) -> NodeRole {
+        self.tls.current().identity.role
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_error(&self, error: String) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    fn start_worker(self: &Arc<Self>) {
+        let state = self.state().clone();
+        let agent = Agent::new(AgentConfig {
+            node_id: state.node_id,
+            state_dir: self.files.worker_dir(),
+            executor: self.config.executor.clone(),
+            managers: self.managers.clone(),
+            data_path_addr: state.data_path_addr,
+            session: self.session.clone(),
+            drain: crate::agent::DRAIN_DEFAULT,
+        });
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { agent.run(stop).await });
+    }
+
+    async fn start_manager(&self, listener: Option<TcpListener>) -> Result<(), NodeError> {
+        let state = self.state().clone();
+        let listener = match listener {
+            Some(listener) => listener,
+            None => bind(&state.listen_addr).await?,
+        };
+        let parts = Parts {
+            files: self.files.clone(),
+            state,
+            tls: self.tls.clone(),
+            peers: self.peers.clone(),
+            managers: self.managers.clone(),
+            timing: self.config.timing,
+            snapshot_interval: None,
+        };
+        let manager = Manager::start(parts, listener).await?;
+        self.set_error(String::new());
+        self.manager.send_replace(Some(manager));
+        Ok(())
+    }
+
+    async fn stop_manager(&self) {
+        let manager = self.manager.send_replace(None);
+        if let Some(manager) = manager {
+            manager.stop().await;
+        }
+    }
+
+    /// Follows what the leader says of this node: its role, and who the managers are.
+    async fn follow_role(self: Arc<Self>) {
+        let mut session = self.session.subscribe();
+        let mut delay = self.config.timing.scale(100);
+        loop {
+            let message = session.borrow_and_update().clone();
+            if let Some(message) = message
+                && let Err(error) = self.follow(&message).await
+            {
+                tracing::warn!(error = %crate::wire::chain(&error), "cannot follow the leader's wish yet");
+                self.set_error(error.to_string());
+            }
+            match self.supervise().await {
+                Ok(()) => delay = self.config.timing.scale(100),
+                Err(error) => {
+                    tracing::error!(error = %crate::wire::chain(&error), "the manager cannot run");
+                    self.set_error(error.to_string());
+                    delay = (delay * 2).min(self.config.timing.scale(30_000));
+                }
+            }
+            // Cancel safe: all arms only wait.
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = session.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(delay.max(self.config.timing.scale(1000))) => {}
+            }
+        }
+    }
+
+    async fn follow(&self, message: &SessionMessage) -> Result<(), NodeError> {
+        if !message.managers.is_empty() {
+            self.managers.set(message.managers.clone());
+            let known: Vec<KnownManager> = message
+                .managers
+                .iter()
+                .map(|m| KnownManager { node_id: m.node_id.clone(), addr: m.addr.clone() })
+                .collect();
+            let changed = {
+                let mut state = self.state();
+                let changed = state.managers != known;
+                state.managers = known;
+                changed.then(|| state.clone())
+            };
+            if let Some(state) = changed {
+                self.files.save_state(&state)?;
+            }
+        }
+        let wanted = message.node.as_ref().map(api::Node::role);
+        if wanted.is_some_and(|role| role != self.role()) {
+            self.renew().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the manager run or not run, as the certificate says; starts it again when it has failed.
+    async fn supervise(&self) -> Result<(), NodeError> {
+        let manager = self.manager.borrow().clone();
+        match (self.role(), manager) {
+            (NodeRole::Manager, None) => {
+                tracing::info!("starting as a manager");
+                self.start_manager(None).await
+            }
+            (NodeRole::Worker, Some(_)) => {
+                tracing::info!("no longer a manager");
+                self.stop_manager().await;
+                remove_dir(&self.files.raft_dir())
+            }
+            (NodeRole::Manager, Some(manager)) => {
+                if *manager.membership().borrow() == Membership::Removed {
+                    tracing::warn!("this manager was removed from raft while it was away; it joins as a new member");
+                    self.stop_manager().await;
+                    return remove_dir(&self.files.raft_dir());
+                }
+                let failed = manager.raft().leadership().borrow().failed.clone();
+                if let Some(reason) = failed {
+                    self.stop_manager().await;
+                    return Err(NodeError::Refused(format!("raft has stopped: {reason}")));
+                }
+                Ok(())
+            }
+            (NodeRole::Worker, None) => Ok(()),
+        }
+    }
+
+    async fn keep_certificate(self: Arc<Self>) {
+        let mut credentials = self.tls.watch();
+        loop {
+            credentials.borrow_and_update();
+            let due = match self.files.node_pem().map_err(|e| e.to_string()).and_then(|pem| {
+                ca::validity(&pem).map_err(|e| e.to_string())
+            }) {
+                Ok(validity) => ca::renewal_due(&validity, SystemTime::now()),
+                Err(reason) => {
+                    tracing::error!(reason, "the node's certificate cannot be read");
+                    self.config.timing.scale(60_000)
+                }
+            };
+            // Cancel safe: all arms only wait.
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                changed = credentials.changed() => if changed.is_err() { return } else { continue },
+                () = tokio::time::sleep(due) => {}
+            }
+            if let Err(error) = self.renew().await {
+                tracing::warn!(error = %crate::wire::chain(&error), "the certificate is not renewed yet");
+                // Cancel safe: both arms only wait.
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = tokio::time::sleep(self.config.timing.scale(10_000)) => {}
+                }
+            }
+        }
+    }
+
+    /// Gets a new certificate with the role that the leader has noted, and takes it into use.
+    async fn renew(&self) -> Result<(), NodeError> {
+        let key = NodeKey::generate()?;
+        let channel = self.managers.channel().await?;
+        let timing = self.config.timing;
+        let asked =
+            ca::request_certificate(channel, "the manager", &key, "", NodeAvailability::Active, timing).await;
+        let issued = asked.inspect_err(|_| self.managers.failed())?;
+        self.files.save_certificate(&key, &issued.chain_pem)?;
+        self.tls.replace(self.files.credentials()?);
+        self.peers.forget_all();
+        tracing::info!(role = issued.role.as_str_name(), "renewed the certificate");
+        Ok(())
+    }
+}
+
+/// Docker's words for a manager that would leave.
+fn refusal(raft: &RaftNode) -> String {
+    let mut text =
+        String::from("You are attempting to leave the swarm on a node that is participating as a manager. ");
+    let members = raft.members();
+    let voters = members.iter().filter(|member| member.voter);
+    let all = voters.clone().count();
+    let reachable = voters.filter(|member| raft.is_reachable(member.raft_id)).count();
+    if raft.leadership().borrow().leader.is_none() {
+        text.push_str("Doing so may lose the consensus of your cluster. ");
+    } else if all <= 1 {
+        text.push_str(
+            "Removing the last manager erases all current state of the swarm. Use `--force` to ignore this message. ",
+        );
+        return text;
+    } else if raft.leadership().borrow().leading && reachable <= (all - 1) / 2 + 1 {
+        text.push_str(&format!(
+            "Removing this node leaves {} managers out of {all}. Without a Raft quorum your swarm will be inaccessible. ",
+            reachable.saturating_sub(1)
+        ));
+    }
+    text.push_str(
+        "The only way to restore a swarm that has lost consensus is to reinitialize it with `--force-new-cluster`. \
+         Use `--force` to suppress this message.",
+    );
+    text
+}

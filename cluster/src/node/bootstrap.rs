@@ -1,0 +1,161 @@
+//! The first transaction of a swarm. It lies sealed beside the raft files until it has been committed, so that an
+//! agent killed in the middle of `swarm init` completes it when it is started again.
+
+use super::NodeError;
+use super::layout::{context, write_private};
+use crate::api::{
+    Annotations, Cluster, ClusterSpec, InitRequest, ManagerStatus, Network, NetworkSpec, NodeDescription, RootCa,
+    StoreTransaction, object,
+};
+use crate::ca;
+use crate::id::new_id;
+use crate::raft::DiskKey;
+use crate::store::{View, create};
+use crate::wire::Caller;
+use prost::Message;
+use std::path::Path;
+use std::time::Duration;
+
+const CONTEXT: &[u8] = b"bootstrap 1";
+const DEFAULT_POOL: &str = "10.0.0.0/8";
+const DEFAULT_SUBNET_SIZE: u32 = 24;
+const DEFAULT_DATA_PATH_PORT: u32 = 4789;
+const DEFAULT_HISTORY: i64 = 5;
+const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
+const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Cluster, first node and ingress network.
+pub fn first_objects(
+    node: &Caller,
+    authority: RootCa,
+    request: InitRequest,
+    description: NodeDescription,
+) -> Result<StoreTransaction, NodeError> {
+    let port = if request.data_path_port == 0 { DEFAULT_DATA_PATH_PORT } else { request.data_path_port };
+    if !(1024..=49151).contains(&port) {
+        return Err(NodeError::Refused(format!("data path port {port} is not between 1024 and 49151")));
+    }
+    let pools = check_pools(&request.default_address_pool)?;
+    let subnet_size = if request.subnet_size == 0 { DEFAULT_SUBNET_SIZE } else { request.subnet_size };
+    if !(8..=29).contains(&subnet_size) {
+        return Err(NodeError::Refused(format!("subnet size {subnet_size} is not between 8 and 29")));
+    }
+    let cluster = Cluster {
+        id: node.cluster_id.clone(),
+        spec: Some(complete(request.spec.clone().unwrap_or_default())),
+        root_ca: Some(authority),
+        default_address_pool: pools,
+        subnet_size,
+        data_path_port: port,
+        ..Cluster::default()
+    };
+    let mut first = ca::new_node(node, request.availability());
+    first.description = Some(description);
+    first.manager_status =
+        Some(ManagerStatus { addr: node.addr.map(|addr| addr.to_string()).unwrap_or_default(), ..Default::default() });
+    let ingress = Network {
+        id: new_id(),
+        spec: Some(NetworkSpec {
+            annotations: Some(Annotations { name: "ingress".into(), ..Annotations::default() }),
+            driver: "overlay".into(),
+            ingress: true,
+            ..NetworkSpec::default()
+        }),
+        ..Network::default()
+    };
+    let actions = vec![
+        create(object::Object::Cluster(cluster)),
+        create(object::Object::Node(first)),
+        create(object::Object::Network(ingress)),
+    ];
+    Ok(StoreTransaction { actions, time_ns: crate::store::now_ns() })
+}
+
+/// The swarm's settings with defaults where nothing was asked for.
+fn complete(mut spec: ClusterSpec) -> ClusterSpec {
+    let annotations = spec.annotations.get_or_insert_default();
+    if annotations.name.is_empty() {
+        annotations.name = "default".into();
+    }
+    if spec.task_history_limit == 0 {
+        spec.task_history_limit = DEFAULT_HISTORY;
+    }
+    if spec.snapshot_interval == 0 {
+        spec.snapshot_interval = DEFAULT_SNAPSHOT_INTERVAL;
+    }
+    if spec.dispatcher_heartbeat_ns == 0 {
+        spec.dispatcher_heartbeat_ns = nanoseconds(DEFAULT_HEARTBEAT);
+    }
+    if spec.node_cert_expiry_ns == 0 {
+        spec.node_cert_expiry_ns = nanoseconds(ca::NODE_VALIDITY);
+    }
+    spec
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// How long the node's certificates are valid under these settings.
+pub fn node_validity(spec: Option<&ClusterSpec>) -> Duration {
+    match spec.map(|spec| u64::try_from(spec.node_cert_expiry_ns)) {
+        Some(Ok(ns)) if ns > 0 => Duration::from_nanos(ns),
+        _ => ca::NODE_VALIDITY,
+    }
+}
+
+fn check_pools(pools: &[String]) -> Result<Vec<String>, NodeError> {
+    if pools.is_empty() {
+        return Ok(vec![DEFAULT_POOL.into()]);
+    }
+    for pool in pools {
+        pool.parse::<ipnet::Ipv4Net>()
+            .map_err(|_| NodeError::Refused(format!("invalid default address pool {pool:?}: give ADDRESS/LENGTH")))?;
+    }
+    Ok(pools.to_vec())
+}
+
+/// Writes the transaction, sealed: it holds the root's key.
+pub fn save(path: &Path, key: &DiskKey, transaction: &StoreTransaction) -> Result<(), NodeError> {
+    let sealed = key
+        .seal(CONTEXT, transaction.encode_to_vec())
+        .map_err(|error| NodeError::Damaged { path: path.to_owned(), reason: error.to_string() })?;
+    write_private(path, &sealed)
+}
+
+/// The transaction, if it is still to be committed.
+pub fn load(path: &Path, key: &DiskKey) -> Result<Option<StoreTransaction>, NodeError> {
+    let sealed = match std::fs::read(path) {
+        Ok(sealed) => sealed,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(context("read", path)(error)),
+    };
+    let damaged = |reason: String| NodeError::Damaged { path: path.to_owned(), reason };
+    let plain = key.open(CONTEXT, &sealed).map_err(|error| damaged(error.to_string()))?;
+    StoreTransaction::decode(plain.as_slice()).map(Some).map_err(|error| damaged(error.to_string()))
+}
+
+/// It has been committed.
+pub fn done(path: &Path) -> Result<(), NodeError> {
+    std::fs::remove_file(path).map_err(context("remove", path))
+}
+
+/// All that a surviving manager knows, as the first transaction of a swarm with this manager alone.
+pub fn surviving(view: &View, node_id: &str, addr: &str) -> StoreTransaction {
+    let objects = view.snapshot().objects.into_iter().filter_map(|object| object.object);
+    let actions = objects
+        .map(|mut kept| {
+            if let object::Object::Node(node) = &mut kept {
+                let own = node.id == node_id;
+                node.manager_status = own.then(|| ManagerStatus { addr: addr.to_owned(), ..ManagerStatus::default() });
+                if !own {
+                    // The others left raft without knowing: they come back as workers.
+                    node.set_role(crate::api::NodeRole::Worker);
+                    node.spec.get_or_insert_default().set_desired_role(crate::api::NodeRole::Worker);
+                }
+            }
+            create(kept)
+        })
+        .collect();
+    StoreTransaction { actions, time_ns: crate::store::now_ns() }
+}

@@ -1,0 +1,221 @@
+//! In front of all services of a manager: finds out who calls, checks that they may, and passes on to the leader what
+//! only the leader answers. Requests are passed on as they are, streams included.
+
+use crate::api::NodeRole;
+use crate::raft::{Leadership, RaftNode};
+use crate::store::Store;
+use crate::timing::Timing;
+use crate::wire::access::{Place, allows, rule};
+use crate::wire::{Caller, Peer, Peers};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderValue, Request, Response};
+use tonic::service::Routes;
+use tower::{Service, ServiceExt};
+
+/// Whom a manager speaks for when it passes a request on; from others it means nothing.
+const CALLER: &str = "skep-caller";
+/// In [`CALLER`]: a node that has no certificate.
+const NOBODY: &str = "-";
+/// Docker's words for a lost quorum.
+pub const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. \
+                             Make sure more than half of the managers are online.";
+
+/// The entrance. Clones share everything.
+#[derive(Clone)]
+pub struct Gate {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    raft: Arc<RaftNode>,
+    peers: Arc<Peers>,
+    timing: Timing,
+    /// Answered by every manager.
+    here: Routes,
+    /// Answered while this manager leads; `None` while it does not, or not yet.
+    leading: watch::Receiver<Option<Routes>>,
+    leadership: watch::Receiver<Leadership>,
+}
+
+enum Leader {
+    Here(Routes),
+    There(String),
+}
+
+impl Gate {
+    pub fn new(
+        raft: Arc<RaftNode>,
+        peers: Arc<Peers>,
+        timing: Timing,
+        here: Routes,
+        leading: watch::Receiver<Option<Routes>>,
+    ) -> Self {
+        let leadership = raft.leadership();
+        Self { inner: Arc::new(Inner { raft, peers, timing, here, leading, leadership }) }
+    }
+}
+
+impl Service<Request<Body>> for Gate {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let inner = self.inner.clone();
+        Box::pin(async move { Ok(inner.handle(request).await.unwrap_or_else(|status| status.into_http())) })
+    }
+}
+
+impl Inner {
+    async fn handle(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+        let path = request.uri().path().to_owned();
+        let (access, place) = rule(&path).ok_or_else(|| Status::unimplemented(format!("unknown method {path}")))?;
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or(Peer { caller: None, addr: None });
+        let passed_on = request.headers_mut().remove(CALLER);
+        let is_passed_on = passed_on.is_some();
+        let caller = match passed_on {
+            Some(value) if peer.caller.as_ref().is_some_and(Caller::is_manager) => read_caller(&value)?,
+            Some(_) => return Err(Status::permission_denied("only managers may speak for other nodes")),
+            None => peer.caller.clone(),
+        };
+        let caller = self.admit(caller, &path, access).inspect_err(|status| {
+            let from = peer.addr.map(|addr| addr.to_string());
+            let node = peer.caller.as_ref().map(|caller| caller.node_id.as_str());
+            tracing::warn!(path, from, node, reason = status.message(), "refused a request");
+        })?;
+        if let Some(caller) = &caller {
+            request.extensions_mut().insert(caller.clone());
+        }
+        if place == Place::Here {
+            return run(self.here.clone(), request).await;
+        }
+        match self.leader(is_passed_on).await? {
+            Leader::Here(routes) => run(routes, request).await,
+            Leader::There(addr) => self.pass_on(request, caller, &addr).await,
+        }
+    }
+
+    fn admit(
+        &self,
+        caller: Option<Caller>,
+        path: &str,
+        access: crate::wire::access::Access,
+    ) -> Result<Option<Caller>, Status> {
+        let view = self.raft.view();
+        let mut role = caller.as_ref().map(|caller| caller.role);
+        if let Some(caller) = &caller {
+            if view.cluster().is_some_and(|cluster| cluster.blacklisted_nodes.contains_key(&caller.node_id)) {
+                return Err(Status::permission_denied(format!("node {} was removed from the swarm", caller.node_id)));
+            }
+            // A demoted manager's certificate is valid for a while yet.
+            if view.nodes().get(&caller.node_id).is_some_and(|node| node.role() == NodeRole::Worker) {
+                role = Some(NodeRole::Worker);
+            }
+        }
+        match (allows(access, role), role) {
+            (true, _) => Ok(caller),
+            (false, None) => Err(Status::unauthenticated(format!("{path} needs a certificate of this swarm"))),
+            (false, Some(_)) => Err(Status::permission_denied(format!("{path} may be called by managers only"))),
+        }
+    }
+
+    /// Waits for a leader. A request that was passed on already is answered here or not at all.
+    async fn leader(&self, only_here: bool) -> Result<Leader, Status> {
+        let (mut leading, mut leadership) = (self.leading.clone(), self.leadership.clone());
+        let wait = async {
+            loop {
+                if let Some(routes) = leading.borrow_and_update().clone() {
+                    return Some(Leader::Here(routes));
+                }
+                let now = leadership.borrow_and_update().clone();
+                if let Some(leader) = now.leader.filter(|_| !only_here && !now.leading) {
+                    return Some(Leader::There(leader.addr));
+                }
+                // Cancel safe: both arms only wait.
+                let changed = tokio::select! {
+                    changed = leading.changed() => changed,
+                    changed = leadership.changed() => changed,
+                };
+                changed.ok()?;
+            }
+        };
+        let found = tokio::time::timeout(self.timing.leader_wait(), wait).await;
+        found.ok().flatten().ok_or_else(|| Status::unavailable(NO_LEADER))
+    }
+
+    async fn pass_on(&self, mut request: Request<Body>, caller: Option<Caller>, addr: &str) -> Result<Response<Body>, Status> {
+        request.headers_mut().insert(CALLER, write_caller(caller.as_ref())?);
+        let channel = self.peers.channel(addr).map_err(|error| Status::unavailable(error.to_string()))?;
+        match channel.oneshot(request).await {
+            Ok(response) => Ok(response.map(Body::new)),
+            Err(error) => {
+                tracing::debug!(addr, error = %crate::wire::chain(&error), "the leader cannot be reached");
+                Err(Status::unavailable(NO_LEADER))
+            }
+        }
+    }
+}
+
+async fn run(routes: Routes, request: Request<Body>) -> Result<Response<Body>, Status> {
+    match routes.oneshot(request).await {
+        Ok(response) => Ok(response),
+        Err(never) => match never {},
+    }
+}
+
+fn write_caller(caller: Option<&Caller>) -> Result<HeaderValue, Status> {
+    let text = match caller {
+        None => NOBODY.to_owned(),
+        Some(caller) => {
+            let addr = caller.addr.map_or_else(|| NOBODY.to_owned(), |addr| addr.to_string());
+            format!("{} {} {} {addr}", caller.node_id, i32::from(caller.role), caller.cluster_id)
+        }
+    };
+    HeaderValue::try_from(text).map_err(|error| Status::internal(error.to_string()))
+}
+
+fn read_caller(value: &HeaderValue) -> Result<Option<Caller>, Status> {
+    let malformed = || Status::invalid_argument("the caller's name was passed on in an unknown form");
+    let text = value.to_str().map_err(|_| malformed())?;
+    if text == NOBODY {
+        return Ok(None);
+    }
+    let words: Vec<&str> = text.split(' ').collect();
+    let [node_id, role, cluster_id, addr] = words.as_slice() else { return Err(malformed()) };
+    let role = role.parse().ok().and_then(|role: i32| NodeRole::try_from(role).ok()).ok_or_else(malformed)?;
+    let addr = if *addr == NOBODY { None } else { Some(addr.parse().map_err(|_| malformed())?) };
+    Ok(Some(Caller { node_id: (*node_id).to_owned(), role, cluster_id: (*cluster_id).to_owned(), addr }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_survives_being_passed_on() {
+        let caller = Caller {
+            node_id: "n".into(),
+            role: NodeRole::Manager,
+            cluster_id: "c".into(),
+            addr: Some(([10, 0, 0, 1], 5).into()),
+        };
+        let local = Caller { addr: None, ..caller.clone() };
+        for caller in [Some(caller), Some(local), None] {
+            assert_eq!(read_caller(&write_caller(caller.as_ref()).unwrap()).unwrap(), caller);
+        }
+        for bad in ["", "n 1 c", "n 9 c -", "n x c -", "n 1 c nowhere"] {
+            assert!(read_caller(&HeaderValue::from_static(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Where the node keeps what, and the lock that makes it the only one.
+
+use super::NodeError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// `RUN_ROOT/swarm/control.sock`: where the agent listens.
+pub fn socket_path(run_root: &Path) -> PathBuf {
+    run_root.join("swarm/control.sock")
+}
+
+/// Whether the node under `root` is in a swarm, so that its agent should run.
+pub fn is_joined(root: &Path) -> bool {
+    root.join("swarm/state.json").exists()
+}
+
+/// The paths of a node.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+    run_root: PathBuf,
+}
+
+impl Layout {
+    pub fn new(root: &Path, run_root: &Path) -> Self {
+        Self { root: root.to_owned(), run_root: run_root.to_owned() }
+    }
+
+    /// The node's state, once it is in a swarm.
+    pub fn swarm(&self) -> PathBuf {
+        self.root.join("swarm")
+    }
+
+    /// The state while it is being made.
+    pub fn preparing(&self) -> PathBuf {
+        self.root.join("swarm.new")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        socket_path(&self.run_root)
+    }
+
+    pub fn is_joined(&self) -> bool {
+        is_joined(&self.root)
+    }
+
+    /// Held until the returned file is closed.
+    pub fn lock(&self) -> Result<File, NodeError> {
+        make_dir(&self.root)?;
+        make_dir(&self.run_root.join("swarm"))?;
+        let path = self.root.join("swarm.lock");
+        let pid_path = self.run_root.join("swarm/agent.pid");
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(context("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let pid = std::fs::read_to_string(&pid_path).ok().and_then(|text| text.trim().parse().ok());
+                return Err(NodeError::Running { root: self.root.clone(), pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(context("lock", &path)(error)),
+        }
+        write_private(&pid_path, std::process::id().to_string().as_bytes())?;
+        Ok(file)
+    }
+
+    /// Clears what an interrupted init, join or leave left.
+    pub fn recover(&self) -> Result<(), NodeError> {
+        remove_dir(&self.preparing())?;
+        remove_dir(&self.leaving())?;
+        if !self.is_joined() {
+            remove_dir(&self.swarm())?;
+        }
+        Ok(())
+    }
+
+    /// From here on the node is in the swarm.
+    pub fn commit(&self) -> Result<(), NodeError> {
+        let (from, to) = (self.preparing(), self.swarm());
+        sync_dir(&from)?;
+        std::fs::rename(&from, &to).map_err(context("make", &to))?;
+        sync_dir(&self.root)
+    }
+
+    /// From here on it is not.
+    pub fn forget(&self) -> Result<(), NodeError> {
+        let (from, to) = (self.swarm(), self.leaving());
+        remove_dir(&to)?;
+        match std::fs::rename(&from, &to) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            result => result.map_err(context("remove", &from))?,
+        }
+        sync_dir(&self.root)?;
+        remove_dir(&to)
+    }
+
+    fn leaving(&self) -> PathBuf {
+        self.root.join("swarm.old")
+    }
+}
+
+/// Attaches what was tried, and where, to an error of the system.
+pub fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> NodeError + use<'a> {
+    move |source| NodeError::File { action, path: path.to_owned(), source }
+}
+
+/// Makes a directory that only its owner may enter.
+pub fn make_dir(path: &Path) -> Result<(), NodeError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(context("create", path))
+}
+
+/// Replaces a file that only its owner may read, such that a crash leaves the old or the new one.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<(), NodeError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(context("create", &temporary))?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(context("write", &temporary))?;
+    std::fs::rename(&temporary, path).map_err(context("replace", path))?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Removes a directory with all in it; that it is not there is no error.
+pub fn remove_dir(path: &Path) -> Result<(), NodeError> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(context("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir(path: &Path) -> Result<(), NodeError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(context("sync", path))
+}

@@ -1,0 +1,247 @@
+//! The agent's unix socket: the node's own affairs, and the swarm's for those who sit at a manager.
+
+use super::active::Active;
+use super::layout::{context, make_dir};
+use super::NodeError;
+use crate::api::local_server::{Local, LocalServer};
+use crate::api::{
+    InfoRequest, InfoResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse,
+    NodeRole,
+};
+use crate::wire::{Caller, Peer};
+use std::convert::Infallible;
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::net::UnixListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+use tower::{Service, ServiceExt};
+
+const NO_SWARM: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to connect this \
+                        node to swarm and try again.";
+const NO_MANAGER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. \
+                          Please run this command on a manager node or promote the current node to a manager.";
+
+/// Where an answer goes; the one who asked may have hung up meanwhile.
+#[derive(Clone)]
+pub struct Answer<T>(Arc<Mutex<Option<oneshot::Sender<Result<T, Status>>>>>);
+
+impl<T> Answer<T> {
+    fn new() -> (Self, oneshot::Receiver<Result<T, Status>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
+    }
+
+    pub fn send(&self, result: Result<T, NodeError>) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            let _ = sender.send(result.map_err(|error| status(&error)));
+        }
+    }
+
+    pub fn fail(&self, error: &NodeError) {
+        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            let _ = sender.send(Err(status(error)));
+        }
+    }
+}
+
+/// Who waits for a node that is being started.
+#[derive(Clone)]
+pub enum Started {
+    Init(Answer<InitResponse>),
+    Join(Answer<JoinResponse>),
+}
+
+impl Started {
+    pub fn fail(&self, error: &NodeError) {
+        match self {
+            Self::Init(answer) => answer.fail(error),
+            Self::Join(answer) => answer.fail(error),
+        }
+    }
+}
+
+impl From<Answer<InitResponse>> for Started {
+    fn from(answer: Answer<InitResponse>) -> Self {
+        Self::Init(answer)
+    }
+}
+
+impl From<Answer<JoinResponse>> for Started {
+    fn from(answer: Answer<JoinResponse>) -> Self {
+        Self::Join(answer)
+    }
+}
+
+/// What the node's owner is asked to do, one after the other.
+pub enum Command {
+    Init { request: InitRequest, answer: Answer<InitResponse> },
+    Join { request: JoinRequest, answer: Answer<JoinResponse> },
+    Leave { force: bool, answer: Answer<()> },
+}
+
+/// The service `Local`, and the way to the manager's services. Clones share everything.
+#[derive(Clone)]
+pub struct LocalService {
+    commands: mpsc::Sender<Command>,
+    active: Arc<Mutex<Option<Arc<Active>>>>,
+}
+
+impl LocalService {
+    pub fn new(commands: mpsc::Sender<Command>) -> Self {
+        Self { commands, active: Arc::default() }
+    }
+
+    /// The node is in a swarm, or no longer.
+    pub fn set_active(&self, active: Option<Arc<Active>>) {
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active;
+    }
+
+    fn active(&self) -> Option<Arc<Active>> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<Response<T>, Status> {
+        let (answer, receiver) = Answer::new();
+        let stopping = || Status::unavailable("the agent is stopping");
+        self.commands.send(command(answer)).await.map_err(|_| stopping())?;
+        receiver.await.map_err(|_| stopping())?.map(Response::new)
+    }
+}
+
+/// The message alone: it is what the user reads.
+fn status(error: &NodeError) -> Status {
+    let text = crate::wire::chain(error);
+    match error {
+        NodeError::Refused(_) | NodeError::Ca(_) => Status::failed_precondition(text),
+        NodeError::Wire(_) => Status::invalid_argument(text),
+        _ => Status::internal(text),
+    }
+}
+
+#[tonic::async_trait]
+impl Local for LocalService {
+    async fn info(&self, _request: Request<InfoRequest>) -> Result<Response<InfoResponse>, Status> {
+        Ok(Response::new(self.active().map(|active| active.info()).unwrap_or_default()))
+    }
+
+    async fn init(&self, request: Request<InitRequest>) -> Result<Response<InitResponse>, Status> {
+        self.ask(|answer| Command::Init { request: request.into_inner(), answer }).await
+    }
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<JoinResponse>, Status> {
+        self.ask(|answer| Command::Join { request: request.into_inner(), answer }).await
+    }
+
+    async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
+        self.ask(|answer| Command::Leave { force: request.into_inner().force, answer }).await?;
+        Ok(Response::new(LeaveResponse {}))
+    }
+}
+
+/// Serves the socket until `stop`. It exists when this returns; the returned future does the serving.
+pub fn serve(
+    path: PathBuf,
+    service: LocalService,
+    stop: CancellationToken,
+) -> Result<impl Future<Output = ()> + Send, NodeError> {
+    if let Some(directory) = path.parent() {
+        make_dir(directory)?;
+    }
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(context("remove", &path)(error)),
+        _ => {}
+    }
+    // Nobody can connect between the two calls who could not afterwards: the directory is ours alone.
+    let listener = UnixListener::bind(&path).map_err(context("listen on", &path))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(context("protect", &path))?;
+    let entrance = Entrance { routes: Routes::new(LocalServer::new(service.clone())).prepare(), service };
+    Ok(async move {
+        let serving = Server::builder().serve_with_incoming_shutdown(
+            entrance,
+            UnixListenerStream::new(listener),
+            stop.clone().cancelled_owned(),
+        );
+        let ended = async {
+            stop.cancelled().await;
+            // An answer under way gets out; a client that watches something is cut off.
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        };
+        // Cancel safe: whatever is left undone ends with the process.
+        tokio::select! {
+            result = serving => if let Err(error) = result { tracing::error!(%error, "the control socket is no longer served") },
+            () = ended => {}
+        }
+        let _ = std::fs::remove_file(&path);
+    })
+}
+
+#[derive(Clone)]
+struct Entrance {
+    routes: Routes,
+    service: LocalService,
+}
+
+impl Service<HttpRequest<Body>> for Entrance {
+    type Response = HttpResponse<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<Body>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.handle(request).await.unwrap_or_else(|status| status.into_http())) })
+    }
+}
+
+impl Entrance {
+    async fn handle(self, mut request: HttpRequest<Body>) -> Result<HttpResponse<Body>, Status> {
+        let path = request.uri().path();
+        if path.starts_with("/skep.v1.Local/") {
+            return match self.routes.oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            };
+        }
+        let attachment = path.ends_with("/CreateAttachment") || path.ends_with("/RemoveAttachment");
+        let is_control = path.starts_with("/skep.v1.Control/");
+        if !is_control {
+            return Err(Status::unimplemented(format!("unknown method {path}")));
+        }
+        let active = self.service.active().ok_or_else(|| Status::failed_precondition(NO_SWARM))?;
+        if let Some(mut gate) = active.gate() {
+            // Who may open this socket is root on a manager.
+            let caller = Caller { role: NodeRole::Manager, addr: None, ..active.identity() };
+            request.extensions_mut().insert(Peer { caller: Some(caller), addr: None });
+            return match gate.call(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            };
+        }
+        if !attachment {
+            return Err(Status::failed_precondition(NO_MANAGER));
+        }
+        let managers = active.managers();
+        let channel = managers.channel().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let answer = channel.oneshot(request).await.map_err(|error| {
+            managers.failed();
+            Status::unavailable(crate::wire::chain(&error))
+        })?;
+        Ok(answer.map(Body::new))
+    }
+}

@@ -1,0 +1,267 @@
+//! A manager: raft, the port, and, while it leads, all the brains. Winning the leadership starts them, losing it stops
+//! them. Nothing else.
+
+use super::NodeError;
+use super::bootstrap;
+use super::gate::Gate;
+use super::roles;
+use super::state::{Files, State};
+use crate::api::ca_server::CaServer;
+use crate::api::control_server::ControlServer;
+use crate::api::dispatcher_server::DispatcherServer;
+use crate::api::log_broker_server::LogBrokerServer;
+use crate::api::raft_membership_client::RaftMembershipClient;
+use crate::api::raft_membership_server::RaftMembershipServer;
+use crate::api::{JoinRaftRequest, StoreTransaction, object, store_action};
+use crate::ca::CaService;
+use crate::control::ControlService;
+use crate::dispatcher::Dispatcher;
+use crate::logs::LogBroker;
+use crate::raft::{MembershipService, RaftNode, RaftSettings};
+use crate::store::{ProposeError, Store};
+use crate::timing::Timing;
+use crate::wire::{self, Managers, Peers, Tls};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
+
+/// What a manager is made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub files: Files,
+    pub state: State,
+    pub tls: Arc<Tls>,
+    pub peers: Arc<Peers>,
+    pub managers: Arc<Managers>,
+    pub timing: Timing,
+    /// Entries between two snapshots; `None` for what the swarm has set, or the default.
+    pub snapshot_interval: Option<u64>,
+}
+
+/// A running manager.
+pub struct Manager {
+    raft: Arc<RaftNode>,
+    gate: Gate,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    membership: watch::Receiver<Membership>,
+}
+
+/// Whether this manager takes part in raft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Membership {
+    /// Not yet: it is being added.
+    Joining(String),
+    /// It votes.
+    Member,
+    /// Its number was removed while it was away: it has to begin anew.
+    Removed,
+}
+
+impl Manager {
+    /// Starts raft and serves `listener`.
+    pub async fn start(parts: Parts, listener: TcpListener) -> Result<Arc<Self>, NodeError> {
+        let key = parts.files.disk_key()?;
+        let first = bootstrap::load(&parts.files.bootstrap(), &key)?;
+        let raft = RaftNode::start(RaftSettings {
+            dir: parts.files.raft_dir(),
+            key,
+            node_id: parts.state.node_id.clone(),
+            addr: parts.state.advertise_addr.clone(),
+            peers: parts.peers.clone(),
+            timing: parts.timing,
+            snapshot_interval: parts.snapshot_interval.unwrap_or(DEFAULT_SNAPSHOT_INTERVAL),
+        })
+        .await?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let (leading_sender, leading) = watch::channel(None);
+        let ca = CaService::new(raft.clone(), parts.files.root_pem()?);
+        let here = Routes::new(CaServer::new(ca))
+            .add_service(raft.service().into_server())
+            .add_service(RaftMembershipServer::new(MembershipService::new(raft.clone())));
+        let gate = Gate::new(raft.clone(), parts.peers.clone(), parts.timing, here.prepare(), leading);
+        let initialized = first.is_some();
+        if initialized {
+            raft.initialize().await?;
+        }
+        let (membership_sender, membership) = watch::channel(Membership::Joining("starting".into()));
+        tasks.spawn({
+            let (tls, gate, stop, timing) = (parts.tls.clone(), gate.clone(), stop.clone(), parts.timing);
+            async move {
+                if let Err(error) = wire::serve(listener, tls, timing, gate, stop).await {
+                    tracing::error!(error = %wire::chain(&error), "the manager's port is no longer served");
+                }
+            }
+        });
+        tasks.spawn(join_raft(raft.clone(), parts.clone(), membership_sender, stop.clone()));
+        tasks.spawn(lead(raft.clone(), parts, first, leading_sender, stop.clone()));
+        Ok(Arc::new(Self { raft, gate, stop, tasks, membership }))
+    }
+
+    /// The raft member, which is also the store.
+    pub fn raft(&self) -> &Arc<RaftNode> {
+        &self.raft
+    }
+
+    /// The entrance to its services.
+    pub fn gate(&self) -> Gate {
+        self.gate.clone()
+    }
+
+    /// Whether it takes part yet.
+    pub fn membership(&self) -> watch::Receiver<Membership> {
+        self.membership.clone()
+    }
+
+    /// Stops everything and waits for it.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.raft.shutdown().await;
+    }
+}
+
+/// Asks to be added until this member votes.
+async fn join_raft(
+    raft: Arc<RaftNode>,
+    parts: Parts,
+    membership: watch::Sender<Membership>,
+    stop: CancellationToken,
+) {
+    let votes = || raft.members().iter().any(|member| member.raft_id == raft.id() && member.voter);
+    // One that was a member waits for the others to tell it so.
+    let mut patience = if raft.is_pristine() { 0 } else { 20 };
+    loop {
+        if votes() {
+            membership.send_replace(Membership::Member);
+            return;
+        }
+        if patience == 0 {
+            match ask_to_join(&raft, &parts).await {
+                Ok(()) => {}
+                Err(status) if status.code() == tonic::Code::Aborted => {
+                    membership.send_replace(Membership::Removed);
+                    return;
+                }
+                Err(status) => {
+                    let reason = wire::explain(&status);
+                    tracing::warn!(reason, "not yet a member of raft");
+                    membership.send_replace(Membership::Joining(reason));
+                    parts.managers.failed();
+                }
+            }
+        } else {
+            patience -= 1;
+        }
+        // Cancel safe: both arms only wait.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(parts.timing.scale(500)) => {}
+        }
+    }
+}
+
+async fn ask_to_join(raft: &RaftNode, parts: &Parts) -> Result<(), tonic::Status> {
+    let channel = parts.managers.channel().await.map_err(|error| tonic::Status::unavailable(error.to_string()))?;
+    let mut request =
+        tonic::Request::new(JoinRaftRequest { raft_id: raft.id(), addr: parts.state.advertise_addr.clone() });
+    request.set_timeout(parts.timing.catch_up());
+    let answer = RaftMembershipClient::new(channel).join_raft(request).await?.into_inner();
+    let members = answer.members.into_iter();
+    parts.managers.set(members.map(|m| crate::api::ManagerPeer { node_id: m.node_id, addr: m.addr }).collect());
+    Ok(())
+}
+
+async fn lead(
+    raft: Arc<RaftNode>,
+    parts: Parts,
+    mut first: Option<StoreTransaction>,
+    routes: watch::Sender<Option<Routes>>,
+    stop: CancellationToken,
+) {
+    let mut leadership = raft.leadership();
+    loop {
+        // Cancel safe: both arms only wait.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            won = leadership.wait_for(|now| now.leading) => if won.is_err() { return },
+        }
+        if let Err(error) = prepare(&raft, &parts, &mut first).await {
+            tracing::warn!(%error, "won the leadership, but cannot use it yet");
+            tokio::time::sleep(parts.timing.scale(200)).await;
+            continue;
+        }
+        tracing::info!("this manager leads");
+        let term = stop.child_token();
+        let brains = TaskTracker::new();
+        routes.send_replace(Some(start_brains(&raft, &parts, &brains, &term)));
+        // Cancel safe: both arms only wait.
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = leadership.wait_for(|now| !now.leading) => tracing::info!("this manager no longer leads"),
+        }
+        routes.send_replace(None);
+        term.cancel();
+        brains.close();
+        brains.wait().await;
+    }
+}
+
+/// Makes sure that the view is whole, and that the swarm's first objects are in it.
+async fn prepare(
+    raft: &Arc<RaftNode>,
+    parts: &Parts,
+    first: &mut Option<StoreTransaction>,
+) -> Result<(), ProposeError> {
+    raft.read_barrier().await?;
+    if let Some(transaction) = first.clone() {
+        if raft.view().cluster().is_none() {
+            let actions = transaction.actions.into_iter().map(|mut action| {
+                with_raft_id(&mut action, &parts.state.node_id, raft.id());
+                action
+            });
+            raft.propose(actions.collect()).await?;
+        }
+        if let Err(error) = bootstrap::done(&parts.files.bootstrap()) {
+            tracing::warn!(%error, "the first objects are committed, but their file stays");
+        }
+        *first = None;
+    }
+    raft.settle().await.map_err(|error| ProposeError::Stopped(error.to_string()))
+}
+
+fn with_raft_id(action: &mut crate::api::StoreAction, node_id: &str, raft_id: u64) {
+    if let Some(store_action::Action::Create(created)) = &mut action.action
+        && let Some(object::Object::Node(node)) = &mut created.object
+        && node.id == node_id
+        && let Some(status) = &mut node.manager_status
+    {
+        status.raft_id = raft_id;
+    }
+}
+
+fn start_brains(raft: &Arc<RaftNode>, parts: &Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Routes {
+    let store: Arc<dyn Store> = raft.clone();
+    let dispatcher = Dispatcher::new(store.clone(), stop.clone());
+    let logs = LogBroker::new(store.clone(), stop.clone());
+    let control = ControlService::new(store.clone(), Some(raft.clone()), logs.clone(), parts.timing, stop.clone());
+    tasks.spawn(crate::leader::run_leader(store.clone(), stop.clone()));
+    tasks.spawn(roles::run(raft.clone(), parts.timing, stop.clone()));
+    tasks.spawn({
+        let dispatcher = dispatcher.clone();
+        async move { dispatcher.run().await }
+    });
+    let root = parts.files.root_pem().unwrap_or_default();
+    Routes::new(ControlServer::new(control).max_decoding_message_size(8 << 20))
+        .add_service(DispatcherServer::new(dispatcher).max_decoding_message_size(8 << 20))
+        .add_service(LogBrokerServer::new(logs).max_decoding_message_size(8 << 20))
+        .add_service(CaServer::new(CaService::new(store, root)))
+        .add_service(RaftMembershipServer::new(MembershipService::new(raft.clone())))
+        .prepare()
+}

@@ -1,0 +1,239 @@
+//! The agent process of a machine: outside of any swarm until it is told to make or join one, then worker and, with
+//! the role, manager.
+//!
+//! On disk, `ROOT/swarm/` is either wholly there or not at all: it is made and removed under another name.
+//! `ROOT/swarm.lock` is held by the one agent that a root may have.
+
+mod active;
+mod bootstrap;
+mod gate;
+mod layout;
+mod local;
+mod manager;
+mod roles;
+mod setup;
+mod state;
+
+pub use layout::{is_joined, socket_path};
+
+use crate::executor::Executor;
+use crate::timing::Timing;
+use active::Active;
+use layout::Layout;
+use local::{Command, LocalService};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What the agent of a machine needs.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// What survives a reboot; the node's state is in its `swarm/`.
+    pub root: PathBuf,
+    /// Sockets and pid files, in its `swarm/`.
+    pub run_root: PathBuf,
+    /// The machine.
+    pub executor: Arc<dyn Executor>,
+    /// End if no swarm is made or joined within 15 seconds, so that an interrupted `swarm init` leaves nothing behind.
+    pub idle_exit: bool,
+    /// Time limits.
+    pub timing: Timing,
+}
+
+/// Why the agent ended, or did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Another agent works on the same root.
+    #[error("another agent is running for {root}{}", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Running {
+        /// The root.
+        root: PathBuf,
+        /// Its process, if known.
+        pid: Option<i32>,
+    },
+    /// A file of the node could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file of the node is not what was written.
+    #[error("{path} is damaged: {reason}; leave the swarm with --force and join it again")]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The raft member cannot run.
+    #[error(transparent)]
+    Raft(#[from] crate::raft::RaftError),
+    /// Certificates.
+    #[error(transparent)]
+    Ca(#[from] crate::ca::CaError),
+    /// Connections.
+    #[error(transparent)]
+    Wire(#[from] crate::wire::WireError),
+    /// The unix socket cannot be served.
+    #[error("cannot serve the control socket: {0}")]
+    Socket(#[source] tonic::transport::Error),
+    /// The machine cannot describe itself or be cleared.
+    #[error(transparent)]
+    Executor(#[from] crate::executor::ExecutorError),
+    /// The state of the node does not allow it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Runs the agent of a machine until SIGTERM, SIGINT, or until the node has left its swarm. Containers stay.
+pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
+    let stop = CancellationToken::new();
+    let signals = stop.clone();
+    let watcher = tokio::spawn(async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return;
+        };
+        // Cancel safe: both arms only wait.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        signals.cancel();
+    });
+    let result = run_until(config, stop).await;
+    watcher.abort();
+    result
+}
+
+/// [`run`], ended by `stop` instead of by signals.
+pub async fn run_until(config: NodeConfig, stop: CancellationToken) -> Result<(), NodeError> {
+    let layout = Layout::new(&config.root, &config.run_root);
+    let _lock = layout.lock()?;
+    layout.recover()?;
+    let (commands, inbox) = mpsc::channel(8);
+    let service = LocalService::new(commands);
+    let serving = CancellationToken::new();
+    let server = tokio::spawn(local::serve(layout.socket(), service.clone(), serving.clone())?);
+    let outcome = Node { config, layout, service, inbox }.work(stop).await;
+    serving.cancel();
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the control socket's task failed");
+    }
+    outcome
+}
+
+struct Node {
+    config: NodeConfig,
+    layout: Layout,
+    service: LocalService,
+    inbox: mpsc::Receiver<Command>,
+}
+
+/// What became of a request that makes the node's state another one.
+enum Next {
+    Stay,
+    Activate(Box<setup::Prepared>),
+    Left,
+}
+
+impl Node {
+    async fn work(mut self, stop: CancellationToken) -> Result<(), NodeError> {
+        let mut active = match self.layout.is_joined() {
+            true => Some(self.activate(None).await?),
+            false => None,
+        };
+        let mut idle = std::pin::pin!(tokio::time::sleep(self.config.timing.idle()));
+        loop {
+            // Cancel safe: a command is taken only when `recv` returns it, the rest only wait.
+            let command = tokio::select! {
+                () = stop.cancelled() => break,
+                () = &mut idle, if self.config.idle_exit && active.is_none() => break,
+                command = self.inbox.recv() => command,
+            };
+            let Some(command) = command else { break };
+            match self.execute(command, active.as_ref()).await {
+                Next::Stay => {}
+                Next::Activate(prepared) => {
+                    let answer = prepared.answer.clone();
+                    match self.activate(Some(*prepared)).await {
+                        Ok(started) => {
+                            tokio::spawn(started.clone().answer_when_ready(answer));
+                            active = Some(started);
+                        }
+                        Err(error) => answer.fail(&error),
+                    }
+                }
+                Next::Left => return Ok(()),
+            }
+        }
+        if let Some(active) = active {
+            active.stop().await;
+        }
+        Ok(())
+    }
+
+    async fn activate(&self, prepared: Option<setup::Prepared>) -> Result<Arc<Active>, NodeError> {
+        let listener = prepared.and_then(|prepared| prepared.listener);
+        let active = Active::start(&self.config, &self.layout, listener).await?;
+        self.service.set_active(Some(active.clone()));
+        Ok(active)
+    }
+
+    async fn execute(&self, command: Command, active: Option<&Arc<Active>>) -> Next {
+        match command {
+            Command::Init { request, answer } => match active {
+                Some(active) if request.force_new_cluster => {
+                    answer.send(active.force_new_cluster().await);
+                    Next::Stay
+                }
+                Some(_) => {
+                    answer.fail(&setup::already_joined());
+                    Next::Stay
+                }
+                None => self.prepared(setup::init(&self.config, &self.layout, request).await, answer.into()),
+            },
+            Command::Join { request, answer } => match active {
+                Some(_) => {
+                    answer.fail(&setup::already_joined());
+                    Next::Stay
+                }
+                None => self.prepared(setup::join(&self.config, &self.layout, request).await, answer.into()),
+            },
+            Command::Leave { force, answer } => {
+                let Some(active) = active else {
+                    answer.fail(&NodeError::Refused("This node is not part of a swarm".into()));
+                    return Next::Stay;
+                };
+                match active.leave(force, &self.layout).await {
+                    Ok(()) => {
+                        self.service.set_active(None);
+                        answer.send(Ok(()));
+                        Next::Left
+                    }
+                    Err(error) => {
+                        answer.fail(&error);
+                        Next::Stay
+                    }
+                }
+            }
+        }
+    }
+
+    fn prepared(&self, outcome: Result<setup::Ready, NodeError>, answer: local::Started) -> Next {
+        match outcome {
+            Ok(ready) => Next::Activate(Box::new(setup::Prepared { listener: ready.listener, answer })),
+            Err(error) => {
+                answer.fail(&error);
+                Next::Stay
+            }
+        }
+    }
+}
