@@ -1,6 +1,7 @@
 //! A swarm in one thread: the real brains, nodes that obey, and a clock that the test turns.
 
 mod faults;
+mod live;
 mod placement;
 mod services;
 mod update;

@@ -1,0 +1,519 @@
+//! The real leader and real agents in one process, over real gRPC, with machines that only pretend.
+
+use super::{on_network, published, replicated, scale};
+use crate::agent::{Agent, AgentConfig, ConnectError, ManagerLink};
+use crate::api::dispatcher_client::DispatcherClient;
+use crate::api::dispatcher_server::DispatcherServer;
+use crate::api::log_broker_server::LogBrokerServer;
+use crate::api::*;
+use crate::dispatcher::Dispatcher;
+use crate::executor::{Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
+use crate::leader::run_leader;
+use crate::logs::LogBroker;
+use crate::orchestrator::slots::state;
+use crate::store::{MemoryStore, Store, View, create, remove, update};
+use crate::wire::Caller;
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Code, Request};
+
+#[derive(Debug, Clone, Default)]
+struct Container {
+    running: bool,
+    exit_code: i32,
+    started: bool,
+}
+
+/// A machine that pretends. Its containers outlive every agent.
+struct Machine {
+    containers: Mutex<BTreeMap<String, Container>>,
+    network: Mutex<Option<NodeNetwork>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Machine {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { containers: Mutex::default(), network: Mutex::default(), changed: watch::Sender::new(0) })
+    }
+
+    fn containers(&self) -> BTreeMap<String, Container> {
+        self.containers.lock().unwrap().clone()
+    }
+
+    fn with(&self, task: &str, work: impl FnOnce(&mut Container)) {
+        work(self.containers.lock().unwrap().entry(task.to_owned()).or_default());
+        self.changed.send_modify(|n| *n += 1);
+    }
+}
+
+struct MachineExecutor(Arc<Machine>);
+
+struct MachineController {
+    machine: Arc<Machine>,
+    task: Task,
+}
+
+#[async_trait]
+impl Executor for MachineExecutor {
+    async fn describe(&self) -> Result<NodeDescription, ExecutorError> {
+        Ok(NodeDescription { hostname: "machine".into(), ..NodeDescription::default() })
+    }
+
+    async fn configure_network(&self, network: &NodeNetwork) -> Result<(), ExecutorError> {
+        *self.0.network.lock().unwrap() = Some(network.clone());
+        Ok(())
+    }
+
+    fn controller(&self, task: &Task) -> Arc<dyn Controller> {
+        Arc::new(MachineController { machine: self.0.clone(), task: task.clone() })
+    }
+
+    async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError> {
+        Ok(self.0.containers().into_keys().collect())
+    }
+
+    async fn leave(&self) -> Result<(), ExecutorError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Controller for MachineController {
+    async fn prepare(&self) -> Result<(), ExecutorError> {
+        if self.task.spec.as_ref().unwrap().container.as_ref().unwrap().image == "missing" {
+            return Err(ExecutorError::Fatal("No such image: missing".into()));
+        }
+        self.machine.with(&self.task.id, |_| {});
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<(), ExecutorError> {
+        let carried = self.machine.network.lock().unwrap().clone().unwrap_or_default();
+        for network in &self.task.networks {
+            assert!(carried.networks.iter().any(|n| n.id == network.network_id), "started before its network");
+        }
+        self.machine.with(&self.task.id, |c| (c.running, c.started) = (true, true));
+        Ok(())
+    }
+
+    async fn observe(&self) -> Result<Observed, ExecutorError> {
+        let container = self.machine.containers().get(&self.task.id).cloned();
+        let known = container.clone().unwrap_or_default();
+        Ok(Observed {
+            exists: container.is_some(),
+            running: known.running,
+            started: known.started,
+            container: ContainerStatus {
+                container_id: format!("c-{}", self.task.id),
+                pid: 7,
+                exit_code: known.exit_code,
+            },
+            ..Observed::default()
+        })
+    }
+
+    async fn changed(&self) {
+        let mut changed = self.machine.changed.subscribe();
+        changed.mark_unchanged();
+        // The machine lives as long as the test.
+        let _ = changed.changed().await;
+    }
+
+    async fn shutdown(&self) -> Result<(), ExecutorError> {
+        if self.machine.containers().contains_key(&self.task.id) {
+            self.machine.with(&self.task.id, |c| c.running = false);
+        }
+        Ok(())
+    }
+
+    async fn remove(&self) -> Result<(), ExecutorError> {
+        self.machine.containers.lock().unwrap().remove(&self.task.id);
+        Ok(())
+    }
+
+    fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogMessage, ExecutorError>> {
+        let line = |text: &str| Ok(LogMessage { stream: 1, data: text.into(), ..LogMessage::default() });
+        let lines = futures::stream::iter([line("one"), line("two")]);
+        if options.follow { lines.chain(futures::stream::pending()).boxed() } else { lines.boxed() }
+    }
+}
+
+/// A leader on a port of its own. Plain text: who calls stands in the user agent instead of a certificate.
+struct Leader {
+    addr: SocketAddr,
+    logs: LogBroker,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Leader {
+    async fn start(store: Arc<MemoryStore>) -> Self {
+        let stop = CancellationToken::new();
+        let dispatcher = Dispatcher::new(store.clone(), stop.clone());
+        let logs = LogBroker::new(store.clone(), stop.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let identify = |mut request: Request<()>| {
+            let agent = request.metadata().get("user-agent").unwrap().to_str().unwrap();
+            let node_id = agent.split(' ').next().unwrap().to_owned();
+            let addr = request.remote_addr();
+            let cluster_id = "cluster".into();
+            request.extensions_mut().insert(Caller { node_id, role: NodeRole::Worker, cluster_id, addr });
+            Ok(request)
+        };
+        let server = Server::builder()
+            .add_service(DispatcherServer::with_interceptor(dispatcher.clone(), identify))
+            .add_service(LogBrokerServer::with_interceptor(logs.clone(), identify));
+        let serving = stop.clone();
+        let tasks = vec![
+            tokio::spawn(async move {
+                let served = server.serve_with_incoming(TcpListenerStream::new(listener));
+                tokio::select! {
+                    () = serving.cancelled() => {}
+                    result = served => result.unwrap(),
+                }
+            }),
+            tokio::spawn(async move { dispatcher.run().await }),
+            tokio::spawn(run_leader(store, stop.clone())),
+        ];
+        Self { addr, logs, stop, tasks }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.unwrap();
+        }
+    }
+}
+
+struct Link {
+    node_id: String,
+    addr: watch::Receiver<SocketAddr>,
+}
+
+#[async_trait]
+impl ManagerLink for Link {
+    async fn channel(&self) -> Result<Channel, ConnectError> {
+        let addr = *self.addr.borrow();
+        let endpoint = Endpoint::from_shared(format!("http://{addr}")).unwrap();
+        let channel = endpoint.user_agent(self.node_id.clone()).unwrap().connect().await;
+        channel.map_err(|error| ConnectError(error.to_string()))
+    }
+
+    fn failed(&self) {}
+
+    fn set(&self, _: Vec<ManagerPeer>) {}
+}
+
+struct Swarm {
+    store: Arc<MemoryStore>,
+    leader: Option<Leader>,
+    addr: watch::Sender<SocketAddr>,
+    machines: BTreeMap<String, Arc<Machine>>,
+    agents: BTreeMap<String, (CancellationToken, JoinHandle<std::io::Result<()>>)>,
+    state: tempfile::TempDir,
+}
+
+impl Swarm {
+    async fn new(nodes: usize) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let spec =
+            ClusterSpec { task_history_limit: 5, dispatcher_heartbeat_ns: 400_000_000, ..ClusterSpec::default() };
+        let cluster = Cluster { id: "cluster".into(), spec: Some(spec), ..Cluster::default() };
+        store.propose(vec![create(object::Object::Cluster(cluster))]).await.unwrap();
+        let leader = Leader::start(store.clone()).await;
+        let mut swarm = Self {
+            store,
+            addr: watch::Sender::new(leader.addr),
+            leader: Some(leader),
+            machines: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            state: tempfile::tempdir().unwrap(),
+        };
+        swarm.add_network("ingress", true).await;
+        swarm.add_network("app", false).await;
+        for index in 0..nodes {
+            let id = format!("node{index}");
+            let node = Node { id: id.clone(), spec: Some(NodeSpec::default()), ..Node::default() };
+            swarm.store.propose(vec![create(object::Object::Node(node))]).await.unwrap();
+            swarm.machines.insert(id.clone(), Machine::new());
+            swarm.start_agent(&id);
+        }
+        swarm
+    }
+
+    async fn add_network(&self, id: &str, ingress: bool) {
+        let annotations = Some(Annotations { name: id.into(), ..Annotations::default() });
+        let spec = NetworkSpec { annotations, driver: "overlay".into(), ingress, ..NetworkSpec::default() };
+        let network = Network { id: id.into(), spec: Some(spec), ..Network::default() };
+        self.store.propose(vec![create(object::Object::Network(network))]).await.unwrap();
+    }
+
+    fn start_agent(&mut self, id: &str) {
+        let stop = CancellationToken::new();
+        let agent = Agent::new(AgentConfig {
+            node_id: id.into(),
+            state_dir: self.state.path().join(id),
+            executor: Arc::new(MachineExecutor(self.machines[id].clone())),
+            managers: Arc::new(Link { node_id: id.into(), addr: self.addr.subscribe() }),
+            data_path_addr: "192.168.1.1".into(),
+            session: watch::Sender::new(None),
+            drain: Duration::from_millis(1),
+        });
+        let running = tokio::spawn(agent.run(stop.clone()));
+        self.agents.insert(id.into(), (stop, running));
+    }
+
+    async fn stop_agent(&mut self, id: &str) {
+        let (stop, running) = self.agents.remove(id).unwrap();
+        stop.cancel();
+        running.await.unwrap().unwrap();
+    }
+
+    async fn add_service(&self, id: &str, spec: ServiceSpec) {
+        let version = self.store.view().version() + 1;
+        let service = Service { id: id.into(), spec: Some(spec), spec_version: version, ..Service::default() };
+        self.store.propose(vec![create(object::Object::Service(service))]).await.unwrap();
+    }
+
+    async fn change_spec(&self, id: &str, change: impl Fn(&mut ServiceSpec)) {
+        loop {
+            let mut service = Service::clone(&self.store.view().services()[id]);
+            change(service.spec.as_mut().unwrap());
+            service.spec_version = self.store.view().version() + 1;
+            if self.store.propose(vec![update(object::Object::Service(service))]).await.is_ok() {
+                return;
+            }
+        }
+    }
+
+    async fn until(&self, what: &str, condition: impl Fn(&View) -> bool) {
+        let mut watch = self.store.watch();
+        let reached = async {
+            while !condition(&watch.borrow_and_update().clone()) {
+                watch.changed().await.unwrap();
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
+        assert!(reached.is_ok(), "not reached: {what}\n{:#?}", self.store.view().tasks());
+    }
+
+    async fn until_machines(&self, what: &str, condition: impl Fn(&BTreeMap<String, Arc<Machine>>) -> bool) {
+        for _ in 0..6000 {
+            if condition(&self.machines) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not reached: {what}");
+    }
+}
+
+fn up(view: &View, service: &str) -> usize {
+    let up = |t: &&Arc<Task>| state(t) == TaskState::Running && t.desired_state() == TaskState::Running;
+    view.tasks_of_service(service).filter(up).count()
+}
+
+fn live(machines: &BTreeMap<String, Arc<Machine>>) -> usize {
+    machines.values().map(|m| m.containers().values().filter(|c| c.running).count()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_comes_up_is_scaled_and_goes() {
+    let swarm = Swarm::new(2).await;
+    swarm.add_service("s", published(on_network(replicated(4, "x"), "app"), 8080)).await;
+    swarm.until("four tasks run", |view| up(view, "s") == 4).await;
+    let all_serving = |machines: &BTreeMap<String, Arc<Machine>>| {
+        machines.values().all(|machine| {
+            let network = machine.network.lock().unwrap().clone().unwrap_or_default();
+            let serving = network.endpoints.iter().filter(|e| e.serving && e.network_id == "ingress");
+            let ports = network.services.iter().find(|s| s.network_id == "ingress").map(|s| s.ports.clone());
+            serving.count() == 4 && ports.is_some_and(|p| p[0].published_port == 8080)
+        })
+    };
+    swarm.until_machines("every node knows all four", all_serving).await;
+    swarm.change_spec("s", scale(1)).await;
+    swarm.until("one task is left", |view| view.tasks().len() == 1 && up(view, "s") == 1).await;
+    let one =
+        |machines: &BTreeMap<_, Arc<Machine>>| machines.values().map(|m| m.containers().len()).sum::<usize>() == 1;
+    swarm.until_machines("one container is left", one).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_starts_again_adopts_what_runs_without_a_leader() {
+    let mut swarm = Swarm::new(1).await;
+    swarm.add_service("s", on_network(replicated(2, "x"), "app")).await;
+    swarm.until("two tasks run", |view| up(view, "s") == 2).await;
+    swarm.stop_agent("node0").await;
+    swarm.leader.take().unwrap().stop().await;
+    assert_eq!(live(&swarm.machines), 2);
+    *swarm.machines["node0"].network.lock().unwrap() = None;
+    swarm.start_agent("node0");
+    let repaired = |machines: &BTreeMap<String, Arc<Machine>>| {
+        machines["node0"].network.lock().unwrap().as_ref().is_some_and(|n| n.networks.len() == 2)
+    };
+    swarm.until_machines("the data plane is made again", repaired).await;
+    assert_eq!(live(&swarm.machines), 2);
+    // One ends meanwhile; the next leader hears of it.
+    let victim = swarm.machines["node0"].containers().into_keys().next().unwrap();
+    swarm.machines["node0"].with(&victim, |c| (c.running, c.exit_code) = (false, 9));
+    let leader = Leader::start(swarm.store.clone()).await;
+    swarm.addr.send_replace(leader.addr);
+    swarm.leader = Some(leader);
+    swarm
+        .until("the end is known", |view| {
+            view.tasks().get(&victim).is_some_and(|t| {
+                state(t) == TaskState::Failed && t.status.as_ref().unwrap().err == "task: non-zero exit (9)"
+            })
+        })
+        .await;
+    swarm.until("it is replaced", |view| up(view, "s") == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_node_is_down_and_its_tasks_move_and_are_stopped_on_its_return() {
+    let mut swarm = Swarm::new(2).await;
+    swarm.add_service("s", replicated(4, "x")).await;
+    swarm.until("four tasks run", |view| up(view, "s") == 4).await;
+    swarm.stop_agent("node1").await;
+    swarm
+        .until("all run on the other node", |view| {
+            view.nodes()["node1"].status.as_ref().unwrap().state() == NodeState::Down
+                && view.tasks_of_node("node0").filter(|t| state(t) == TaskState::Running).count() == 4
+        })
+        .await;
+    assert_eq!(live(&swarm.machines), 6);
+    swarm.start_agent("node1");
+    swarm.until_machines("the old ones are stopped", |machines| live(machines) == 4).await;
+    assert!(!swarm.machines["node1"].containers().values().any(|c| c.running));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_does_not_exist_rejects_the_task_with_the_reason() {
+    let swarm = Swarm::new(1).await;
+    swarm.add_service("s", replicated(1, "missing")).await;
+    let rejected =
+        |t: &Arc<Task>| state(t) == TaskState::Rejected && t.status.as_ref().unwrap().err == "No such image: missing";
+    swarm.until("the task is rejected", |view| view.tasks().values().any(rejected)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn containers_of_forgotten_tasks_are_removed() {
+    let mut swarm = Swarm::new(1).await;
+    swarm
+        .until("the node is ready", |view| {
+            view.nodes()["node0"].status.as_ref().is_some_and(|s| s.state() == NodeState::Ready)
+        })
+        .await;
+    swarm.stop_agent("node0").await;
+    swarm.machines["node0"].with("stranger", |c| c.running = true);
+    swarm.start_agent("node0");
+    swarm.until_machines("the stranger is gone", |machines| machines["node0"].containers().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_sees_and_reports_its_own_tasks_only() {
+    let swarm = Swarm::new(2).await;
+    swarm.add_service("s", replicated(2, "x")).await;
+    swarm.until("both run", |view| up(view, "s") == 2).await;
+    let view = swarm.store.view();
+    let foreign = view.tasks_of_node("node0").next().unwrap().id.clone();
+    let leader = swarm.leader.as_ref().unwrap();
+    let link = Link { node_id: "node1".into(), addr: watch::Sender::new(leader.addr).subscribe() };
+    let mut client = DispatcherClient::new(link.channel().await.unwrap());
+    let mut session = client.session(SessionRequest::default()).await.unwrap().into_inner();
+    let session_id = session.message().await.unwrap().unwrap().session_id;
+    let request = AssignmentsRequest { session_id: session_id.clone() };
+    let mut stream = client.assignments(request).await.unwrap().into_inner();
+    for change in stream.message().await.unwrap().unwrap().changes {
+        if let Some(assignment::Item::Task(task)) = change.assignment.unwrap().item {
+            assert_eq!(task.node_id, "node1");
+        }
+    }
+    let status = TaskStatus { state: TaskState::Failed.into(), ..TaskStatus::default() };
+    let updates = vec![TaskStatusUpdate { task_id: foreign, status: Some(status) }];
+    let refused = client.update_task_status(UpdateTaskStatusRequest { session_id, updates }).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    let other = client.heartbeat(HeartbeatRequest { session_id: "guessed".into() }).await.unwrap_err();
+    assert_eq!(other.code(), Code::FailedPrecondition);
+    let stranger = Link { node_id: "nobody".into(), addr: watch::Sender::new(leader.addr).subscribe() };
+    let mut client = DispatcherClient::new(stranger.channel().await.unwrap());
+    assert_eq!(client.session(SessionRequest::default()).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_registers_without_end_is_slowed_down() {
+    let swarm = Swarm::new(0).await;
+    let node = Node { id: "eager".into(), ..Node::default() };
+    swarm.store.propose(vec![create(object::Object::Node(node))]).await.unwrap();
+    let link = Link { node_id: "eager".into(), addr: swarm.addr.subscribe() };
+    let mut client = DispatcherClient::new(link.channel().await.unwrap());
+    for _ in 0..3 {
+        client.session(SessionRequest::default()).await.unwrap();
+    }
+    assert_eq!(client.session(SessionRequest::default()).await.unwrap_err().code(), Code::ResourceExhausted);
+}
+
+fn logs_of(r#ref: &str, follow: bool) -> ServiceLogsRequest {
+    ServiceLogsRequest { r#ref: r#ref.into(), follow, tail: -1, stdout: true, stderr: true, ..Default::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_come_from_all_tasks_and_name_them() {
+    let swarm = Swarm::new(2).await;
+    swarm.add_service("s", replicated(2, "x")).await;
+    swarm.until("both run", |view| up(view, "s") == 2).await;
+    let leader = swarm.leader.as_ref().unwrap();
+    let mut lines: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for attempt in 0..200 {
+        lines.clear();
+        let mut complete = true;
+        let mut stream = leader.logs.service_logs(logs_of("s", false)).unwrap();
+        while let Some(message) = stream.next().await {
+            match message {
+                Ok(message) => message.messages.into_iter().for_each(|line| {
+                    let text = String::from_utf8(line.data).unwrap();
+                    lines.entry((line.task_id, line.node_id)).or_default().push(text);
+                }),
+                // The agents have not subscribed yet.
+                Err(_) => complete = false,
+            }
+        }
+        if complete {
+            break;
+        }
+        assert!(attempt < 199, "the logs stay incomplete");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let tasks: Vec<_> = swarm.store.view().tasks().values().map(|t| (t.id.clone(), t.node_id.clone())).collect();
+    assert_eq!(lines.keys().cloned().collect::<Vec<_>>(), tasks);
+    assert!(lines.values().all(|lines| lines == &["one", "two"]));
+    let follow = leader.logs.service_logs(logs_of("s", true)).unwrap();
+    let task = tasks[0].0.clone();
+    let first = follow.take(2).collect::<Vec<_>>().await;
+    assert!(first.iter().all(Result::is_ok));
+    assert!(leader.logs.service_logs(logs_of(&task, false)).is_ok());
+    assert_eq!(leader.logs.service_logs(logs_of("none", false)).err().unwrap().code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_node_is_told() {
+    let swarm = Swarm::new(1).await;
+    swarm.add_service("s", replicated(1, "x")).await;
+    swarm.until("it runs", |view| up(view, "s") == 1).await;
+    swarm.store.propose(vec![remove(ObjectKind::Node, "node0")]).await.unwrap();
+    swarm
+        .until("its task is orphaned", |view| view.tasks_of_node("node0").all(|t| state(t) == TaskState::Orphaned))
+        .await;
+}
