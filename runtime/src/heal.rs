@@ -1,0 +1,195 @@
+//! What a kill -9 left, put right by the next command.
+//!
+//! | killed | left | healed into |
+//! |---|---|---|
+//! | `create` | directory without config.json, perhaps a name | removed |
+//! | `start` before the shim | network, launch.json | network given back, container as before |
+//! | shim | running processes, cgroup, network, state "running" | processes killed, exited 137 |
+//! | `rm` | removing.json | removal carried on |
+//! | the machine | state "running" of another boot | exited 255; started again by `recover` |
+//!
+//! Invariant: whoever heals holds the container's lock; a container whose lock is held by another
+//! process is that process' business.
+
+use std::fs;
+
+use crate::config::RestartPolicy;
+use crate::error::{DisplayChain, Error, Result};
+use crate::files::{self, FileLock};
+use crate::launch::Launch;
+use crate::runtime::{Runtime, is_id};
+use crate::state::{ContainerState, Status};
+use crate::{process, sandbox};
+
+/// Exit code of a container whose shim was killed, and which was killed for it.
+const KILLED: i32 = 137;
+/// Exit code of a container that the machine's end took along (as docker has it).
+const LOST: i32 = 255;
+
+impl Runtime {
+    /// Puts right whatever killed commands and shims left: containers, networks, directories.
+    ///
+    /// # Errors
+    /// The state cannot be read. What cannot be healed is logged.
+    pub fn heal(&self) -> Result<()> {
+        for id in self.ids()? {
+            if let Err(error) = self.heal_one(&id) {
+                tracing::warn!(container.id = %id, error = %DisplayChain(&error), "not healed");
+            }
+        }
+        self.sweep_run_root()?;
+        self.sweep_networks()
+    }
+
+    /// Starts, after a reboot, the containers that are to run always. Returns what failed.
+    ///
+    /// # Errors
+    /// The state cannot be read.
+    pub fn recover(&self) -> Result<Vec<(String, Error)>> {
+        let marker = self.roots().boot_marker();
+        let boot = process::boot_id();
+        let is_done = || fs::read_to_string(&marker).is_ok_and(|done| done == boot);
+        if is_done() {
+            return Ok(Vec::new());
+        }
+        let _lock = FileLock::acquire(&self.roots().run_root.join("recover.lock"))?;
+        if is_done() {
+            return Ok(Vec::new());
+        }
+        // Marked first: what is done below opens the state again.
+        files::replace(&marker, boot.as_bytes(), 0o600).map_err(Error::file("write", &marker))?;
+        let mut failed = Vec::new();
+        for id in self.ids()? {
+            let Ok(Some((record, before))) = self.load(&id) else { continue };
+            if let Err(error) = self.heal_one(&id) {
+                failed.push((record.name, error));
+                continue;
+            }
+            let wanted = match record.config.restart {
+                RestartPolicy::No => false,
+                RestartPolicy::Always => before.status != Status::Created,
+                RestartPolicy::UnlessStopped => before.status != Status::Created && !before.stopped_by_user,
+                RestartPolicy::OnFailure(_) => before.status.is_active(),
+            };
+            if wanted && let Err(error) = self.launch(&id, None, true) {
+                failed.push((record.name, error));
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Heals one container, unless another command is changing it.
+    pub(crate) fn heal_one(&self, id: &str) -> Result<()> {
+        if !self.needs_healing(id)? {
+            return Ok(());
+        }
+        match FileLock::attempt(&self.paths(id).lock()) {
+            Ok(Some(_lock)) => self.heal_locked(id),
+            Ok(None) => Ok(()),
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn needs_healing(&self, id: &str) -> Result<bool> {
+        let paths = self.paths(id);
+        if !paths.record().exists() {
+            return Ok(paths.directory.exists());
+        }
+        let state = self.state(id)?.unwrap_or_default();
+        Ok(match state.shim {
+            Some(shim) => state.boot_id != process::boot_id() || !shim.is_alive(),
+            None => state.status.is_active() || paths.run.exists(),
+        })
+    }
+
+    /// Heals one container. The caller holds its lock.
+    pub(crate) fn heal_locked(&self, id: &str) -> Result<()> {
+        if !self.needs_healing(id)? {
+            return Ok(());
+        }
+        let Some((record, mut state)) = self.load(id)? else {
+            return self.sweep(id);
+        };
+        let rebooted = !state.boot_id.is_empty() && state.boot_id != process::boot_id();
+        let was_active = state.status.is_active();
+        tracing::warn!(container.id = %id, rebooted, "healing");
+        let remove = record.config.auto_remove && state.started_at.is_some();
+        self.tear_down(id, remove)?;
+        if remove {
+            return Ok(());
+        }
+        if was_active {
+            state = ContainerState {
+                status: Status::Exited,
+                exit_code: if rebooted { LOST } else { KILLED },
+                finished_at: Some(process::now()),
+                error: if rebooted { String::new() } else { "the container's shim was killed".to_owned() },
+                ..state
+            };
+        }
+        state.init = None;
+        state.shim = None;
+        files::store(&self.paths(id).state(), &state)
+    }
+
+    /// Gives back what a container holds of the kernel and the network; with `remove`, the
+    /// container itself, too. Idempotent. The caller holds the lock, or is the shim's.
+    pub(crate) fn tear_down(&self, id: &str, remove: bool) -> Result<()> {
+        let paths = self.paths(id);
+        let deleted = match files::load::<Launch>(&paths.sandbox()) {
+            Ok(Some(launch)) => sandbox::delete(&launch.sandbox).map_err(Error::from),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let left = self.leave_networks(id);
+        // Kept for the next attempt when something is still there.
+        let emptied = if deleted.is_ok() && left.is_ok() { paths.remove_run_directory() } else { Ok(()) };
+        let removed = if remove { self.delete_files(id, true) } else { Ok(()) };
+        deleted.and(left).and(emptied).and(removed)
+    }
+
+    fn leave_networks(&self, id: &str) -> Result<()> {
+        let sandbox = skep_net::SandboxId::new(id)?;
+        match self.net().disconnect(&sandbox) {
+            Ok(()) | Err(skep_net::Error::SandboxNotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes away the networks of containers that neither run nor are being started.
+    pub(crate) fn sweep_networks(&self) -> Result<()> {
+        let live = |id: &skep_net::SandboxId| {
+            let id = id.as_str();
+            if !is_id(id) || self.is_active(id) {
+                return true;
+            }
+            match FileLock::attempt(&self.paths(id).lock()) {
+                Ok(Some(_lock)) => self.state(id).ok().flatten().is_some_and(|state| state.shim.is_some()),
+                Ok(None) => true,
+                Err(_) => false,
+            }
+        };
+        self.net().gc(live)?;
+        Ok(())
+    }
+
+    /// Removes what is left of a container that has no config.json: half made, or half removed.
+    pub(crate) fn sweep(&self, id: &str) -> Result<()> {
+        self.tear_down(id, false)?;
+        self.delete_files(id, true)
+    }
+
+    /// Directories below the run root whose container is gone.
+    fn sweep_run_root(&self) -> Result<()> {
+        let directory = self.roots().run_containers();
+        for entry in fs::read_dir(&directory).map_err(Error::file("read", &directory))? {
+            let name = entry.map_err(Error::file("read", &directory))?.file_name();
+            let Some(id) = name.to_str().filter(|name| is_id(name)) else { continue };
+            if !self.paths(id).directory.exists() {
+                self.tear_down(id, false)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! Hidden commands: what this program does when it has executed itself.
+//!
+//! | argument | started by | does |
+//! |---|---|---|
+//! | `__shim ROOT RUN_ROOT CGROUP_PARENT ID` | `start` | [`crate::shim`] |
+//! | `__cleanup ROOT RUN_ROOT CGROUP_PARENT ID keep\|remove` | a shim at its end | tears down |
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::error::DisplayChain;
+use crate::roots::Roots;
+use crate::runtime::{Runtime, is_id};
+use crate::shim;
+
+/// Runs a hidden command, if the arguments of this process name one; the result is the exit code.
+///
+/// Has to be the first thing in `main`: a shim forks, so it may not have started a thread.
+pub fn dispatch() -> Option<i32> {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).take(6).collect();
+    match arguments.first()?.to_str()? {
+        "__shim" => Some(match parse(&arguments) {
+            Some((roots, id)) => shim::main(roots, id),
+            None => 125,
+        }),
+        "__cleanup" => Some(match parse(&arguments) {
+            Some((roots, id)) => clean_up(roots, &id, arguments.get(5).is_some_and(|word| word == "remove")),
+            None => 125,
+        }),
+        _ => None,
+    }
+}
+
+fn parse(arguments: &[OsString]) -> Option<(Roots, String)> {
+    let [_, root, run_root, cgroup_parent, id, ..] = arguments else { return None };
+    let id = id.to_str().filter(|id| is_id(id))?.to_owned();
+    let cgroup_parent = cgroup_parent.to_str()?.to_owned();
+    Some((Roots { root: PathBuf::from(root), run_root: PathBuf::from(run_root), cgroup_parent }, id))
+}
+
+fn clean_up(roots: Roots, id: &str, remove: bool) -> i32 {
+    match Runtime::open_existing(roots).and_then(|runtime| runtime.tear_down(id, remove)) {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!(container.id = %id, error = %DisplayChain(&error), "not everything was torn down");
+            1
+        }
+    }
+}

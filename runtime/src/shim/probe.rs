@@ -1,0 +1,147 @@
+//! Health checks under way: one probe at a time, executed in the container as `exec` does it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, pipe2};
+
+use crate::config::HealthCheck;
+use crate::health;
+use crate::sandbox::exec::{ExecConfig, spawn};
+use crate::sandbox::{Process, SandboxConfig, Stdio};
+use crate::state::{HealthResult, ProcessId};
+
+/// Output kept of one probe, bytes.
+const OUTPUT_MAX: usize = 4096;
+
+/// Runs the probes of one container.
+#[derive(Debug)]
+pub(super) struct Prober {
+    pub(super) check: HealthCheck,
+    /// When the next probe begins.
+    pub(super) next: Instant,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    pid: i32,
+    output: Option<File>,
+    text: Vec<u8>,
+    start: Timestamp,
+    deadline: Instant,
+    timed_out: bool,
+}
+
+impl Prober {
+    pub(super) fn new(check: HealthCheck, first: Duration) -> Self {
+        Self { check, next: Instant::now() + first, running: None }
+    }
+
+    /// When [`Prober::run`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.running {
+            None => Some(self.next),
+            Some(running) if running.timed_out => None,
+            Some(running) => Some(running.deadline),
+        }
+    }
+
+    pub(super) fn output(&self) -> Option<BorrowedFd<'_>> {
+        self.running.as_ref().and_then(|running| running.output.as_ref()).map(AsFd::as_fd)
+    }
+
+    /// Whether a probe should begin now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.running.is_none() && now >= self.next
+    }
+
+    /// Ends a probe that takes too long. Its end comes as any other.
+    pub(super) fn expire(&mut self, now: Instant) {
+        if let Some(running) = self.running.as_mut().filter(|running| !running.timed_out && now >= running.deadline) {
+            running.timed_out = true;
+            kill(Pid::from_raw(running.pid), Signal::SIGKILL).ok();
+        }
+    }
+
+    /// Begins a probe; a probe that cannot begin is a failed one.
+    pub(super) fn begin(&mut self, sandbox: &SandboxConfig, init: ProcessId) -> Option<HealthResult> {
+        let start = crate::process::now();
+        let process = Process {
+            args: health::arguments(&self.check),
+            terminal: false,
+            terminal_size: None,
+            ..sandbox.process.clone()
+        };
+        let config = ExecConfig {
+            sandbox,
+            init_pid: init.pid,
+            init_start_time: init.start_time,
+            process,
+            privileged: sandbox.privileged,
+        };
+        let spawned = pipe().and_then(|(ours, theirs)| {
+            let again = theirs.try_clone()?;
+            let stdio = Stdio::Fds { stdin: None, stdout: Some(theirs), stderr: Some(again) };
+            Ok((ours, spawn(&config, stdio)))
+        });
+        let failed = |output: String| Some(HealthResult { start, end: crate::process::now(), exit_code: -1, output });
+        match spawned {
+            Ok((output, Ok(child))) => {
+                let deadline = Instant::now() + health::timeout(&self.check);
+                let (pid, text) = (child.pid, Vec::new());
+                self.running = Some(Running { pid, output: Some(output), text, start, deadline, timed_out: false });
+                None
+            }
+            Ok((_, Err(error))) => failed(crate::error::DisplayChain(&error).to_string()),
+            Err(error) => failed(error.to_string()),
+        }
+    }
+
+    /// Reads what the probe prints.
+    pub(super) fn read(&mut self) {
+        let Some(running) = self.running.as_mut() else { return };
+        let Some(file) = running.output.as_mut() else { return };
+        let mut buffer = [0; 1024];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    let room = OUTPUT_MAX.saturating_sub(running.text.len());
+                    running.text.extend_from_slice(&buffer[..count.min(room)]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => break,
+            }
+        }
+        running.output = None;
+    }
+
+    /// A child has ended: if it was the probe, here is its result.
+    pub(super) fn ended(&mut self, pid: i32, exit_code: i32) -> Option<HealthResult> {
+        if self.running.as_ref().is_none_or(|running| running.pid != pid) {
+            return None;
+        }
+        self.read();
+        let running = self.running.take()?;
+        let (exit_code, output) = if running.timed_out {
+            let seconds = health::timeout(&self.check).as_secs_f64();
+            (-1, format!("Health check exceeded timeout ({seconds}s)"))
+        } else {
+            (exit_code, String::from_utf8_lossy(&running.text).into_owned())
+        };
+        Some(HealthResult { start: running.start, end: crate::process::now(), exit_code, output })
+    }
+}
+
+fn pipe() -> io::Result<(File, std::os::fd::OwnedFd)> {
+    let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok((File::from(ours), theirs))
+}

@@ -1,0 +1,61 @@
+//! Waiting for files of a container to change, by inotify(7).
+//!
+//! Used by readers of logs and of state. What is seen is a hint: the reader looks for itself.
+
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+
+use crate::error::{Error, Result};
+use crate::runtime::Runtime;
+
+/// A directory being watched.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    fd: OwnedFd,
+}
+
+impl Watch {
+    /// Watches the files in a directory.
+    pub(crate) fn new(directory: &Path) -> Result<Self> {
+        let fd = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|errno| Error::system("inotify_init1")(errno.into()))?;
+        let flags = WatchFlags::MODIFY
+            | WatchFlags::MOVED_TO
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::ONLYDIR;
+        add_watch(&fd, directory, flags).map_err(|errno| Error::file("watch", directory)(errno.into()))?;
+        Ok(Self { fd })
+    }
+
+    /// Waits for a change, no longer than `patience`.
+    pub(crate) fn wait(&mut self, patience: Duration) -> Result<()> {
+        let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&self.fd), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(Error::system("poll")(errno.into())),
+        }
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.fd, &mut buffer);
+        while reader.next().is_ok() {}
+        Ok(())
+    }
+}
+
+impl Runtime {
+    /// Returns when the container's state or log changes, it is removed, or `patience` is over.
+    /// May return early.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], or the container cannot be watched.
+    pub fn changed(&self, name_or_id: &str, patience: Duration) -> Result<()> {
+        let id = self.resolve(name_or_id)?;
+        Watch::new(&self.paths(&id).directory)?.wait(patience)
+    }
+}
