@@ -67,16 +67,23 @@ pub async fn login(
     Ok(LoginOutcome { server, file: path, helper })
 }
 
-/// Removes the credentials for a registry (docker.io if none is named).
+/// Removes the credentials for a registry (docker.io if none is named) from docker's file.
 ///
 /// # Errors
 /// If the file cannot be read or written.
-pub fn logout(server: Option<&str>, options: &PullOptions) -> Result<LogoutOutcome, AuthError> {
+pub fn logout(server: Option<&str>) -> Result<LogoutOutcome, AuthError> {
+    logout_from(server, &docker_config_path().ok_or(AuthError::NoHome)?)
+}
+
+/// Removes the credentials for a registry (docker.io if none is named) from the given file.
+///
+/// # Errors
+/// If the file cannot be read or written.
+pub fn logout_from(server: Option<&str>, path: &Path) -> Result<LogoutOutcome, AuthError> {
     let registry = registry_name(server)?;
-    let path = options.docker_config.clone().or_else(docker_config_path).ok_or(AuthError::NoHome)?;
     let mut removed = false;
     if path.exists() {
-        edit(&path, |config| {
+        edit(path, |config| {
             removed = change_auths(config, |auths| {
                 let before = auths.len();
                 auths.retain(|key, _| normal_key(key) != registry);

@@ -7,7 +7,7 @@ mod files;
 mod login;
 
 pub use files::{CredentialFiles, StoredCredentials};
-pub use login::{LoginOutcome, LogoutOutcome, login, logout};
+pub use login::{LoginOutcome, LogoutOutcome, login, logout, logout_from};
 
 use std::fmt;
 use std::io;

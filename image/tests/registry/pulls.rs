@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::support::*;
 use axum::http::StatusCode;
 use serde_json::json;
-use skep_image::{Credentials, LayerEvent, NoProgress, Registries, login, logout, pull, resolve_digest};
+use skep_image::auth::logout_from;
+use skep_image::{Credentials, LayerEvent, NoProgress, Registries, login, pull, resolve_digest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -78,7 +79,7 @@ async fn an_image_without_layers_and_one_by_digest_are_pulled() {
     let pulled = pull(&store.store, &reference, &options(), &NoProgress).await.unwrap();
     let image = store.store.image(&pulled.id).unwrap();
     assert!(image.layers.is_empty() && image.references.is_empty());
-    assert_eq!(image.repo_digests, [reference.clone()]);
+    assert_eq!(image.repo_digests, std::slice::from_ref(&reference));
     assert!(pull(&store.store, &reference, &options(), &NoProgress).await.unwrap().up_to_date);
     assert_eq!(resolve_digest(&reference, &options()).await.unwrap().platforms[0].to_string(), "linux/amd64");
 }
@@ -207,8 +208,8 @@ async fn login_checks_keeps_and_removes_credentials() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     pull(&store().store, &reference, &options, &NoProgress).await.unwrap();
 
-    assert!(logout(Some(&server), &options).unwrap().removed);
-    assert!(!logout(Some(&server), &options).unwrap().removed);
+    assert!(logout_from(Some(&server), &file).unwrap().removed);
+    assert!(!logout_from(Some(&server), &file).unwrap().removed);
     assert!(pull(&store().store, &reference, &options, &NoProgress).await.is_err());
 }
 
