@@ -98,13 +98,24 @@ impl FileLock {
 
 /// Replaces `path` by `value` as JSON: temporary file, fsync, rename.
 pub(crate) fn store<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    replace(path, value, true)
+}
+
+/// The same for a file below the run root, which says nothing any more after a reboot: no fsync.
+pub(crate) fn store_volatile<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    replace(path, value, false)
+}
+
+fn replace<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<()> {
     let attempt = || -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(parent)?;
         let mut temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(parent)?;
         serde_json::to_writer(temporary.as_file_mut(), value).map_err(io::Error::other)?;
         temporary.as_file_mut().write_all(b"\n")?;
-        temporary.as_file().sync_all()?;
+        if durable {
+            temporary.as_file().sync_all()?;
+        }
         temporary.persist(path).map_err(|failure| failure.error)?;
         Ok(())
     };

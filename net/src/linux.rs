@@ -345,7 +345,10 @@ impl Linux {
             Op::AddService { place, mark } => self.ipvs(
                 place,
                 || format!("add virtual service {mark:#x}"),
-                |socket, family| ipvs::add_service(socket, family, *mark),
+                |socket, family| {
+                    ipvs::add_service(socket, family, *mark)?;
+                    ipvs::keep_idle_connections(socket, family)
+                },
             ),
             Op::RemoveService { place, mark } => self.ipvs(
                 place,

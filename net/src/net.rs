@@ -189,7 +189,7 @@ impl Net {
         let sandbox = resolve::resolve(&state, &self.paths, &intent, previous.as_ref())?;
         let record = SandboxRecord { version: state::VERSION, intent, sandbox };
         let id = record.intent.id.clone();
-        files::store(&self.paths.sandbox(&id), &record)?;
+        files::store_volatile(&self.paths.sandbox(&id), &record)?;
         state.sandboxes.insert(id.clone(), record.clone());
         match self.make(&state, &record, previous.as_ref()) {
             Ok(()) => {
@@ -231,7 +231,7 @@ impl Net {
         };
         record.intent.dns = Some(ports);
         record.sandbox.dns = Some(ports);
-        files::store(&self.paths.sandbox(id), &record)?;
+        files::store_volatile(&self.paths.sandbox(id), &record)?;
         let firewall = plan::sandbox_firewall(&state, &record);
         let place = Place::Named(names::sandbox_namespace(id));
         let ruleset = firewall.and_then(|firewall| firewall.ruleset).unwrap_or_default();

@@ -43,7 +43,7 @@ impl Net {
         let before = state.node.take();
         let record = self.node_record(&state, before.as_ref(), intent, &mut linux)?;
         if before.as_ref() != Some(&record) {
-            files::store(&self.paths.node(), &record)?;
+            files::store_volatile(&self.paths.node(), &record)?;
         }
         state.node = Some(record);
         let (desired, observed) = self.compare(&state, &mut linux)?;
@@ -103,6 +103,10 @@ impl Net {
     fn compare(&self, state: &State, linux: &mut Linux) -> Result<(Plan, Plan)> {
         let (mut desired, mut scope) = (Plan::default(), Scope::new());
         for name in self.node_namespaces()? {
+            if !linux.exists(&Place::Named(name.clone())) {
+                // What a reboot leaves of a run root that is on a disk.
+                crate::netns::remove(&self.paths.namespace(&name))?;
+            }
             scope.insert(Place::Named(name), Reach::Whole);
         }
         if let Some(bridge) = state.gateway_bridge() {

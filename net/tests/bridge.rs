@@ -227,6 +227,10 @@ fn a_failed_connect_leaves_nothing() {
         assert_eq!(machine.namespaces(), Vec::<String>::new());
         assert!(machine.net.sandboxes().unwrap().is_empty());
         assert!(!run("ip", &["-br", "link"]).contains("skv"));
+        let alone = machine.net.connect(&SandboxIntent::new(id(2), "none")).unwrap();
+        assert_eq!(inside(&alone.namespace, "ip", &["-br", "link"]).lines().count(), 1);
+        assert!(inside(&alone.namespace, "ip", &["-br", "addr"]).contains("127.0.0.1/8"));
+        machine.net.disconnect(&id(2)).unwrap();
         let unknown = NetworkRef::Local(NetworkId::new("f".repeat(64)).unwrap());
         intent.endpoints[0] = EndpointIntent::new(unknown);
         assert!(matches!(machine.net.connect(&intent), Err(Error::NetworkNotFound { .. })));

@@ -261,9 +261,10 @@ fn users_see_the_balancer(node: &Node) {
     match node.net.load_balancer() {
         Backend::Nftables => {
             assert!(rules.contains("dnat to numgen inc mod 2 map { 0 : 10.0.0.7, 1 : 10.0.0.8 }"), "{rules}");
-            assert!(rules.contains("tcp . 8080 : goto service-101"), "{rules}");
+            assert!(rules.contains(". 8080 : goto service-101"), "{rules}");
         }
         Backend::Ipvs => {
+            assert!(inside(&mesh, "ipvsadm", &["-l", "--timeout"]).contains("432000"));
             let servers = inside(&mesh, "ipvsadm", &["-S", "-n"]);
             assert_eq!(servers, "-A -f 257 -s rr\n-a -f 257 -r 10.0.0.7:0 -m -w 1\n-a -f 257 -r 10.0.0.8:0 -m -w 1\n");
         }

@@ -81,7 +81,7 @@ pub fn store(path: &Path, file: &RecordFile) -> Result<()> {
     if load(path).ok().flatten().as_ref() == Some(file) {
         return Ok(());
     }
-    files::store(path, file)
+    files::store_volatile(path, file)
 }
 
 #[cfg(test)]

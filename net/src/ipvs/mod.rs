@@ -27,6 +27,11 @@ const IPVS_CMD_SET_DEST: u8 = 6;
 const IPVS_CMD_DEL_DEST: u8 = 7;
 const IPVS_CMD_GET_DEST: u8 = 8;
 
+const IPVS_CMD_SET_CONFIG: u8 = 12;
+/// Five days: nf_conntrack_tcp_timeout_established.
+const IDLE_SECONDS: u32 = 432_000;
+
+const IPVS_CMD_ATTR_TIMEOUT_TCP: u16 = 4;
 const IPVS_CMD_ATTR_SERVICE: u16 = 1;
 const IPVS_CMD_ATTR_DEST: u16 = 2;
 const IPVS_SVC_ATTR_AF: u16 = 1;
@@ -82,6 +87,13 @@ fn parse_backend(payload: &[u8]) -> Option<(Ipv4Addr, u32)> {
 /// Makes a virtual service without backends; that it exists is fine.
 pub(crate) fn add_service(socket: &NetlinkSocket, family: u16, mark: u32) -> io::Result<()> {
     tolerating(socket.request(service_message(family, IPVS_CMD_NEW_SERVICE, mark)), libc::EEXIST)
+}
+
+/// Lets idle TCP connections last as long as connection tracking does, not a quarter of an hour.
+pub(crate) fn keep_idle_connections(socket: &NetlinkSocket, family: u16) -> io::Result<()> {
+    let mut request = command(family, IPVS_CMD_SET_CONFIG);
+    request.u32(IPVS_CMD_ATTR_TIMEOUT_TCP, IDLE_SECONDS);
+    socket.request(request)
 }
 
 /// Removes a virtual service with its backends; that it is gone is fine.

@@ -81,18 +81,20 @@ fn leg(
     plan: &mut Plan,
     scope: &mut Scope,
 ) -> Result<()> {
-    let (bridge_name, mode) = if endpoint.overlay {
-        state.overlay(&endpoint.network)?;
-        (names::OVERLAY_BRIDGE.to_owned(), PortMode::default())
+    let (bridge_name, mode, mtu) = if endpoint.overlay {
+        let network = state.overlay(&endpoint.network)?;
+        // The underlay's may have changed since the container joined.
+        let mtu = state.node.as_ref().map_or(endpoint.mtu, |node| node.mtu(network));
+        (names::OVERLAY_BRIDGE.to_owned(), PortMode::default(), mtu)
     } else {
         let network = state.local(&endpoint.network)?;
         bridge(network, plan, scope);
-        (bridge_name(network), port_mode(state, network))
+        (bridge_name(network), port_mode(state, network), endpoint.mtu)
     };
     let port = names::veth(id.as_str(), endpoint.network.as_str());
     let outer = End { place: outside(endpoint), name: &port };
     let inner = End { place: inside.clone(), name: &endpoint.interface };
-    veth(plan, &outer, &bridge_name, &inner, endpoint.mac, endpoint.mtu, mode);
+    veth(plan, &outer, &bridge_name, &inner, endpoint.mac, mtu, mode);
     let space = plan.space(inside);
     space.addresses.insert((endpoint.interface.clone(), endpoint.address));
     if let Some(gateway) = endpoint.gateway.filter(|_| endpoint.default_route) {
