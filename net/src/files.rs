@@ -106,20 +106,29 @@ pub(crate) fn store_volatile<T: Serialize>(path: &Path, value: &T) -> Result<()>
     replace(path, value, false)
 }
 
+/// The temporary file has a name of its own for every file, so that what a kill leaves is overwritten
+/// or removed with it. Two writers never meet: each file is written under one lock.
 fn replace<T: Serialize>(path: &Path, value: &T, durable: bool) -> Result<()> {
     let attempt = || -> io::Result<()> {
-        let parent = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(parent)?;
-        let mut temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(parent)?;
-        serde_json::to_writer(temporary.as_file_mut(), value).map_err(io::Error::other)?;
-        temporary.as_file_mut().write_all(b"\n")?;
-        if durable {
-            temporary.as_file().sync_all()?;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
         }
-        temporary.persist(path).map_err(|failure| failure.error)?;
-        Ok(())
+        let mut text = serde_json::to_vec(value).map_err(io::Error::other)?;
+        text.push(b'\n');
+        let temporary = temporary(path);
+        let mut file = File::create(&temporary)?;
+        file.write_all(&text)?;
+        if durable {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)
     };
     attempt().map_err(|source| Error::WriteState { path: path.to_owned(), source })
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.tmp"))
 }
 
 /// Reads `path`; `None` when there is no such file.
@@ -161,10 +170,13 @@ pub(crate) fn load_all<T: DeserializeOwned>(directory: &Path) -> Result<Vec<T>> 
 
 /// Removes `path`; that it is gone already is fine.
 pub(crate) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(failure) if failure.kind() != io::ErrorKind::NotFound => {
-            Err(Error::WriteState { path: path.to_owned(), source: failure })
+    for path in [&temporary(path), path] {
+        match fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::WriteState { path: path.to_owned(), source });
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
