@@ -8,8 +8,6 @@ use crate::sys;
 
 /// Number of CAP_SYS_RESOURCE.
 pub(crate) const SYS_RESOURCE: u32 = 24;
-/// Number of CAP_SYS_ADMIN.
-pub(crate) const SYS_ADMIN: u32 = 21;
 
 /// Whether this process may have the capability at all.
 pub(crate) fn has(capability: u32) -> bool {
@@ -19,11 +17,7 @@ pub(crate) fn has(capability: u32) -> bool {
 /// Number of a capability, with or without `CAP_`, in any case.
 pub(crate) fn number(name: &str) -> Result<u32> {
     let upper = name.to_ascii_uppercase();
-    let full = if upper.starts_with("CAP_") {
-        upper
-    } else {
-        format!("CAP_{upper}")
-    };
+    let full = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
     caps::Capability::from_str(&full)
         .map(|capability| u32::from(capability.index()))
         .map_err(|_| SandboxError::Config(format!("invalid capability: {name:?}")))
@@ -31,11 +25,7 @@ pub(crate) fn number(name: &str) -> Result<u32> {
 
 /// The set asked for, or all there are, as far as this process has them itself. Bit N stands for
 /// capability N.
-pub(crate) fn available(
-    names: &[String],
-    privileged: bool,
-    warnings: &mut Vec<String>,
-) -> Result<u64> {
+pub(crate) fn available(names: &[String], privileged: bool, warnings: &mut Vec<String>) -> Result<u64> {
     let wanted: Vec<u32> = if privileged || names.iter().any(|name| name.eq_ignore_ascii_case("ALL")) {
         (0..64).take_while(|number| sys::in_bounding(*number).is_ok()).collect()
     } else {
@@ -52,10 +42,7 @@ pub(crate) fn available(
         }
     }
     if !missing.is_empty() {
-        warnings.push(format!(
-            "this host does not have {} itself: the container goes without",
-            missing.join(", ")
-        ));
+        warnings.push(format!("this host does not have {} itself: the container goes without", missing.join(", ")));
     }
     Ok(set)
 }
@@ -88,10 +75,8 @@ mod tests {
 
     #[test]
     fn dockers_set_is_the_known_bit_mask() {
-        let set = default_capabilities()
-            .iter()
-            .map(|name| number(name).unwrap())
-            .fold(0u64, |set, number| set | 1 << number);
+        let set =
+            default_capabilities().iter().map(|name| number(name).unwrap()).fold(0u64, |set, number| set | 1 << number);
         assert_eq!(set, 0xa804_25fb);
     }
 

@@ -373,13 +373,5 @@ pub fn default_masked_paths() -> Vec<String> {
 
 /// The paths Docker lets a container that is not privileged only read.
 pub fn default_read_only_paths() -> Vec<String> {
-    [
-        "/proc/bus",
-        "/proc/fs",
-        "/proc/irq",
-        "/proc/sys",
-        "/proc/sysrq-trigger",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"].map(str::to_owned).to_vec()
 }

@@ -81,9 +81,7 @@ impl std::fmt::Debug for Created {
 /// Docker's words.
 pub fn create(config: &SandboxConfig, bundle: &Path, stdio: Stdio) -> Result<Created> {
     if !shim::is_prepared() {
-        return Err(SandboxError::Config(
-            "the process has no mount namespace of its own".to_owned(),
-        ));
+        return Err(SandboxError::Config("the process has no mount namespace of its own".to_owned()));
     }
     spec::check(config)?;
     let made = make(config, bundle, stdio);
@@ -102,9 +100,9 @@ fn make(config: &SandboxConfig, bundle: &Path, stdio: Stdio) -> Result<Created> 
         false => seccomp::filter(&config.seccomp, &config.process.capabilities, &config.filter_dir)?,
     };
     let plan = Plan::new(&config.process, config.privileged, filter, &mut warnings)?;
+    cgroup::hide()?;
     let cgroups = Paths::find(&config.cgroup)?;
     cgroups.create(&config.resources, &config.devices, config.privileged, &mut warnings)?;
-    cgroup::hide()?;
     let cgroup_handles = cgroups.join_handles()?;
     mounts::take_down(&config.rootfs)?;
     let late = mounts::prepare(config)?;
@@ -178,15 +176,8 @@ fn build(config: &SandboxConfig, bundle: &Path, stdio: Stdio, executor: Init) ->
         Stdio::Fds { stdin, stdout, stderr } => (stdin, stdout, stderr),
         Stdio::Terminal => (None, None, None),
     };
-    builder = builder
-        .with_stdin(stream(stdin)?)
-        .with_stdout(stream(stdout)?)
-        .with_stderr(stream(stderr)?);
-    builder
-        .as_init(bundle)
-        .with_systemd(false)
-        .build()
-        .map_err(create)
+    builder = builder.with_stdin(stream(stdin)?).with_stdout(stream(stdout)?).with_stderr(stream(stderr)?);
+    builder.as_init(bundle).with_systemd(false).build().map_err(create)
 }
 
 /// A descriptor above the standard streams: libcontainer copies it onto one and closes it.
@@ -208,10 +199,7 @@ pub(super) fn stream(fd: Option<OwnedFd>) -> Result<OwnedFd> {
 /// [`SandboxError::Process`] if the program could not be executed; the first process has ended
 /// then and has to be reaped.
 pub fn start(created: &mut Created) -> Result<()> {
-    created
-        .container
-        .start()
-        .map_err(|error| SandboxError::Create(Box::new(error)))?;
+    created.container.start().map_err(|error| SandboxError::Create(Box::new(error)))?;
     let mut report = Report::default();
     listen(&created.channel, &mut report, |_| false).map_err(system("recvmsg"))?;
     created.warnings.append(&mut report.warnings);
@@ -238,11 +226,9 @@ pub fn delete(config: &SandboxConfig) -> Result<()> {
 fn remove_state(config: &SandboxConfig) -> Result<()> {
     let path = config.state_dir.join(&config.id);
     match fs::remove_dir_all(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SandboxError::File {
-            action: "remove",
-            path,
-            source,
-        }),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(SandboxError::File { action: "remove", path, source })
+        }
         _ => Ok(()),
     }
 }
@@ -252,8 +238,7 @@ fn remove_state(config: &SandboxConfig) -> Result<()> {
 /// # Errors
 /// An unknown signal, or the cgroup cannot be read.
 pub fn kill_all(config: &SandboxConfig, signal: i32) -> Result<()> {
-    let signal = Signal::try_from(signal)
-        .map_err(|_| SandboxError::Config(format!("invalid signal: {signal}")))?;
+    let signal = Signal::try_from(signal).map_err(|_| SandboxError::Config(format!("invalid signal: {signal}")))?;
     Paths::find(&config.cgroup)?.signal(signal)
 }
 
@@ -307,9 +292,7 @@ impl Init {
     fn settle(&self) -> Result<(), ProcessError> {
         let handles: Vec<_> = self.cgroup_handles.iter().map(|fd| sys::borrow(*fd)).collect();
         cgroup::join(&handles).map_err(|error| setup_error("cannot join the cgroups", error))?;
-        self.cgroup_namespace
-            .enter()
-            .map_err(|error| setup_error("cannot enter a cgroup namespace", error))?;
+        self.cgroup_namespace.enter().map_err(|error| setup_error("cannot enter a cgroup namespace", error))?;
         inside::mount_all(&self.inside)?;
         if let Some(score) = self.plan.oom_score_adj {
             lastmile::set_oom_score(score)?;
@@ -349,14 +332,10 @@ impl Init {
 
 impl Executor for Init {
     fn validate(&self, _spec: &Spec) -> Result<(), ExecutorValidationError> {
-        self.settle()
-            .map_err(|error| ExecutorValidationError::ArgValidationError(self.report(error)))
+        self.settle().map_err(|error| ExecutorValidationError::ArgValidationError(self.report(error)))
     }
 
-    fn setup_envs(
-        &self,
-        _environment: std::collections::HashMap<String, String>,
-    ) -> Result<(), ExecutorSetEnvsError> {
+    fn setup_envs(&self, _environment: std::collections::HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         // The program's environment is handed to execve directly.
         Ok(())
     }

@@ -162,9 +162,6 @@ impl SandboxError {
 
     /// The same again may work: nothing in the configuration is at fault.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Cgroup { .. } | Self::File { .. } | Self::System { .. } | Self::Overlay { .. }
-        )
+        matches!(self, Self::Cgroup { .. } | Self::File { .. } | Self::System { .. } | Self::Overlay { .. })
     }
 }

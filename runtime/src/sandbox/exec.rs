@@ -59,9 +59,7 @@ pub struct ExecChild {
 /// cannot be executed.
 pub fn spawn(config: &ExecConfig<'_>, stdio: Stdio) -> Result<ExecChild> {
     if !shim::is_prepared() {
-        return Err(SandboxError::Config(
-            "the process has no mount namespace of its own".to_owned(),
-        ));
+        return Err(SandboxError::Config("the process has no mount namespace of its own".to_owned()));
     }
     let sandbox = config.sandbox;
     let mut warnings = Vec::new();
@@ -78,8 +76,7 @@ pub fn spawn(config: &ExecConfig<'_>, stdio: Stdio) -> Result<ExecChild> {
     };
     let (channel, far_end) = status::pair().map_err(system("socketpair"))?;
     // Nothing in the container may look into, or trace, the process on its way in (CVE-2016-9962).
-    nix::sys::prctl::set_dumpable(false)
-        .map_err(|error| system("prctl (dumpable)")(error.into()))?;
+    nix::sys::prctl::set_dumpable(false).map_err(|error| system("prctl (dumpable)")(error.into()))?;
     let joiner = match sys::fork().map_err(system("fork"))? {
         Fork::Child => {
             if let Err(error) = join_and_run(&plan, container, streams, &far_end) {
@@ -107,11 +104,7 @@ pub fn spawn(config: &ExecConfig<'_>, stdio: Stdio) -> Result<ExecChild> {
     }
     let pid = report.pid.ok_or_else(|| SandboxError::NotRunning(sandbox.id.clone()))?;
     warnings.append(&mut report.warnings);
-    Ok(ExecChild {
-        pid,
-        pty_master: report.terminal,
-        warnings,
-    })
+    Ok(ExecChild { pid, pty_master: report.terminal, warnings })
 }
 
 fn system(call: &'static str) -> impl FnOnce(io::Error) -> SandboxError {
@@ -159,10 +152,7 @@ impl Target {
         if start_time(config.init_pid) != Some(config.init_start_time) {
             return Err(gone());
         }
-        Ok(Self {
-            namespaces,
-            cgroups,
-        })
+        Ok(Self { namespaces, cgroups })
     }
 }
 
@@ -197,8 +187,7 @@ fn join_and_run(
     // Moving into another mount namespace is refused to a process that shares this with others.
     unshare(CloneFlags::CLONE_FS).map_err(|error| setup_error("unshare", error))?;
     for (name, kind, fd) in &target.namespaces {
-        setns(fd, *kind)
-            .map_err(|error| setup_error(&format!("cannot join the {name} namespace"), error))?;
+        setns(fd, *kind).map_err(|error| setup_error(&format!("cannot join the {name} namespace"), error))?;
     }
     match sys::fork_sibling().map_err(|error| setup_error("clone", error))? {
         Fork::Parent(pid) => {
@@ -224,12 +213,11 @@ fn run(plan: &Plan, streams: Option<[OwnedFd; 3]>, channel: &OwnedFd) -> Process
             }
         }
         // Whatever the caller had open stays out.
-        sys::set_close_on_exec_from(3)
-            .map_err(|error| setup_error("cannot keep the caller's files out", error))?;
+        sys::set_close_on_exec_from(3).map_err(|error| setup_error("cannot keep the caller's files out", error))?;
         let terminal = match plan.terminal {
             true => {
-                let (master, slave) = pty::open(plan.terminal_size)
-                    .map_err(|error| setup_error("cannot make a terminal", error))?;
+                let (master, slave) =
+                    pty::open(plan.terminal_size).map_err(|error| setup_error("cannot make a terminal", error))?;
                 tell(channel.as_fd(), &Message::Terminal, Some(master.as_fd()));
                 Some(slave)
             }

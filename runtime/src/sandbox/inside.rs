@@ -111,18 +111,10 @@ fn move_late(late: &Late) -> Result<(), ProcessError> {
         Ok(metadata) if metadata.is_dir() => Missing::MakeDirectory,
         _ => Missing::MakeFile,
     };
-    let open = || -> io::Result<OwnedFd> {
-        Root::open(Path::new("/"))?.walk(&late.target, Links::Follow, missing)
-    };
+    let open = || -> io::Result<OwnedFd> { Root::open(Path::new("/"))?.walk(&late.target, Links::Follow, missing) };
     let target = open().map_err(|error| setup_error(&format!("cannot mount on {}", late.target), error))?;
-    mount(
-        Some(late.stage.as_str()),
-        descriptor_path(&target).as_str(),
-        None::<&str>,
-        MsFlags::MS_MOVE,
-        None::<&str>,
-    )
-    .map_err(fail(&late.target))
+    mount(Some(late.stage.as_str()), descriptor_path(&target).as_str(), None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .map_err(fail(&late.target))
 }
 
 fn mount_cgroups(layout: &Layout, writable: bool) -> Result<(), ProcessError> {
@@ -150,26 +142,18 @@ fn mount_cgroups(layout: &Layout, writable: bool) -> Result<(), ProcessError> {
                 return Ok(());
             }
             let flags = quiet() | MsFlags::MS_RDONLY | MsFlags::MS_REMOUNT;
-            mount(None::<&str>, BASE, None::<&str>, flags, Some("mode=755,size=64k"))
-                .map_err(fail(BASE))
+            mount(None::<&str>, BASE, None::<&str>, flags, Some("mode=755,size=64k")).map_err(fail(BASE))
         }
     }
 }
 
 /// Kernel parameters: `net.ipv4.ip_forward`, or with slashes where a component has a dot in it.
 fn set_sysctl(name: &str, value: &str) -> Result<(), ProcessError> {
-    let path = if name.contains('/') {
-        name.to_owned()
-    } else {
-        name.replace('.', "/")
-    };
-    let problem = |error: &dyn std::fmt::Display| {
-        setup_error(&format!("cannot set kernel parameter {name} to {value:?}"), error)
-    };
+    let path = if name.contains('/') { name.to_owned() } else { name.replace('.', "/") };
+    let problem =
+        |error: &dyn std::fmt::Display| setup_error(&format!("cannot set kernel parameter {name} to {value:?}"), error);
     let root = Root::open(Path::new("/proc/sys")).map_err(|error| problem(&error))?;
-    let fd = root
-        .walk(&path, Links::Refuse, Missing::Fail)
-        .map_err(|error| problem(&error))?;
+    let fd = root.walk(&path, Links::Refuse, Missing::Fail).map_err(|error| problem(&error))?;
     std::fs::write(descriptor_path(&fd), value).map_err(|error| problem(&error))
 }
 
@@ -190,13 +174,8 @@ fn make_read_only(path: &str) -> Result<(), ProcessError> {
     let Some((target, _fd)) = existing(path)? else {
         return Ok(());
     };
-    let result = mount(
-        Some(target.as_str()),
-        target.as_str(),
-        None::<&str>,
-        MsFlags::MS_BIND | MsFlags::MS_REC,
-        None::<&str>,
-    );
+    let result =
+        mount(Some(target.as_str()), target.as_str(), None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>);
     match result {
         Ok(()) => {}
         Err(nix::Error::ENOENT) => return Ok(()),
@@ -219,9 +198,7 @@ fn mask(paths: &[String]) -> Result<(), ProcessError> {
         let Some((target, _fd)) = existing(path)? else {
             continue;
         };
-        let bind = |source: &str| {
-            mount(Some(source), target.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        };
+        let bind = |source: &str| mount(Some(source), target.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>);
         match bind(&null_path) {
             Ok(()) | Err(nix::Error::ENOENT) => {}
             Err(nix::Error::ENOTDIR) => match &empty {

@@ -60,18 +60,15 @@ impl Plan {
                 process.cwd
             )));
         }
-        let value_of = |name: &str| {
-            process
-                .env
-                .iter()
-                .rev()
-                .find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
-        };
+        let value_of =
+            |name: &str| process.env.iter().rev().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
         Ok(Self {
             program: program.clone(),
             arguments: c_strings(&process.args)?,
             environment: c_strings(&process.env)?,
-            search_path: value_of("PATH").unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").to_owned(),
+            search_path: value_of("PATH")
+                .unwrap_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+                .to_owned(),
             add_home: value_of("HOME").is_none_or(str::is_empty),
             working_directory: process.cwd.clone(),
             user: process.user.clone(),
@@ -89,8 +86,7 @@ impl Plan {
 
 fn c_strings(strings: &[String]) -> Result<Vec<CString>> {
     let convert = |text: &String| {
-        CString::new(text.as_bytes())
-            .map_err(|_| SandboxError::Config(format!("{text:?} contains a NUL character")))
+        CString::new(text.as_bytes()).map_err(|_| SandboxError::Config(format!("{text:?} contains a NUL character")))
     };
     strings.iter().map(convert).collect()
 }
@@ -100,9 +96,8 @@ fn limits(wanted: &[Rlimit], warnings: &mut Vec<String>) -> Result<Vec<(Resource
     let may_raise = capabilities::has(capabilities::SYS_RESOURCE);
     let mut limits: Vec<(Resource, Limit)> = Vec::with_capacity(wanted.len());
     for limit in wanted {
-        let resource = resource(&limit.name).ok_or_else(|| {
-            SandboxError::Config(format!("invalid ulimit type: {}", limit.name))
-        })?;
+        let resource = resource(&limit.name)
+            .ok_or_else(|| SandboxError::Config(format!("invalid ulimit type: {}", limit.name)))?;
         if limit.soft > limit.hard {
             return Err(SandboxError::Config(format!(
                 "ulimit soft limit must be less than or equal to hard limit: {} > {}",
@@ -119,10 +114,7 @@ fn limits(wanted: &[Rlimit], warnings: &mut Vec<String>) -> Result<Vec<(Resource
             hard = own;
         }
         let finite = |value: u64| (value != u64::MAX).then_some(value);
-        let limit = Limit {
-            current: finite(limit.soft.min(hard)),
-            maximum: finite(hard),
-        };
+        let limit = Limit { current: finite(limit.soft.min(hard)), maximum: finite(hard) };
         limits.retain(|(other, _)| *other != resource);
         limits.push((resource, limit));
     }
@@ -152,17 +144,13 @@ fn resource(name: &str) -> Option<Resource> {
 }
 
 pub(crate) fn setup_error(what: &str, error: impl std::fmt::Display) -> ProcessError {
-    ProcessError {
-        kind: ProcessErrorKind::Setup,
-        message: format!("{what}: {error}"),
-    }
+    ProcessError { kind: ProcessErrorKind::Setup, message: format!("{what}: {error}") }
 }
 
 /// Sets the out-of-memory score of this process, in a /proc that can be trusted.
 pub(crate) fn set_oom_score(score: i32) -> Result<(), ProcessError> {
-    std::fs::write("/proc/self/oom_score_adj", score.to_string()).map_err(|error| {
-        setup_error(&format!("cannot set the out-of-memory score to {score}"), error)
-    })
+    std::fs::write("/proc/self/oom_score_adj", score.to_string())
+        .map_err(|error| setup_error(&format!("cannot set the out-of-memory score to {score}"), error))
 }
 
 /// Makes this process the program. It has to be in the container, to lead a session, and to hold
@@ -174,11 +162,7 @@ pub(crate) fn run(plan: &Plan, identity: &Identity, terminal: Option<OwnedFd>) -
     }
 }
 
-fn prepare(
-    plan: &Plan,
-    identity: &Identity,
-    terminal: Option<OwnedFd>,
-) -> Result<Vec<CString>, ProcessError> {
+fn prepare(plan: &Plan, identity: &Identity, terminal: Option<OwnedFd>) -> Result<Vec<CString>, ProcessError> {
     for (resource, limit) in &plan.limits {
         setrlimit(*resource, limit.clone())
             .map_err(|error| setup_error(&format!("error setting rlimit {resource:?}"), error))?;
@@ -191,8 +175,7 @@ fn prepare(
     enter(&plan.working_directory)?;
     sys::reset_signals();
 
-    capabilities::limit_bounding(plan.capabilities)
-        .map_err(|error| setup_error("cannot drop capabilities", error))?;
+    capabilities::limit_bounding(plan.capabilities).map_err(|error| setup_error("cannot drop capabilities", error))?;
     if !plan.no_new_privileges {
         load(plan.filter.as_deref())?;
     }
@@ -200,11 +183,9 @@ fn prepare(
         .map_err(|error| setup_error("cannot change the user", error))?;
     let kept = if identity.uid == 0 { plan.capabilities } else { 0 };
     sys::clear_ambient().map_err(|error| setup_error("cannot drop capabilities", error))?;
-    sys::set_capabilities(kept, kept)
-        .map_err(|error| setup_error("cannot set capabilities", error))?;
+    sys::set_capabilities(kept, kept).map_err(|error| setup_error("cannot set capabilities", error))?;
     if plan.no_new_privileges {
-        nix::sys::prctl::set_no_new_privs()
-            .map_err(|error| setup_error("cannot set no_new_privs", error))?;
+        nix::sys::prctl::set_no_new_privs().map_err(|error| setup_error("cannot set no_new_privs", error))?;
         load(plan.filter.as_deref())?;
     }
 
@@ -218,8 +199,7 @@ fn prepare(
 
 fn load(filter: Option<&[FilterInstruction]>) -> Result<(), ProcessError> {
     match filter {
-        Some(filter) => sys::load_filter(filter)
-            .map_err(|error| setup_error("cannot load the seccomp filter", error)),
+        Some(filter) => sys::load_filter(filter).map_err(|error| setup_error("cannot load the seccomp filter", error)),
         None => Ok(()),
     }
 }
@@ -298,10 +278,9 @@ fn execute(plan: &Plan, environment: &[CString]) -> ProcessError {
         }
     }
     match denied {
-        Some(candidate) if Path::new(candidate).is_dir() => ProcessError {
-            kind: ProcessErrorKind::NotExecutable,
-            message: format!("exec: {name:?}: is a directory"),
-        },
+        Some(candidate) if Path::new(candidate).is_dir() => {
+            ProcessError { kind: ProcessErrorKind::NotExecutable, message: format!("exec: {name:?}: is a directory") }
+        }
         Some(_) => ProcessError {
             kind: ProcessErrorKind::NotExecutable,
             message: format!("exec: {name:?}: permission denied"),
@@ -363,11 +342,7 @@ mod tests {
         assert!(bad(|p| p.cwd = "relative".to_owned()).contains("absolute"));
         assert!(bad(|p| p.env.push("A=\0".to_owned())).contains("NUL"));
         assert!(bad(|p| p.capabilities.push("CAP_NONE".to_owned())).contains("CAP_NONE"));
-        let limit = |name: &str, soft, hard| Rlimit {
-            name: name.to_owned(),
-            soft,
-            hard,
-        };
+        let limit = |name: &str, soft, hard| Rlimit { name: name.to_owned(), soft, hard };
         let mut process = process();
         process.rlimits = vec![limit("nonsense", 1, 1)];
         assert!(plan(&process).unwrap_err().to_string().contains("nonsense"));

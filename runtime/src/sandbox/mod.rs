@@ -33,7 +33,7 @@ mod shim;
 mod spec;
 mod status;
 mod user;
-mod walk;
+pub(crate) mod walk;
 
 pub use config::*;
 pub use container::{Created, Stdio, create, delete, kill_all, start};

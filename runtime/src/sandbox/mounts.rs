@@ -80,20 +80,12 @@ pub(crate) fn take_down(rootfs: &Rootfs) -> Result<()> {
 }
 
 fn file_error(action: &'static str, path: &Path, source: io::Error) -> SandboxError {
-    SandboxError::File {
-        action,
-        path: path.to_owned(),
-        source,
-    }
+    SandboxError::File { action, path: path.to_owned(), source }
 }
 
 fn mount_error(what: &str, target: &str) -> impl FnOnce(nix::Error) -> SandboxError {
     let (what, target) = (what.to_owned(), target.to_owned());
-    move |error| SandboxError::Mount {
-        what,
-        target,
-        source: error.into(),
-    }
+    move |error| SandboxError::Mount { what, target, source: error.into() }
 }
 
 fn depth(path: &str) -> usize {
@@ -121,20 +113,10 @@ fn mount_overlay(rootfs: &Rootfs) -> Result<()> {
     if Path::new("/sys/module/overlay/parameters/index").exists() {
         options.push_str(",index=off");
     }
-    let overlay_error = |source: io::Error| SandboxError::Overlay {
-        path: rootfs.merged.clone(),
-        source,
-    };
+    let overlay_error = |source: io::Error| SandboxError::Overlay { path: rootfs.merged.clone(), source };
     // Relative names make room for some hundred layers in the one page of options there is.
-    std::env::set_current_dir(&rootfs.lower_base)
-        .map_err(|source| file_error("enter", &rootfs.lower_base, source))?;
-    let mounted = mount(
-        Some("overlay"),
-        &rootfs.merged,
-        Some("overlay"),
-        MsFlags::empty(),
-        Some(options.as_str()),
-    );
+    std::env::set_current_dir(&rootfs.lower_base).map_err(|source| file_error("enter", &rootfs.lower_base, source))?;
+    let mounted = mount(Some("overlay"), &rootfs.merged, Some("overlay"), MsFlags::empty(), Some(options.as_str()));
     std::env::set_current_dir("/").map_err(|source| file_error("enter", Path::new("/"), source))?;
     mounted.map_err(|error| overlay_error(error.into()))
 }
@@ -154,10 +136,7 @@ fn escape(path: &str, layer: bool) -> String {
 /// `/proc`, `/sys` and `/dev` of the image have to be plain directories: behind a link, the
 /// container's own would be mounted elsewhere, and masks with them (CVE-2019-19921).
 fn require_directory(root: &Root, name: &str) -> Result<()> {
-    let problem = |problem: String| SandboxError::UnsafePath {
-        path: name.to_owned(),
-        problem,
-    };
+    let problem = |problem: String| SandboxError::UnsafePath { path: name.to_owned(), problem };
     match root.walk(name, Links::Refuse, Missing::MakeDirectory) {
         Ok(fd) => match rustix::fs::fstat(&fd) {
             Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Directory => Ok(()),
@@ -179,29 +158,16 @@ fn mount_dev(config: &SandboxConfig) -> Result<()> {
     };
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     let dev_path = dev.display().to_string();
-    file_system(
-        "tmpfs",
-        &dev_path,
-        MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME,
-        "mode=755,size=65536k",
-    )?;
+    file_system("tmpfs", &dev_path, MsFlags::MS_NOSUID | MsFlags::MS_STRICTATIME, "mode=755,size=65536k")?;
     for name in ["pts", "shm", "mqueue"] {
         let path = dev.join(name);
         std::fs::create_dir(&path).map_err(|source| file_error("create", &path, source))?;
     }
-    file_system(
-        "devpts",
-        &target("pts"),
-        quiet,
-        "newinstance,ptmxmode=0666,mode=0620,gid=5",
-    )?;
+    file_system("devpts", &target("pts"), quiet, "newinstance,ptmxmode=0666,mode=0620,gid=5")?;
     match &config.shm {
-        Shm::Private(size) => file_system(
-            "tmpfs",
-            &target("shm"),
-            quiet | MsFlags::MS_NODEV,
-            &format!("mode=1777,size={size}"),
-        ),
+        Shm::Private(size) => {
+            file_system("tmpfs", &target("shm"), quiet | MsFlags::MS_NODEV, &format!("mode=1777,size={size}"))
+        }
         Shm::Path(path) => bind(path, &target("shm"), MsFlags::MS_BIND),
     }
 }
@@ -219,10 +185,7 @@ struct Stage {
 impl Stage {
     fn make(merged: &Path) -> Result<Self> {
         let path = merged.join(STAGE.trim_start_matches('/'));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|source| file_error("create", &path, source))?;
+        DirBuilder::new().mode(0o700).create(&path).map_err(|source| file_error("create", &path, source))?;
         Ok(Self { path })
     }
 
@@ -275,10 +238,8 @@ impl Stage {
         let MountKind::Bind { propagation, recursive, nosuid, noexec, .. } = &wanted.kind else {
             return Err(SandboxError::Config(format!("{} is not a bind mount", wanted.target)));
         };
-        let source_error = |source_io: io::Error| SandboxError::MountSource {
-            path: source.to_owned(),
-            source: source_io,
-        };
+        let source_error =
+            |source_io: io::Error| SandboxError::MountSource { path: source.to_owned(), source: source_io };
         let fd = rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| source_error(error.into()))?;
         let status = rustix::fs::fstat(&fd).map_err(|error| source_error(error.into()))?;
@@ -325,29 +286,18 @@ impl Stage {
 }
 
 fn late(index: usize, target: &str) -> Late {
-    Late {
-        stage: format!("{STAGE}/{index}"),
-        target: target.to_owned(),
-    }
+    Late { stage: format!("{STAGE}/{index}"), target: target.to_owned() }
 }
 
 /// Targets below file systems that are only mounted inside, and `/dev`, into which libcontainer
 /// still puts device nodes.
 fn waits(target: &str) -> bool {
-    let clean: Vec<&str> = target
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect();
+    let clean: Vec<&str> = target.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     matches!(clean.as_slice(), ["sys", ..] | ["dev"])
 }
 
 fn check_target(target: &str) -> Result<()> {
-    let refuse = |problem: &str| {
-        Err(SandboxError::UnsafePath {
-            path: target.to_owned(),
-            problem: problem.to_owned(),
-        })
-    };
+    let refuse = |problem: &str| Err(SandboxError::UnsafePath { path: target.to_owned(), problem: problem.to_owned() });
     if !target.starts_with('/') {
         return refuse("is not an absolute path");
     }
@@ -365,19 +315,15 @@ fn check_target(target: &str) -> Result<()> {
 }
 
 fn walk_target(root: &Root, target: &str, missing: Missing) -> Result<std::os::fd::OwnedFd> {
-    root.walk(target, Links::Follow, missing)
-        .map_err(|error| SandboxError::UnsafePath {
-            path: target.to_owned(),
-            problem: format!("cannot be a mount target: {error}"),
-        })
+    root.walk(target, Links::Follow, missing).map_err(|error| SandboxError::UnsafePath {
+        path: target.to_owned(),
+        problem: format!("cannot be a mount target: {error}"),
+    })
 }
 
 fn place_file(root: &Root, file: &FileBind) -> Result<()> {
     check_target(&file.target)?;
-    let source_error = |source: io::Error| SandboxError::MountSource {
-        path: file.source.clone(),
-        source,
-    };
+    let source_error = |source: io::Error| SandboxError::MountSource { path: file.source.clone(), source };
     let source = rustix::fs::open(&file.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| source_error(error.into()))?;
     let target = walk_target(root, &file.target, Missing::MakeFile)?;
@@ -486,10 +432,7 @@ fn make_working_directory(root: &Root, cwd: &str) -> Result<()> {
     if cwd == "/" || matches!(cwd.split('/').find(|part| !part.is_empty()), Some("proc" | "sys")) {
         return Ok(());
     }
-    let problem = |problem: String| SandboxError::UnsafePath {
-        path: cwd.to_owned(),
-        problem,
-    };
+    let problem = |problem: String| SandboxError::UnsafePath { path: cwd.to_owned(), problem };
     let fd = root
         .walk(cwd, Links::Follow, Missing::MakeDirectory)
         .map_err(|error| problem(format!("cannot be made the working directory: {error}")))?;

@@ -35,10 +35,7 @@ pub struct Host {
 pub fn probe() -> Host {
     let hierarchies = hierarchies().unwrap_or_default();
     let legacy = hierarchies.iter().any(|h| !h.unified && !h.controllers.is_empty());
-    let mut controllers: Vec<String> = hierarchies
-        .iter()
-        .flat_map(|hierarchy| hierarchy.controllers.clone())
-        .collect();
+    let mut controllers: Vec<String> = hierarchies.iter().flat_map(|hierarchy| hierarchy.controllers.clone()).collect();
     controllers.sort();
     controllers.dedup();
     let (kernel_release, architecture) = kernel_name();
@@ -51,8 +48,7 @@ pub fn probe() -> Host {
         cgroup_controllers: controllers,
         overlay: has_overlay(),
         seccomp: sys::has_filters(),
-        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-            .is_ok_and(|text| text.starts_with('Y')),
+        apparmor: fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y')),
         selinux: Path::new("/sys/fs/selinux/enforce").exists(),
         kernel_release,
         architecture,
@@ -70,8 +66,8 @@ fn kernel_name() -> (String, String) {
 
 /// In the kernel, or a module that mounting will load.
 fn has_overlay() -> bool {
-    let listed = fs::read_to_string("/proc/filesystems")
-        .is_ok_and(|text| text.split_whitespace().any(|word| word == "overlay"));
+    let listed =
+        fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.split_whitespace().any(|word| word == "overlay"));
     let module = || {
         let release = kernel_name().0;
         let base = Path::new("/lib/modules").join(release).join("kernel/fs/overlayfs");

@@ -35,17 +35,9 @@ pub(crate) fn open(size: Option<(u16, u16)>) -> io::Result<(OwnedFd, OwnedFd)> {
         return Err(io::Error::other("/dev/pts/ptmx was replaced"));
     }
     unlockpt(&master)?;
-    let slave = ioctl_tiocgptpeer(
-        &master,
-        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
-    )?;
+    let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
     if let Some((rows, columns)) = size {
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
+        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&master, size)?;
     }
     Ok((master, slave))
@@ -55,12 +47,6 @@ pub(crate) fn open(size: Option<(u16, u16)>) -> io::Result<(OwnedFd, OwnedFd)> {
 pub(crate) fn bind_console(slave: &OwnedFd) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     drop(rustix::fs::open("/dev/console", flags, Mode::from_raw_mode(0o600))?);
-    mount(
-        Some(descriptor_path(slave).as_str()),
-        "/dev/console",
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )?;
+    mount(Some(descriptor_path(slave).as_str()), "/dev/console", None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
     Ok(())
 }

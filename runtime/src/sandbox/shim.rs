@@ -2,15 +2,13 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::error::{Result, SandboxError};
+use crate::sys;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{Mode, OFlags};
-
-use super::error::{Result, SandboxError};
-use super::walk::descriptor_path;
-use crate::sys;
 
 /// Names the mount namespace in which the second execution is to find itself.
 const MARK: &str = "_SKEP_MOUNT_NAMESPACE";
@@ -54,12 +52,8 @@ pub fn prepare_process() -> Result<()> {
         .map_err(|error| system("mount (making / a slave)")(error.into()))?;
     let program = seal_program()?;
 
-    let text = |bytes: Vec<u8>| {
-        CString::new(bytes).map_err(|error| system("execve")(std::io::Error::from(error)))
-    };
-    let arguments = std::env::args_os()
-        .map(|argument| text(argument.into_vec()))
-        .collect::<Result<Vec<_>>>()?;
+    let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|error| system("execve")(std::io::Error::from(error)));
+    let arguments = std::env::args_os().map(|argument| text(argument.into_vec())).collect::<Result<Vec<_>>>()?;
     let mut environment = Vec::new();
     for (name, value) in std::env::vars_os().filter(|(name, _)| name != MARK) {
         let mut entry = name.into_vec();
@@ -73,39 +67,40 @@ pub fn prepare_process() -> Result<()> {
 }
 
 /// Binds the program read-only over itself. Where its file was replaced or removed meanwhile (an
-/// upgrade), it is bound to a file of its own in a fresh tmpfs that nobody else sees.
+/// upgrade), the running one is copied to memory, for this process and its container only.
 fn seal_program() -> Result<PathBuf> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let running = rustix::fs::open("/proc/self/exe", flags, Mode::empty())
-        .map_err(|error| system("open (of the own program)")(error.into()))?;
-    let source = descriptor_path(&running);
     let path = std::env::current_exe().map_err(system("readlink (of the own program)"))?;
+    // The running program's own mount stayed behind in the host's namespace, so it is by its
+    // path that it is found in this one.
     let same = || -> Option<bool> {
-        let (one, other) = (rustix::fs::fstat(&running).ok()?, rustix::fs::stat(&path).ok()?);
-        Some(one.st_ino == other.st_ino && one.st_dev == other.st_dev)
+        let (running, found) = (rustix::fs::stat("/proc/self/exe").ok()?, rustix::fs::stat(&path).ok()?);
+        Some(running.st_ino == found.st_ino && running.st_dev == found.st_dev)
     };
-    let target = if same().unwrap_or(false) {
-        path
-    } else {
-        private_target()?
-    };
-    let bind = |flags: MsFlags| mount(Some(source.as_str()), &target, None::<&str>, flags, None::<&str>);
+    if !same().unwrap_or(false) {
+        return copy_program();
+    }
+    let bind = |flags: MsFlags| mount(Some(&path), &path, None::<&str>, flags, None::<&str>);
     bind(MsFlags::MS_BIND).map_err(|error| system("mount (of the own program)")(error.into()))?;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
-    mount(None::<&str>, &target, None::<&str>, flags, None::<&str>)
-        .map_err(|error| system("mount (own program read-only)")(error.into()))?;
-    Ok(target)
+    bind(flags).map_err(|error| system("mount (own program read-only)")(error.into()))?;
+    Ok(path)
 }
 
-/// An empty file below a tmpfs on /mnt or /tmp, in this mount namespace only.
-fn private_target() -> Result<PathBuf> {
-    let base = ["/mnt", "/media", "/tmp"]
-        .into_iter()
-        .find(|path| Path::new(path).is_dir())
-        .unwrap_or("/tmp");
-    mount(Some("tmpfs"), base, Some("tmpfs"), MsFlags::empty(), Some("size=64k,mode=700"))
-        .map_err(|error| system("mount (a place for the own program)")(error.into()))?;
+/// Copies the program into a read-only tmpfs that only this mount namespace has.
+fn copy_program() -> Result<PathBuf> {
+    let base = ["/mnt", "/media", "/tmp"].into_iter().find(|path| Path::new(path).is_dir()).unwrap_or("/tmp");
+    let place = |flags: MsFlags| {
+        mount(Some("tmpfs"), base, Some("tmpfs"), flags, Some("mode=700"))
+            .map_err(|error| system("mount (a place for the own program)")(error.into()))
+    };
+    place(MsFlags::empty())?;
     let path = Path::new(base).join("skep");
-    std::fs::File::create(&path).map_err(system("creat (a place for the own program)"))?;
+    let copy = || -> std::io::Result<()> {
+        let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o500).open(&path)?;
+        std::io::copy(&mut std::fs::File::open("/proc/self/exe")?, &mut to)?;
+        Ok(())
+    };
+    copy().map_err(system("write (a copy of the own program)"))?;
+    place(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY)?;
     Ok(path)
 }

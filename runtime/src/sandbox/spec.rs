@@ -54,9 +54,7 @@ fn check_sysctl(config: &SandboxConfig, name: &str) -> Result<()> {
     if allowed && !name.split(['/', '.']).any(str::is_empty) {
         return Ok(());
     }
-    Err(SandboxError::Config(format!(
-        "sysctl '{name}' is not allowed: it is not separate for this container"
-    )))
+    Err(SandboxError::Config(format!("sysctl '{name}' is not allowed: it is not separate for this container")))
 }
 
 fn namespace(kind: &str, wanted: &Namespace) -> Option<Value> {
@@ -72,11 +70,7 @@ pub(super) fn write(config: &SandboxConfig, bundle: &Path) -> Result<()> {
     let path = bundle.join("config.json");
     let file_error = |action| {
         let path = path.clone();
-        move |source| SandboxError::File {
-            action,
-            path,
-            source,
-        }
+        move |source| SandboxError::File { action, path, source }
     };
     let text = serde_json::to_vec(&specification(config)?).map_err(|error| file_error("encode")(error.into()))?;
     std::fs::write(&path, text).map_err(file_error("write"))

@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,12 +43,7 @@ pub(crate) struct Report {
 
 /// The parent's and the new process' end.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 /// Says something; a parent that is gone does not matter.
@@ -76,11 +71,7 @@ pub(crate) fn tell(channel: BorrowedFd<'_>, message: &Message, fd: Option<Borrow
 }
 
 /// Listens until the other side is gone, or until `done` says that enough was heard.
-pub(crate) fn listen(
-    channel: &OwnedFd,
-    report: &mut Report,
-    done: impl Fn(&Report) -> bool,
-) -> io::Result<()> {
+pub(crate) fn listen(channel: &OwnedFd, report: &mut Report, done: impl Fn(&Report) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; MESSAGE_LEN_MAX];
     while !done(report) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -125,10 +116,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         tell(child.as_fd(), &Message::Pid(7), None);
         tell(child.as_fd(), &Message::Terminal, Some(file.as_fd()));
-        let failure = ProcessError {
-            kind: ProcessErrorKind::NotFound,
-            message: "x".repeat(100_000),
-        };
+        let failure = ProcessError { kind: ProcessErrorKind::NotFound, message: "x".repeat(100_000) };
         tell(child.as_fd(), &Message::Failed(failure), None);
         drop(child);
         let mut report = Report::default();

@@ -66,12 +66,7 @@ fn passwd_entries(text: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
         let uid = id(fields.nth(1)?)?;
         let gid = id(fields.next()?)?;
         let home = fields.nth(1).unwrap_or_default();
-        Some(PasswdEntry {
-            name,
-            uid,
-            gid,
-            home,
-        })
+        Some(PasswdEntry { name, uid, gid, home })
     })
 }
 
@@ -91,10 +86,7 @@ fn id(text: &str) -> Option<u32> {
 }
 
 fn unknown(message: String) -> ProcessError {
-    ProcessError {
-        kind: ProcessErrorKind::UnknownUser,
-        message,
-    }
+    ProcessError { kind: ProcessErrorKind::UnknownUser, message }
 }
 
 /// A number given by the user that is no known name: taken as it is, if it is in range.
@@ -102,9 +94,7 @@ fn number(text: &str) -> Option<Result<u32, ProcessError>> {
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    Some(id(text).ok_or_else(|| {
-        unknown(format!("uids and gids must be in range 0-{ID_MAX}, not {text}"))
-    }))
+    Some(id(text).ok_or_else(|| unknown(format!("uids and gids must be in range 0-{ID_MAX}, not {text}"))))
 }
 
 fn resolve_in(user: &User, passwd: &str, group: &str) -> Result<Identity, ProcessError> {
@@ -119,9 +109,7 @@ fn resolve_in(user: &User, passwd: &str, group: &str) -> Result<Identity, Proces
         (Some(entry), _) => (entry.uid, entry.gid, entry.home),
         (None, Some(uid)) => (uid, 0, ""),
         (None, None) => {
-            return Err(unknown(format!(
-                "unable to find user {name}: no matching entries in passwd file"
-            )));
+            return Err(unknown(format!("unable to find user {name}: no matching entries in passwd file")));
         }
     };
     let mut groups = Vec::new();
@@ -139,12 +127,7 @@ fn resolve_in(user: &User, passwd: &str, group: &str) -> Result<Identity, Proces
     groups.sort_unstable();
     groups.dedup();
     let home = if home.is_empty() { "/" } else { home };
-    Ok(Identity {
-        uid,
-        gid,
-        groups,
-        home: home.to_owned(),
-    })
+    Ok(Identity { uid, gid, groups, home: home.to_owned() })
 }
 
 fn group_id(name: &str, group: &str) -> Result<u32, ProcessError> {
@@ -153,11 +136,7 @@ fn group_id(name: &str, group: &str) -> Result<u32, ProcessError> {
         .find(|entry| entry.name == name || wanted == Some(entry.gid))
         .map(|entry| entry.gid)
         .or(wanted)
-        .ok_or_else(|| {
-            unknown(format!(
-                "unable to find group {name}: no matching entries in group file"
-            ))
-        })
+        .ok_or_else(|| unknown(format!("unable to find group {name}: no matching entries in group file")))
 }
 
 #[cfg(test)]
@@ -170,20 +149,13 @@ mod tests {
     const GROUP: &str = "root:x:0:\nwww:x:102:\nlog:x:4:syslog,web\nwheel:x:10:root,web\n";
 
     fn find(spec: &str, more: &[&str]) -> Result<Identity, String> {
-        let user = User {
-            spec: spec.to_owned(),
-            additional_groups: more.iter().map(|name| (*name).to_owned()).collect(),
-        };
+        let user =
+            User { spec: spec.to_owned(), additional_groups: more.iter().map(|name| (*name).to_owned()).collect() };
         resolve_in(&user, PASSWD, GROUP).map_err(|error| error.message)
     }
 
     fn identity(uid: u32, gid: u32, groups: &[u32], home: &str) -> Identity {
-        Identity {
-            uid,
-            gid,
-            groups: groups.to_vec(),
-            home: home.to_owned(),
-        }
+        Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() }
     }
 
     #[test]
@@ -202,10 +174,7 @@ mod tests {
     #[test]
     fn unknown_and_wrapping_users_are_refused() {
         let error = find("nobody-here", &[]).unwrap_err();
-        assert_eq!(
-            error,
-            "unable to find user nobody-here: no matching entries in passwd file"
-        );
+        assert_eq!(error, "unable to find user nobody-here: no matching entries in passwd file");
         assert!(find("web:nogroup", &[]).unwrap_err().contains("unable to find group nogroup"));
         assert!(find("0", &["nogroup"]).is_err());
         for wrapping in ["4294967296", "2147483648", "99999999999999999999", "0:4294967296"] {

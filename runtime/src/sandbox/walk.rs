@@ -91,9 +91,7 @@ enum Step {
 }
 
 fn components(path: &str) -> impl Iterator<Item = String> + '_ {
-    path.split('/')
-        .filter(|component| !component.is_empty() && *component != ".")
-        .map(str::to_owned)
+    path.split('/').filter(|component| !component.is_empty() && *component != ".").map(str::to_owned)
 }
 
 fn directory_flags() -> OFlags {
@@ -104,11 +102,7 @@ fn directory_flags() -> OFlags {
 fn step(directory: BorrowedFd<'_>, name: &str, last: bool, missing: Missing) -> io::Result<Step> {
     // Several times, because another process may make or remove the entry between our calls.
     for _ in 0..16 {
-        let flags = if last {
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC
-        } else {
-            directory_flags()
-        };
+        let flags = if last { OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC } else { directory_flags() };
         match openat(directory, name, flags, Mode::empty()) {
             Ok(fd) if !last => return Ok(Step::Opened(fd)),
             Ok(fd) => {
@@ -149,8 +143,7 @@ fn make_directory(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 }
 
 fn make_file(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match openat(directory, name, flags, Mode::from_raw_mode(0o644)) {
         Ok(_) | Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
@@ -159,9 +152,7 @@ fn make_file(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 
 fn read_link(directory: BorrowedFd<'_>, name: &str) -> io::Result<String> {
     let target = readlinkat(directory, name, Vec::with_capacity(256))?;
-    target
-        .into_string()
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    target.into_string().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
 }
 
 /// The path under which the kernel finds a descriptor of this process again.

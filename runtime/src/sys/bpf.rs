@@ -51,14 +51,7 @@ pub fn load_device_program(program: &[Instruction]) -> io::Result<OwnedFd> {
     };
     // SAFETY: the attributes have the layout of the BPF_PROG_LOAD part of union bpf_attr, and
     // everything they point at outlives the call.
-    let fd = check(unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            PROG_LOAD,
-            &raw const attributes,
-            size_of::<Attributes>(),
-        )
-    })?;
+    let fd = check(unsafe { libc::syscall(libc::SYS_bpf, PROG_LOAD, &raw const attributes, size_of::<Attributes>()) })?;
     Ok(own(fd as i32))
 }
 
@@ -79,13 +72,6 @@ pub fn attach_device_program(program: &OwnedFd, cgroup: BorrowedFd<'_>) -> io::R
     };
     // SAFETY: the attributes have the layout of the BPF_PROG_ATTACH part of union bpf_attr and
     // outlive the call.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            PROG_ATTACH,
-            &raw const attributes,
-            size_of::<Attributes>(),
-        )
-    })?;
+    check(unsafe { libc::syscall(libc::SYS_bpf, PROG_ATTACH, &raw const attributes, size_of::<Attributes>()) })?;
     Ok(())
 }

@@ -20,11 +20,7 @@ pub enum Fork {
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// fork(2). The caller has to be single-threaded, so that the child can go on using the
@@ -62,12 +58,7 @@ pub fn set_close_on_exec_from(first: RawFd) -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     // SAFETY: close_range(2) with this flag changes descriptor flags only; no memory is passed.
     let result = check(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first as libc::c_uint,
-            libc::c_uint::MAX,
-            CLOSE_RANGE_CLOEXEC,
-        )
+        libc::syscall(libc::SYS_close_range, first as libc::c_uint, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC)
     });
     if result.is_ok() {
         return Ok(());
@@ -122,35 +113,41 @@ pub fn own(fd: RawFd) -> OwnedFd {
 /// Back to what a fresh process has: no blocked signal, every disposition the default. The Rust
 /// runtime ignores SIGPIPE, and exec hands an ignored signal on.
 pub fn reset_signals() {
-    // SAFETY: a zeroed sigaction is SIG_DFL with an empty mask; the set is initialised by
-    // sigemptyset before use; both live on this stack for the calls. SIGKILL, SIGSTOP and the C
-    // library's own two signals refuse, which is right.
-    unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        for signal in 1..=64 {
-            libc::sigaction(signal, &default, std::ptr::null_mut());
-        }
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut set);
-        libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut());
+    // The kernel's struct sigaction, zeroed: SIG_DFL, no flags, an empty mask. By the raw calls,
+    // as the C library keeps its own two signals to itself. SIGKILL and SIGSTOP refuse.
+    let default = [0u64; 4];
+    let set_len: usize = 8;
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads a struct sigaction, which is no longer than this array, and
+        // writes nothing.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), set_len)
+        };
     }
+    let empty = 0u64;
+    // SAFETY: the kernel reads a set of 64 signals and writes nothing.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const empty,
+            std::ptr::null_mut::<u64>(),
+            set_len,
+        )
+    };
 }
 
 /// Removes one capability from the bounding set.
 pub fn drop_bounding(capability: u32) -> io::Result<()> {
     // SAFETY: PR_CAPBSET_DROP takes integers.
-    check(
-        unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) }.into(),
-    )?;
+    check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) }.into())?;
     Ok(())
 }
 
 /// Whether a capability is in the bounding set; an error for one the kernel does not know.
 pub fn in_bounding(capability: u32) -> io::Result<bool> {
     // SAFETY: PR_CAPBSET_READ takes integers.
-    let result = check(
-        unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability as libc::c_ulong, 0, 0, 0) }.into(),
-    )?;
+    let result = check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability as libc::c_ulong, 0, 0, 0) }.into())?;
     Ok(result == 1)
 }
 
@@ -158,16 +155,7 @@ pub fn in_bounding(capability: u32) -> io::Result<bool> {
 pub fn clear_ambient() -> io::Result<()> {
     // SAFETY: PR_CAP_AMBIENT takes integers.
     check(
-        unsafe {
-            libc::prctl(
-                libc::PR_CAP_AMBIENT,
-                libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong,
-                0,
-                0,
-                0,
-            )
-        }
-        .into(),
+        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0, 0, 0) }.into(),
     )?;
     Ok(())
 }
@@ -186,10 +174,7 @@ pub fn set_capabilities(effective: u64, permitted: u64) -> io::Result<()> {
         inheritable: u32,
     }
     const VERSION_3: u32 = 0x2008_0522;
-    let header = Header {
-        version: VERSION_3,
-        pid: 0,
-    };
+    let header = Header { version: VERSION_3, pid: 0 };
     let data = [0, 32].map(|shift| Data {
         effective: (effective >> shift) as u32,
         permitted: (permitted >> shift) as u32,
@@ -237,18 +222,12 @@ pub fn load_filter(program: &[FilterInstruction]) -> io::Result<()> {
     const SET_MODE_FILTER: libc::c_ulong = 1;
     // Without it, kernels before 5.16 slow the whole process down for speculation's sake.
     const FLAG_SPEC_ALLOW: libc::c_ulong = 4;
-    let length = libc::c_ushort::try_from(program.len())
-        .map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let program = Program {
-        length,
-        instructions: program.as_ptr(),
-    };
+    let length = libc::c_ushort::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = Program { length, instructions: program.as_ptr() };
     // SAFETY: the structure has the layout of struct sock_fprog and points at `length`
     // instructions of the layout of struct sock_filter; both outlive the call.
     let load = |flags: libc::c_ulong| {
-        check(unsafe {
-            libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program)
-        })
+        check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) })
     };
     match load(FLAG_SPEC_ALLOW) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => load(0)?,
@@ -268,11 +247,7 @@ pub fn has_filters() -> bool {
 /// execve(2). Returns only on failure.
 pub fn execve(program: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings
-            .iter()
-            .map(|string| string.as_ptr())
-            .chain([std::ptr::null()])
-            .collect()
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     // SAFETY: all strings are NUL-terminated, both lists end with a null pointer, and everything

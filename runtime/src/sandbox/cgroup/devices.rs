@@ -10,8 +10,17 @@ use crate::sys::bpf::{Instruction, attach_device_program, load_device_program};
 /// What every container may use, as Docker has it: making nodes of any kind, and reading and
 /// writing null, zero, full, random, urandom, tty, console, ptmx and terminals.
 const DEFAULT_RULES: [&str; 11] = [
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm",
-    "c 5:0 rwm", "c 5:1 rwm", "c 5:2 rwm", "c 136:* rwm",
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 136:* rwm",
 ];
 
 /// One line of `devices.allow`.
@@ -44,12 +53,7 @@ impl Rule {
         if !known || words.next().is_some() {
             return Err(bad());
         }
-        Ok(Self {
-            kind,
-            major: number(major)?,
-            minor: number(minor)?,
-            access,
-        })
+        Ok(Self { kind, major: number(major)?, minor: number(minor)?, access })
     }
 
     fn text(&self) -> String {
@@ -90,18 +94,13 @@ pub(crate) struct Node {
 
 /// Looks at a device node of the host.
 pub(crate) fn device_node(device: &Device) -> Result<Node> {
-    let status = rustix::fs::stat(&device.source).map_err(|error| SandboxError::MountSource {
-        path: device.source.clone(),
-        source: error.into(),
-    })?;
+    let status = rustix::fs::stat(&device.source)
+        .map_err(|error| SandboxError::MountSource { path: device.source.clone(), source: error.into() })?;
     let kind = match FileType::from_raw_mode(status.st_mode) {
         FileType::BlockDevice => 'b',
         FileType::CharacterDevice => 'c',
         _ => {
-            return Err(SandboxError::Config(format!(
-                "{} is not a device node",
-                device.source.display()
-            )));
+            return Err(SandboxError::Config(format!("{} is not a device node", device.source.display())));
         }
     };
     Ok(Node {
@@ -154,12 +153,7 @@ const JUMP_UNEQUAL: u8 = 0x55;
 const EXIT: u8 = 0x95;
 
 fn op(code: u8, destination: u8, source: u8, offset: i16, operand: i32) -> Instruction {
-    Instruction {
-        code,
-        registers: destination | (source << 4),
-        offset,
-        operand,
-    }
+    Instruction { code, registers: destination | (source << 4), offset, operand }
 }
 
 /// Compares the access with each rule; 1 allows, 0 denies.

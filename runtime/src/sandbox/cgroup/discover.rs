@@ -15,8 +15,20 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// The controllers of version 1, in the order in which their combinations are named.
 const KNOWN: [&str; 14] = [
-    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "net_cls", "net_prio", "blkio",
-    "perf_event", "hugetlb", "pids", "rdma", "misc",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "net_cls",
+    "net_prio",
+    "blkio",
+    "perf_event",
+    "hugetlb",
+    "pids",
+    "rdma",
+    "misc",
 ];
 
 /// One mounted hierarchy.
@@ -61,10 +73,7 @@ impl Hierarchy {
             Some(name) => format!("none,name={name}"),
             None => self.controllers.join(","),
         };
-        Some(LegacyHierarchy {
-            directory: self.directory.clone(),
-            options,
-        })
+        Some(LegacyHierarchy { directory: self.directory.clone(), options })
     }
 }
 
@@ -107,14 +116,8 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
         let hierarchy = Hierarchy {
             unified: kind == Some("cgroup2"),
             controllers: known.map(|known| (*known).to_owned()).collect(),
-            name: options
-                .iter()
-                .find_map(|option| option.strip_prefix("name="))
-                .map(str::to_owned),
-            directory: base
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default(),
+            name: options.iter().find_map(|option| option.strip_prefix("name=")).map(str::to_owned),
+            directory: base.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             base,
         };
         let same = |other: &Hierarchy| {
@@ -182,14 +185,8 @@ pub(crate) fn hide() -> Result<()> {
             unmount(path)?;
         }
     }
-    mount(
-        Some("tmpfs"),
-        ROOT,
-        Some("tmpfs"),
-        MsFlags::MS_RDONLY,
-        Some("size=0k,nr_inodes=2"),
-    )
-    .map_err(|error| cgroup_error("hide", Path::new(ROOT))(io::Error::from(error)))?;
+    mount(Some("tmpfs"), ROOT, Some("tmpfs"), MsFlags::MS_RDONLY, Some("size=0k,nr_inodes=2"))
+        .map_err(|error| cgroup_error("hide", Path::new(ROOT))(io::Error::from(error)))?;
     HIDDEN.set(found).map_err(|_| SandboxError::NoCgroup)
 }
 

@@ -152,11 +152,7 @@ fn weight_of_shares(shares: u64) -> u64 {
 }
 
 fn or_max(value: i64) -> String {
-    if value < 0 || value == i64::MAX {
-        "max".to_owned()
-    } else {
-        value.to_string()
-    }
+    if value < 0 || value == i64::MAX { "max".to_owned() } else { value.to_string() }
 }
 
 pub(super) fn read_number(path: &Path) -> u64 {
@@ -251,13 +247,7 @@ mod tests {
 
     #[test]
     fn swap_follows_memory_as_in_docker() {
-        let of = |memory, memory_swap| {
-            memory_and_swap(&Resources {
-                memory,
-                memory_swap,
-                ..Resources::default()
-            })
-        };
+        let of = |memory, memory_swap| memory_and_swap(&Resources { memory, memory_swap, ..Resources::default() });
         assert_eq!(of(Some(100), None), Some(200));
         assert_eq!(of(Some(100), Some(0)), Some(200));
         assert_eq!(of(Some(100), Some(-1)), Some(-1));

@@ -28,7 +28,7 @@ use super::config::{CgroupPath, Device, Resources};
 use super::error::{Result, SandboxError};
 
 pub(crate) use devices::device_node;
-pub(crate) use discover::{Hierarchy, Layout, LegacyHierarchy, hide, hierarchies, unescape};
+pub(crate) use discover::{Hierarchy, Layout, hide, hierarchies, unescape};
 pub use stats::Stats;
 
 /// How long to wait for the freezer, and for killed processes to leave.
@@ -45,11 +45,7 @@ pub struct Paths {
 
 pub(crate) fn cgroup_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> SandboxError {
     let path = path.to_owned();
-    move |source| SandboxError::Cgroup {
-        action,
-        path,
-        source,
-    }
+    move |source| SandboxError::Cgroup { action, path, source }
 }
 
 pub(crate) fn write(path: &Path, value: &str) -> Result<()> {
@@ -67,26 +63,13 @@ impl Paths {
     /// No cgroup hierarchy is mounted, or the path tries to leave its hierarchy.
     pub fn find(path: &CgroupPath) -> Result<Self> {
         let hierarchies = hierarchies()?;
-        let parent: Vec<String> = path
-            .parent
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect();
+        let parent: Vec<String> = path.parent.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         let bad = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('/');
         if parent.iter().any(|part| bad(part)) || bad(&path.name) {
-            return Err(SandboxError::Config(format!(
-                "invalid cgroup path {:?} / {:?}",
-                path.parent, path.name
-            )));
+            return Err(SandboxError::Config(format!("invalid cgroup path {:?} / {:?}", path.parent, path.name)));
         }
         let legacy = hierarchies.iter().any(|h| !h.unified && !h.controllers.is_empty());
-        Ok(Self {
-            version: if legacy { 1 } else { 2 },
-            hierarchies,
-            parent,
-            name: path.name.clone(),
-        })
+        Ok(Self { version: if legacy { 1 } else { 2 }, hierarchies, parent, name: path.name.clone() })
     }
 
     /// 1 (also for the hybrid layout) or 2.
@@ -114,10 +97,7 @@ impl Paths {
     }
 
     fn require(&self, name: &str, wanted: &'static str) -> Result<PathBuf> {
-        self.controller(name).ok_or_else(|| SandboxError::NoController {
-            controller: name.to_owned(),
-            wanted,
-        })
+        self.controller(name).ok_or_else(|| SandboxError::NoController { controller: name.to_owned(), wanted })
     }
 
     /// Whether cgroups can be made at all.
@@ -183,8 +163,7 @@ impl Paths {
                 let file = if hierarchy.unified { "cgroup.procs" } else { "tasks" };
                 let path = self.directory(hierarchy).join(file);
                 let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-                rustix::fs::open(&path, flags, Mode::empty())
-                    .map_err(|error| cgroup_error("join", &path)(error.into()))
+                rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| cgroup_error("join", &path)(error.into()))
             })
             .collect()
     }
@@ -414,11 +393,15 @@ mod tests {
     use super::*;
 
     fn fresh(name: &str) -> Paths {
-        let path = CgroupPath {
-            parent: "/skep-unit-test".to_owned(),
-            name: format!("{name}-{}", std::process::id()),
-        };
+        let path = CgroupPath { parent: "/skep-unit-test".to_owned(), name: format!("{name}-{}", std::process::id()) };
         Paths::find(&path).unwrap()
+    }
+
+    /// Removes the parents, too, unless another test still uses them.
+    fn remove_parents(paths: &Paths) {
+        for directory in paths.directories() {
+            drop(fs::remove_dir(directory.parent().unwrap()));
+        }
     }
 
     fn sleeper(paths: &Paths) -> std::process::Child {
@@ -432,10 +415,7 @@ mod tests {
     #[test]
     fn paths_cannot_leave_their_hierarchy() {
         for (parent, name) in [("/a/../..", "x"), ("/a", ".."), ("/a", "x/y"), ("/a", "")] {
-            let path = CgroupPath {
-                parent: parent.to_owned(),
-                name: name.to_owned(),
-            };
+            let path = CgroupPath { parent: parent.to_owned(), name: name.to_owned() };
             assert!(Paths::find(&path).is_err(), "{parent} {name}");
         }
     }
@@ -454,11 +434,7 @@ mod tests {
         let stats = paths.stats().unwrap();
         assert_eq!(stats.memory_limit, 64 << 20);
         assert_eq!(stats.pids_limit, 33);
-        let more = Resources {
-            memory: Some(128 << 20),
-            pids: Some(-1),
-            ..Resources::default()
-        };
+        let more = Resources { memory: Some(128 << 20), pids: Some(-1), ..Resources::default() };
         paths.update(&more).unwrap();
         let stats = paths.stats().unwrap();
         assert_eq!(stats.memory_limit, 128 << 20);
@@ -467,6 +443,7 @@ mod tests {
         paths.remove().unwrap();
         assert!(paths.directories().all(|directory| !directory.exists()));
         paths.remove().unwrap();
+        remove_parents(&paths);
     }
 
     #[test]
@@ -486,5 +463,6 @@ mod tests {
         assert!(!reaper.join().unwrap().success());
         assert!(paths.processes().unwrap().is_empty());
         paths.remove().unwrap();
+        remove_parents(&paths);
     }
 }

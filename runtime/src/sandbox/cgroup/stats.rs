@@ -52,11 +52,7 @@ impl Paths {
         if !self.directories().any(|directory| directory.exists()) {
             return Err(SandboxError::NotRunning(self.name.clone()));
         }
-        Ok(if self.version() == 1 {
-            self.legacy_stats()
-        } else {
-            self.unified_stats()
-        })
+        Ok(if self.version() == 1 { self.legacy_stats() } else { self.unified_stats() })
     }
 
     /// How many processes of the container were killed because memory ran out.
@@ -65,8 +61,7 @@ impl Paths {
             1 => "memory.oom_control",
             _ => "memory.events",
         };
-        self.controller("memory")
-            .map_or(0, |directory| keyed(&directory.join(file), "oom_kill"))
+        self.controller("memory").map_or(0, |directory| keyed(&directory.join(file), "oom_kill"))
     }
 
     fn legacy_stats(&self) -> Stats {
@@ -89,8 +84,11 @@ impl Paths {
             stats.memory_limit = if limit > LEGACY_UNLIMITED { u64::MAX } else { limit };
         }
         if let Some(directory) = self.controller("blkio") {
-            let files = ["blkio.bfq.io_service_bytes_recursive", "blkio.throttle.io_service_bytes_recursive",
-                "blkio.throttle.io_service_bytes"];
+            let files = [
+                "blkio.bfq.io_service_bytes_recursive",
+                "blkio.throttle.io_service_bytes_recursive",
+                "blkio.throttle.io_service_bytes",
+            ];
             if let Some(file) = files.iter().map(|file| directory.join(file)).find(|file| file.exists()) {
                 stats.block_read_bytes = sum_of(&file, "Read");
                 stats.block_write_bytes = sum_of(&file, "Write");
@@ -122,9 +120,7 @@ impl Paths {
         if let Some(directory) = self.controller("io") {
             let text = fs::read_to_string(directory.join("io.stat")).unwrap_or_default();
             let sum = |key: &str| -> u64 {
-                text.split_whitespace()
-                    .filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok())
-                    .sum()
+                text.split_whitespace().filter_map(|word| word.strip_prefix(key)?.parse::<u64>().ok()).sum()
             };
             stats.block_read_bytes = sum("rbytes=");
             stats.block_write_bytes = sum("wbytes=");

@@ -21,9 +21,8 @@ const FILE_LEN_MAX: u64 = (HASH_LEN + 4096 * INSTRUCTION_LEN) as u64;
 
 /// Name of the file for a profile and a set of capabilities on the running kernel.
 pub(super) fn key(profile: &str, capability_set: u64) -> String {
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let release =
+        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let mut hash = Sha256::new();
     for part in [FORMAT, release.as_str(), profile] {
         hash.update((part.len() as u64).to_le_bytes());

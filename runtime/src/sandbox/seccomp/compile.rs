@@ -6,10 +6,8 @@
 //! programs fall back to what they used before; the rest gets the profile's default.
 
 use super::super::error::Result;
-use super::profile::{
-    ACTION_KILL_PROCESS, Architecture, Argument, Comparison, Profile, Rule, errno,
-};
 use super::invalid;
+use super::profile::{ACTION_KILL_PROCESS, Architecture, Argument, Comparison, Profile, Rule, errno};
 use crate::sys::FilterInstruction;
 
 /// Name, and numbers on x86_64, i386 and aarch64.
@@ -38,12 +36,7 @@ const X32: u32 = 0x4000_0000;
 type Program = Vec<FilterInstruction>;
 
 fn op(code: u16, jump_true: u8, jump_false: u8, operand: u32) -> FilterInstruction {
-    FilterInstruction {
-        code,
-        jump_true,
-        jump_false,
-        operand,
-    }
+    FilterInstruction { code, jump_true, jump_false, operand }
 }
 
 fn number_of(line: &str, architecture: Architecture) -> Option<(&str, u32)> {
@@ -87,10 +80,7 @@ struct Outcome {
 }
 
 fn section(profile: &Profile, rules: &[Rule], default: u32, architecture: Architecture) -> Program {
-    let mut known: Vec<(&str, u32)> = NUMBERS
-        .lines()
-        .filter_map(|line| number_of(line, architecture))
-        .collect();
+    let mut known: Vec<(&str, u32)> = NUMBERS.lines().filter_map(|line| number_of(line, architecture)).collect();
     known.sort_by_key(|(_, number)| *number);
     let names: std::collections::HashSet<&str> = profile.names().collect();
     let newest = known.iter().rev().find(|(name, _)| names.contains(name)).map_or(0, |(_, number)| *number);
@@ -102,10 +92,7 @@ fn section(profile: &Profile, rules: &[Rule], default: u32, architecture: Archit
         Some((_, of_last)) if *of_last == outcome => {}
         _ => ranges.push((start, outcome)),
     };
-    let plain = |action: u32| Outcome {
-        rules: Vec::new(),
-        otherwise: action,
-    };
+    let plain = |action: u32| Outcome { rules: Vec::new(), otherwise: action };
     add(0, plain(default));
     for (name, number) in known.iter().filter(|(_, number)| *number <= newest) {
         add(*number, outcome(rules, name, default));
@@ -134,10 +121,7 @@ fn outcome(rules: &[Rule], name: &str, default: u32) -> Outcome {
     if conditional.iter().all(|(_, action)| *action == otherwise) {
         conditional.clear();
     }
-    Outcome {
-        rules: conditional,
-        otherwise,
-    }
+    Outcome { rules: conditional, otherwise }
 }
 
 /// The number is loaded; finds its range.
@@ -150,10 +134,7 @@ fn search(ranges: &[(u32, Outcome)]) -> Program {
             let pivot = right.first().map_or(0, |(start, _)| *start);
             let (left, right) = (search(left), search(right));
             // Jumps reach 255 instructions; the unconditional one reaches everywhere.
-            let mut program = vec![
-                op(JUMP_GREATER_OR_EQUAL, 0, 1, pivot),
-                op(JUMP, 0, 0, left.len() as u32),
-            ];
+            let mut program = vec![op(JUMP_GREATER_OR_EQUAL, 0, 1, pivot), op(JUMP, 0, 0, left.len() as u32)];
             program.extend(left);
             program.extend(right);
             program
@@ -203,18 +184,10 @@ fn check(condition: &Argument, behind: usize) -> Program {
         ]
     };
     match condition.op {
-        Comparison::Equal => vec![
-            high,
-            op(JUMP_EQUAL, 0, 2 + behind, value_high),
-            low,
-            op(JUMP_EQUAL, 0, behind, value_low),
-        ],
-        Comparison::Unequal => vec![
-            high,
-            op(JUMP_EQUAL, 0, 2, value_high),
-            low,
-            op(JUMP_EQUAL, behind, 0, value_low),
-        ],
+        Comparison::Equal => {
+            vec![high, op(JUMP_EQUAL, 0, 2 + behind, value_high), low, op(JUMP_EQUAL, 0, behind, value_low)]
+        }
+        Comparison::Unequal => vec![high, op(JUMP_EQUAL, 0, 2, value_high), low, op(JUMP_EQUAL, behind, 0, value_low)],
         Comparison::MaskedEqual => {
             let wanted = condition.value_two;
             vec![

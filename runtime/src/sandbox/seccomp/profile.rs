@@ -110,11 +110,7 @@ pub(super) enum Architecture {
 impl Architecture {
     /// The one this program runs on.
     pub(super) fn native() -> Self {
-        if cfg!(target_arch = "aarch64") {
-            Self::Aarch64
-        } else {
-            Self::X86_64
-        }
+        if cfg!(target_arch = "aarch64") { Self::Aarch64 } else { Self::X86_64 }
     }
 
     /// As in linux/audit.h.
@@ -186,8 +182,8 @@ impl Profile {
             .flat_map(|map| map.sub_architectures.iter().flatten().map(String::as_str));
         let mut all = vec![native];
         for architecture in names.chain(subs).filter_map(Architecture::from_name) {
-            let possible = architecture == native
-                || (native == Architecture::X86_64 && architecture == Architecture::X86);
+            let possible =
+                architecture == native || (native == Architecture::X86_64 && architecture == Architecture::X86);
             if possible && !all.contains(&architecture) {
                 all.push(architecture);
             }
@@ -210,11 +206,7 @@ impl Profile {
             let action = action(&rule.action, rule.errno_ret)?;
             for name in rule.all_names() {
                 for conditions in rule.alternatives()? {
-                    rules.push(Rule {
-                        name: name.to_owned(),
-                        conditions,
-                        action,
-                    });
+                    rules.push(Rule { name: name.to_owned(), conditions, action });
                 }
             }
         }
@@ -233,24 +225,17 @@ impl SyscallRule {
         if let Some(wrong) = arguments.iter().find(|argument| argument.index > 5) {
             return Err(invalid(format!("a call has no argument {}", wrong.index)));
         }
-        let repeated = arguments
-            .iter()
-            .enumerate()
-            .any(|(at, one)| arguments[..at].iter().any(|other| other.index == one.index));
-        Ok(if repeated {
-            arguments.into_iter().map(|argument| vec![argument]).collect()
-        } else {
-            vec![arguments]
-        })
+        let repeated =
+            arguments.iter().enumerate().any(|(at, one)| arguments[..at].iter().any(|other| other.index == one.index));
+        Ok(if repeated { arguments.into_iter().map(|argument| vec![argument]).collect() } else { vec![arguments] })
     }
 
     fn applies(&self, set: u64) -> Result<bool> {
         let has_all = |names: &Option<Vec<String>>| has(names, set, true);
         let has_any = |names: &Option<Vec<String>>| has(names, set, false);
         let native = Architecture::native().go_name();
-        let lists = |arches: &Option<Vec<String>>| {
-            arches.as_ref().is_some_and(|list| list.iter().any(|name| name == native))
-        };
+        let lists =
+            |arches: &Option<Vec<String>>| arches.as_ref().is_some_and(|list| list.iter().any(|name| name == native));
         let arch_included = self.includes.arches.as_ref().is_none_or(Vec::is_empty) || lists(&self.includes.arches);
         let kernel_included = match &self.includes.min_kernel {
             Some(version) => kernel_at_least(version)?,
@@ -285,8 +270,7 @@ fn kernel_at_least(version: &str) -> Result<bool> {
         Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
     };
     let wanted = parse(version).ok_or_else(|| invalid(format!("kernel version {version:?}")))?;
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let release =
+        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     Ok(parse(&release).is_none_or(|running| running >= wanted))
 }
