@@ -85,10 +85,10 @@ pub fn create(config: &SandboxConfig, bundle: &Path, stdio: Stdio) -> Result<Cre
     }
     spec::check(config)?;
     let made = make(config, bundle, stdio);
-    if made.is_err() {
-        if let Err(error) = delete(config) {
-            tracing::warn!(%error, "cannot clean up after a failed container");
-        }
+    if made.is_err()
+        && let Err(error) = delete(config)
+    {
+        tracing::warn!(%error, "cannot clean up after a failed container");
     }
     made
 }

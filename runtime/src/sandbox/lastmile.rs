@@ -164,7 +164,7 @@ pub(crate) fn run(plan: &Plan, identity: &Identity, terminal: Option<OwnedFd>) -
 
 fn prepare(plan: &Plan, identity: &Identity, terminal: Option<OwnedFd>) -> Result<Vec<CString>, ProcessError> {
     for (resource, limit) in &plan.limits {
-        setrlimit(*resource, limit.clone())
+        setrlimit(*resource, *limit)
             .map_err(|error| setup_error(&format!("error setting rlimit {resource:?}"), error))?;
     }
     if let Some(terminal) = terminal {

@@ -153,10 +153,10 @@ pub fn in_bounding(capability: u32) -> io::Result<bool> {
 
 /// Empties the ambient set.
 pub fn clear_ambient() -> io::Result<()> {
+    let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong;
     // SAFETY: PR_CAP_AMBIENT takes integers.
-    check(
-        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong, 0, 0, 0) }.into(),
-    )?;
+    let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0, 0, 0) };
+    check(result.into())?;
     Ok(())
 }
 
@@ -224,10 +224,11 @@ pub fn load_filter(program: &[FilterInstruction]) -> io::Result<()> {
     const FLAG_SPEC_ALLOW: libc::c_ulong = 4;
     let length = libc::c_ushort::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let program = Program { length, instructions: program.as_ptr() };
-    // SAFETY: the structure has the layout of struct sock_fprog and points at `length`
-    // instructions of the layout of struct sock_filter; both outlive the call.
     let load = |flags: libc::c_ulong| {
-        check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) })
+        // SAFETY: the structure has the layout of struct sock_fprog and points at `length`
+        // instructions of the layout of struct sock_filter; both outlive the call.
+        let result = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) };
+        check(result)
     };
     match load(FLAG_SPEC_ALLOW) {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => load(0)?,
