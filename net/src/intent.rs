@@ -414,6 +414,23 @@ impl NodeIntent {
         }
     }
 
+    /// Leaves out what is nowhere on this node: endpoints and services of networks that are not
+    /// listed. Of two endpoints with one address, as there may be while a task follows another,
+    /// the serving one stays, else the later.
+    pub fn without_strays(mut self) -> Self {
+        let listed: BTreeSet<NetworkId> = self.networks.iter().map(|network| network.id.clone()).collect();
+        self.services.retain(|service| listed.contains(&service.network));
+        let mut kept: BTreeMap<(NetworkId, Ipv4Addr), OverlayEndpoint> = BTreeMap::new();
+        for endpoint in self.endpoints.into_iter().filter(|endpoint| listed.contains(&endpoint.network)) {
+            let key = (endpoint.network.clone(), endpoint.address);
+            if endpoint.serving || !kept.get(&key).is_some_and(|other| other.serving) {
+                kept.insert(key, endpoint);
+            }
+        }
+        self.endpoints = kept.into_values().collect();
+        self
+    }
+
     /// Checks that networks, endpoints and services fit together.
     ///
     /// # Errors

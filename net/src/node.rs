@@ -33,6 +33,7 @@ impl Net {
     /// # Errors
     /// Any; applying again continues where this ended.
     pub fn apply_node(&self, intent: &NodeIntent) -> Result<NodeReport> {
+        let intent = &intent.clone().without_strays();
         intent.validate()?;
         if intent.networks.iter().any(|network| !network.internal) {
             self.networks.gateway_bridge()?;

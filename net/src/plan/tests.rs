@@ -279,6 +279,22 @@ fn the_hosts_table_goes_with_the_last_user() {
 }
 
 #[test]
+fn strays_are_left_out_and_the_serving_endpoint_has_the_address() {
+    let mut intent = node_intent();
+    let count = intent.endpoints.len();
+    intent.endpoints.push(task("elsewhere", [10, 0, 9, 4], THERE, true));
+    intent.endpoints.push(task("app", [10, 0, 1, 4], THERE, false));
+    intent.endpoints.push(task("app", [10, 0, 1, 6], HERE, true));
+    intent.services[1].network = network_id("elsewhere");
+    let intent = intent.without_strays();
+    intent.validate().unwrap();
+    assert_eq!((intent.endpoints.len(), intent.services.len()), (count, 1));
+    let node_of =
+        |last| intent.endpoints.iter().find(|it| it.address.octets() == [10, 0, 1, last]).unwrap().node_address;
+    assert_eq!((node_of(4), node_of(6)), (HERE, HERE));
+}
+
+#[test]
 fn contradictions_are_refused() {
     let refused = |change: &dyn Fn(&mut NodeIntent)| {
         let mut intent = node_intent();
