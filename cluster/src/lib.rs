@@ -6,27 +6,27 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod agent;
+pub mod allocator;
 pub mod api;
+pub mod brain;
 pub mod ca;
 pub mod client;
 pub mod control;
+pub mod dispatcher;
 pub mod executor;
 pub mod id;
-pub mod node;
-pub mod raft;
-pub mod store;
-pub mod timing;
-pub mod wire;
-pub mod agent;
-pub mod allocator;
-pub mod brain;
-pub mod dispatcher;
 pub mod leader;
 pub mod logs;
+pub mod node;
 pub mod orchestrator;
+pub mod raft;
 pub mod scheduler;
 #[cfg(test)]
 mod sim;
+pub mod store;
+pub mod timing;
+pub mod wire;
 
 /// The port of a manager.
 pub const DEFAULT_PORT: u16 = 2377;

@@ -3,11 +3,11 @@
 use super::CaError;
 use crate::api::NodeRole;
 use crate::wire::Caller;
+use rand::Rng;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
 };
-use rand::Rng;
 use std::time::{Duration, SystemTime};
 
 const ROOT_VALIDITY: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
@@ -93,8 +93,7 @@ mod tests {
         let now = SystemTime::now();
         let root = new_root(now).unwrap();
         let key = NodeKey::generate().unwrap();
-        let node =
-            Caller { node_id: "n1".into(), role: NodeRole::Manager, cluster_id: "c1".into(), addr: None };
+        let node = Caller { node_id: "n1".into(), role: NodeRole::Manager, cluster_id: "c1".into(), addr: None };
         let chain = sign_node(&root, &key.request_pem, &node, NODE_VALIDITY, now).unwrap();
         assert_eq!(identity_of(&CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()).unwrap(), node);
         let credentials =
@@ -108,8 +107,7 @@ mod tests {
     fn a_request_that_is_none_is_refused() {
         let now = SystemTime::now();
         let root = new_root(now).unwrap();
-        let node =
-            Caller { node_id: "n1".into(), role: NodeRole::Worker, cluster_id: "c1".into(), addr: None };
+        let node = Caller { node_id: "n1".into(), role: NodeRole::Worker, cluster_id: "c1".into(), addr: None };
         for bad in ["", "x", &root.cert_pem] {
             assert!(sign_node(&root, bad, &node, NODE_VALIDITY, now).is_err());
         }

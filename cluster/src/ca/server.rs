@@ -47,10 +47,21 @@ impl CaService {
         Ok(())
     }
 
-    async fn first(&self, cluster: &Cluster, request: &IssueCertificateRequest, peer: Option<Peer>) -> Result<Caller, Status> {
-        let role = role_of(cluster, &request.token).ok_or_else(|| Status::invalid_argument(CaError::Token.to_string()))?;
+    async fn first(
+        &self,
+        cluster: &Cluster,
+        request: &IssueCertificateRequest,
+        peer: Option<Peer>,
+    ) -> Result<Caller, Status> {
+        let role =
+            role_of(cluster, &request.token).ok_or_else(|| Status::invalid_argument(CaError::Token.to_string()))?;
         self.limit()?;
-        let node = Caller { node_id: new_id(), role, cluster_id: cluster.id.clone(), addr: peer.filter(|peer| peer.caller.is_none()).and_then(|peer| peer.addr) };
+        let node = Caller {
+            node_id: new_id(),
+            role,
+            cluster_id: cluster.id.clone(),
+            addr: peer.filter(|peer| peer.caller.is_none()).and_then(|peer| peer.addr),
+        };
         let object = new_node(&node, request.availability());
         self.store
             .propose(vec![create(object::Object::Node(object))])
@@ -105,11 +116,7 @@ impl Ca for CaService {
 pub(crate) fn new_node(node: &Caller, availability: NodeAvailability) -> Node {
     Node {
         id: node.node_id.clone(),
-        spec: Some(NodeSpec {
-            annotations: None,
-            desired_role: node.role.into(),
-            availability: availability.into(),
-        }),
+        spec: Some(NodeSpec { annotations: None, desired_role: node.role.into(), availability: availability.into() }),
         role: node.role.into(),
         status: Some(NodeStatus {
             addr: node.addr.map(|addr| addr.ip().to_string()).unwrap_or_default(),
@@ -122,7 +129,8 @@ pub(crate) fn new_node(node: &Caller, availability: NodeAvailability) -> Node {
 fn sign(cluster: &Cluster, csr: &str, node: &Caller) -> Result<String, CaError> {
     let root = cluster.root_ca.as_ref();
     let pem = |bytes: Option<&Vec<u8>>| {
-        String::from_utf8(bytes.cloned().unwrap_or_default()).map_err(|_| CaError::Malformed { what: "the root certificate" })
+        String::from_utf8(bytes.cloned().unwrap_or_default())
+            .map_err(|_| CaError::Malformed { what: "the root certificate" })
     };
     let root = RootKey { cert_pem: pem(root.map(|r| &r.cert_pem))?, key_pem: pem(root.map(|r| &r.key_pem))? };
     let expiry = cluster.spec.as_ref().map_or(0, |spec| spec.node_cert_expiry_ns);

@@ -60,8 +60,8 @@ impl fmt::Debug for JoinToken {
 
 /// The digest of a root certificate (PEM), as it stands in tokens.
 pub fn digest_of(root_pem: &[u8]) -> Result<String, CaError> {
-    let der = CertificateDer::from_pem_slice(root_pem)
-        .map_err(|_| CaError::Malformed { what: "the root certificate" })?;
+    let der =
+        CertificateDer::from_pem_slice(root_pem).map_err(|_| CaError::Malformed { what: "the root certificate" })?;
     Ok(base36(digest(&SHA256, &der).as_ref(), DIGEST_LENGTH))
 }
 
@@ -106,7 +106,8 @@ mod tests {
         assert_eq!(JoinToken::parse(&text).unwrap(), token);
         assert!(token.matches(&text));
         assert!(!token.matches(&text[..text.len() - 1]));
-        for bad in ["", "SWMTKN-1-a-b", &text[..text.len() - 1], &text.replace("SWMTKN-1", "SWMTKN-2"), &text.to_uppercase()]
+        for bad in
+            ["", "SWMTKN-1-a-b", &text[..text.len() - 1], &text.replace("SWMTKN-1", "SWMTKN-2"), &text.to_uppercase()]
         {
             assert!(matches!(JoinToken::parse(bad), Err(CaError::Token)), "{bad}");
             assert!(!token.matches(bad));

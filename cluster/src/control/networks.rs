@@ -28,19 +28,13 @@ impl ControlService {
         Ok(CreateNetworkResponse { network: Some(network) })
     }
 
-    pub(super) async fn list_networks(
-        &self,
-        _: Request<ListNetworksRequest>,
-    ) -> Result<ListNetworksResponse, Status> {
+    pub(super) async fn list_networks(&self, _: Request<ListNetworksRequest>) -> Result<ListNetworksResponse, Status> {
         let view = self.read().await?;
         let networks = view.networks().values().filter(|network| !network.pending_delete);
         Ok(ListNetworksResponse { networks: networks.map(|network| Network::clone(network)).collect() })
     }
 
-    pub(super) async fn get_network(
-        &self,
-        request: Request<GetNetworkRequest>,
-    ) -> Result<GetNetworkResponse, Status> {
+    pub(super) async fn get_network(&self, request: Request<GetNetworkRequest>) -> Result<GetNetworkResponse, Status> {
         let view = self.read().await?;
         let network = refs::network(&view, &request.into_inner().r#ref)?;
         let tasks = view.tasks().values().filter(|task| is_on(task, &network.id) && is_live(task));

@@ -21,10 +21,7 @@ impl ControlService {
         Ok(GetNodeResponse { node: Some(self.with_raft(&node)) })
     }
 
-    pub(super) async fn update_node(
-        &self,
-        request: Request<UpdateNodeRequest>,
-    ) -> Result<UpdateNodeResponse, Status> {
+    pub(super) async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Result<UpdateNodeResponse, Status> {
         let request = request.into_inner();
         let spec = request.spec.ok_or_else(|| Status::invalid_argument("no node specification given"))?;
         let id = self
@@ -46,10 +43,7 @@ impl ControlService {
         Ok(UpdateNodeResponse { node: view.nodes().get(&id).map(|node| self.with_raft(node)) })
     }
 
-    pub(super) async fn remove_node(
-        &self,
-        request: Request<RemoveNodeRequest>,
-    ) -> Result<RemoveNodeResponse, Status> {
+    pub(super) async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<RemoveNodeResponse, Status> {
         let request = request.into_inner();
         let id = self
             .write(|view| {

@@ -45,10 +45,9 @@ where
     match matches.as_slice() {
         [] => Err(not_found()),
         [one] => Ok((*one).clone()),
-        many => Err(Status::failed_precondition(format!(
-            "{kind} {reference} is ambiguous ({} matches found)",
-            many.len()
-        ))),
+        many => {
+            Err(Status::failed_precondition(format!("{kind} {reference} is ambiguous ({} matches found)", many.len())))
+        }
     }
 }
 
@@ -97,7 +96,8 @@ mod tests {
     #[test]
     fn ids_win_over_names_and_names_over_prefixes() {
         let view = view(&[("abc1", "web", false), ("abc2", "abc1", false), ("web9", "old", true)]);
-        let check = |reference: &str| service(&view, reference).map(|s| s.id.clone()).map_err(|e| e.message().to_owned());
+        let check =
+            |reference: &str| service(&view, reference).map(|s| s.id.clone()).map_err(|e| e.message().to_owned());
         assert_eq!(check("abc1"), Ok("abc1".into()));
         assert_eq!(check("web"), Ok("abc1".into()));
         assert_eq!(check("abc2"), Ok("abc2".into()));

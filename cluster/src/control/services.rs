@@ -23,22 +23,15 @@ impl ControlService {
             let mut wanted = asked.clone();
             spec::check_service(view, &mut wanted, None)?;
             check_free(view, &wanted)?;
-            let service = Service {
-                id: id.clone(),
-                spec: Some(wanted),
-                spec_version: view.version() + 1,
-                ..Service::default()
-            };
+            let service =
+                Service { id: id.clone(), spec: Some(wanted), spec_version: view.version() + 1, ..Service::default() };
             Ok((vec![create(object::Object::Service(service))], ()))
         })
         .await?;
         Ok(CreateServiceResponse { service: self.stored(&id) })
     }
 
-    pub(super) async fn list_services(
-        &self,
-        _: Request<ListServicesRequest>,
-    ) -> Result<ListServicesResponse, Status> {
+    pub(super) async fn list_services(&self, _: Request<ListServicesRequest>) -> Result<ListServicesResponse, Status> {
         let view = self.read().await?;
         let services: Vec<_> = view.services().values().filter(|service| !service.pending_delete).collect();
         Ok(ListServicesResponse {
@@ -47,10 +40,7 @@ impl ControlService {
         })
     }
 
-    pub(super) async fn get_service(
-        &self,
-        request: Request<GetServiceRequest>,
-    ) -> Result<GetServiceResponse, Status> {
+    pub(super) async fn get_service(&self, request: Request<GetServiceRequest>) -> Result<GetServiceResponse, Status> {
         let view = self.read().await?;
         let service = refs::service(&view, &request.into_inner().r#ref)?;
         Ok(GetServiceResponse { service: Some(Service::clone(&service)) })
@@ -71,7 +61,11 @@ impl ControlService {
                     true => rolled_back(view, &stored)?,
                     false => {
                         let wanted = request.spec.clone();
-                        updated(view, &stored, wanted.ok_or_else(|| Status::invalid_argument("no specification given"))?)?
+                        updated(
+                            view,
+                            &stored,
+                            wanted.ok_or_else(|| Status::invalid_argument("no specification given"))?,
+                        )?
                     }
                 };
                 let id = updated.id.clone();

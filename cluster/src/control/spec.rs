@@ -148,7 +148,10 @@ fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), Status> {
     let mut published = BTreeSet::new();
     for port in &endpoint.ports {
         if port.target_port == 0 || port.target_port > 65535 || port.published_port > 65535 {
-            return Err(invalid(format!("invalid port {}:{}: ports are 1 to 65535", port.published_port, port.target_port)));
+            return Err(invalid(format!(
+                "invalid port {}:{}: ports are 1 to 65535",
+                port.published_port, port.target_port
+            )));
         }
         let ingress = port.publish_mode() == PublishMode::Ingress;
         if ingress && endpoint.mode() == EndpointMode::Dnsrr {
@@ -226,9 +229,10 @@ fn check_subnet(view: &View, config: &IpamConfig) -> Result<(), Status> {
     if config.subnet.is_empty() {
         return Ok(());
     }
-    let subnet: ipnet::Ipv4Net = config.subnet.parse().map_err(|_| {
-        invalid(format!("invalid subnet {:?}: give an IPv4 network as ADDRESS/LENGTH", config.subnet))
-    })?;
+    let subnet: ipnet::Ipv4Net = config
+        .subnet
+        .parse()
+        .map_err(|_| invalid(format!("invalid subnet {:?}: give an IPv4 network as ADDRESS/LENGTH", config.subnet)))?;
     if subnet.prefix_len() > 29 {
         return Err(invalid(format!("subnet {subnet} is too small: at most /29")));
     }
@@ -302,8 +306,16 @@ mod tests {
     #[test]
     fn a_published_port_is_taken_once() {
         let mut view = View::default();
-        let web = Service { id: "w1".into(), spec: Some(spec("web", vec![port(8080, PublishMode::Ingress)])), ..Default::default() };
-        let host = Service { id: "h1".into(), spec: Some(spec("host", vec![port(9090, PublishMode::Host)])), ..Default::default() };
+        let web = Service {
+            id: "w1".into(),
+            spec: Some(spec("web", vec![port(8080, PublishMode::Ingress)])),
+            ..Default::default()
+        };
+        let host = Service {
+            id: "h1".into(),
+            spec: Some(spec("host", vec![port(9090, PublishMode::Host)])),
+            ..Default::default()
+        };
         let actions = vec![create(object::Object::Service(web)), create(object::Object::Service(host))];
         view.apply(&StoreTransaction { actions, time_ns: 1 }, 1).unwrap();
         assert_eq!(
@@ -355,7 +367,10 @@ mod tests {
             &|s| task(s).networks = vec![NetworkAttachmentSpec { target: "app".into(), ..Default::default() }],
             "network app not found",
         );
-        refused(&|s| s.endpoint.as_mut().unwrap().ports.push(port(80, PublishMode::Ingress)), "duplicate published ports");
+        refused(
+            &|s| s.endpoint.as_mut().unwrap().ports.push(port(80, PublishMode::Ingress)),
+            "duplicate published ports",
+        );
         refused(&|s| s.endpoint.as_mut().unwrap().ports[0].target_port = 70_000, "ports are 1 to 65535");
         refused(&|s| s.mode = None, "replicated or global");
         refused(&|s| s.update = Some(UpdateConfig { max_failure_ratio: 2.0, ..Default::default() }), "maxfailureratio");

@@ -1,9 +1,7 @@
 //! The swarm's own settings and join tokens.
 
 use super::{ControlService, out_of_sequence};
-use crate::api::{
-    Cluster, GetClusterRequest, GetClusterResponse, UpdateClusterRequest, UpdateClusterResponse, object,
-};
+use crate::api::{Cluster, GetClusterRequest, GetClusterResponse, UpdateClusterRequest, UpdateClusterResponse, object};
 use crate::ca::{JoinToken, NODE_VALIDITY_MIN, new_secret};
 use crate::store::update;
 use tonic::{Request, Status};

@@ -8,7 +8,9 @@ use super::setup::bind;
 use super::state::{Files, Manager as KnownManager, State};
 use super::{NodeConfig, NodeError};
 use crate::agent::{Agent, AgentConfig};
-use crate::api::{self, InfoResponse, InitResponse, JoinResponse, LocalState, NodeAvailability, NodeRole, SessionMessage};
+use crate::api::{
+    self, InfoResponse, InitResponse, JoinResponse, LocalState, NodeAvailability, NodeRole, SessionMessage,
+};
 use crate::ca::{self, NodeKey};
 use crate::raft::RaftNode;
 use crate::store::Store;
@@ -221,9 +223,8 @@ impl Active {
     /// Makes a swarm of this manager alone out of what it knows: the way back from a lost majority.
     pub async fn force_new_cluster(&self) -> Result<InitResponse, NodeError> {
         let manager = self.manager.borrow().clone();
-        let manager = manager.ok_or_else(|| {
-            NodeError::Refused("--force-new-cluster is for a manager; this node is a worker".into())
-        })?;
+        let manager = manager
+            .ok_or_else(|| NodeError::Refused("--force-new-cluster is for a manager; this node is a worker".into()))?;
         let view = manager.raft().view();
         if view.cluster().is_none() {
             return Err(NodeError::Refused("this manager does not know the swarm's state yet; try again".into()));
@@ -379,9 +380,12 @@ impl Active {
         let mut credentials = self.tls.watch();
         loop {
             credentials.borrow_and_update();
-            let due = match self.files.node_pem().map_err(|e| e.to_string()).and_then(|pem| {
-                ca::validity(&pem).map_err(|e| e.to_string())
-            }) {
+            let due = match self
+                .files
+                .node_pem()
+                .map_err(|e| e.to_string())
+                .and_then(|pem| ca::validity(&pem).map_err(|e| e.to_string()))
+            {
                 Ok(validity) => ca::renewal_due(&validity, SystemTime::now()),
                 Err(reason) => {
                     tracing::error!(reason, "the node's certificate cannot be read");
@@ -410,8 +414,7 @@ impl Active {
         let key = NodeKey::generate()?;
         let channel = self.managers.channel().await?;
         let timing = self.config.timing;
-        let asked =
-            ca::request_certificate(channel, "the manager", &key, "", NodeAvailability::Active, timing).await;
+        let asked = ca::request_certificate(channel, "the manager", &key, "", NodeAvailability::Active, timing).await;
         let issued = asked.inspect_err(|_| self.managers.failed())?;
         self.files.save_certificate(&key, &issued.chain_pem)?;
         self.tls.replace(self.files.credentials()?);
@@ -423,8 +426,7 @@ impl Active {
 
 /// Docker's words for a manager that would leave.
 fn refusal(raft: &RaftNode) -> String {
-    let mut text =
-        String::from("You are attempting to leave the swarm on a node that is participating as a manager. ");
+    let mut text = String::from("You are attempting to leave the swarm on a node that is participating as a manager. ");
     let members = raft.members();
     let voters = members.iter().filter(|member| member.voter);
     let all = voters.clone().count();

@@ -154,7 +154,12 @@ impl Inner {
         found.ok().flatten().ok_or_else(|| Status::unavailable(NO_LEADER))
     }
 
-    async fn pass_on(&self, mut request: Request<Body>, caller: Option<Caller>, addr: &str) -> Result<Response<Body>, Status> {
+    async fn pass_on(
+        &self,
+        mut request: Request<Body>,
+        caller: Option<Caller>,
+        addr: &str,
+    ) -> Result<Response<Body>, Status> {
         request.headers_mut().insert(CALLER, write_caller(caller.as_ref())?);
         let channel = self.peers.channel(addr).map_err(|error| Status::unavailable(error.to_string()))?;
         match channel.oneshot(request).await {

@@ -1,8 +1,8 @@
 //! The agent's unix socket: the node's own affairs, and the swarm's for those who sit at a manager.
 
+use super::NodeError;
 use super::active::Active;
 use super::layout::{context, make_dir};
-use super::NodeError;
 use crate::api::local_server::{Local, LocalServer};
 use crate::api::{
     InfoRequest, InfoResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse,

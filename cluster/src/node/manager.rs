@@ -128,12 +128,7 @@ impl Manager {
 }
 
 /// Asks to be added until this member votes.
-async fn join_raft(
-    raft: Arc<RaftNode>,
-    parts: Parts,
-    membership: watch::Sender<Membership>,
-    stop: CancellationToken,
-) {
+async fn join_raft(raft: Arc<RaftNode>, parts: Parts, membership: watch::Sender<Membership>, stop: CancellationToken) {
     let votes = || raft.members().iter().any(|member| member.raft_id == raft.id() && member.voter);
     // One that was a member waits for the others to tell it so.
     let mut patience = if raft.is_pristine() { 0 } else { 20 };

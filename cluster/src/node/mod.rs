@@ -96,8 +96,7 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
     let stop = CancellationToken::new();
     let signals = stop.clone();
     let watcher = tokio::spawn(async move {
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
         else {
             return;
         };

@@ -37,7 +37,8 @@ pub struct Prepared {
 /// Docker's words for a second init or join.
 pub fn already_joined() -> NodeError {
     NodeError::Refused(
-        "This node is already part of a swarm. Use \"skep swarm leave\" to leave this swarm and join another one.".into(),
+        "This node is already part of a swarm. Use \"skep swarm leave\" to leave this swarm and join another one."
+            .into(),
     )
 }
 
@@ -47,8 +48,12 @@ pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) ->
     let listener = bind(&addresses.listen).await?;
     let description = config.executor.describe().await?;
     let authority = ca::new_authority()?;
-    let caller =
-        Caller { node_id: new_id(), role: NodeRole::Manager, cluster_id: new_id(), addr: addresses.advertise.parse().ok() };
+    let caller = Caller {
+        node_id: new_id(),
+        role: NodeRole::Manager,
+        cluster_id: new_id(),
+        addr: addresses.advertise.parse().ok(),
+    };
     let key = NodeKey::generate()?;
     let root = ca::RootKey {
         cert_pem: String::from_utf8_lossy(&authority.cert_pem).into_owned(),
@@ -112,8 +117,7 @@ async fn first_certificate(
     let root = ca::fetch_root(remote, token, config.timing).await?;
     let channel = wire::channel_with(remote, config.timing, wire::pinned_client(&root)?)?;
     let text = token.to_string();
-    let issued =
-        ca::request_certificate(channel, remote, key, &text, availability(wanted), config.timing).await?;
+    let issued = ca::request_certificate(channel, remote, key, &text, availability(wanted), config.timing).await?;
     Ok((root, issued))
 }
 

@@ -316,3 +316,98 @@ impl RaftLogStorage<TypeConfig> for Log {
         self.rewrite(log_id).await.map_err(|error| StorageIOError::write_logs(AnyError::new(&error)).into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::Transaction;
+    use openraft::{CommittedLeaderId, EntryPayload};
+
+    fn entry(index: u64) -> LogEntry {
+        let payload = EntryPayload::Normal(Transaction(format!("transaction {index}").into_bytes().into()));
+        Entry { log_id: LogId::new(CommittedLeaderId::new(1, 7), index), payload }
+    }
+
+    fn key() -> Arc<DiskKey> {
+        Arc::new(DiskKey::new(&[3; 32]).unwrap())
+    }
+
+    fn open(path: &Path) -> Result<Log, RaftError> {
+        Log::open(path, key())
+    }
+
+    fn indexes(log: &Log) -> Vec<u64> {
+        log.memory.read().unwrap().entries.keys().copied().collect()
+    }
+
+    /// Records of one entry each, and where the last one begins.
+    async fn written(path: &Path, count: u64) -> usize {
+        let log = open(path).unwrap();
+        let mut begin = 0;
+        for index in 0..count {
+            begin = std::fs::metadata(path).unwrap().len();
+            log.write(Record::Append(vec![entry(index)])).await.unwrap();
+        }
+        usize::try_from(begin).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_torn_last_record_is_dropped_wherever_it_was_cut() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let begin = written(&path, 4).await;
+        let whole = std::fs::read(&path).unwrap();
+        for length in begin..whole.len() {
+            for zeros in [0, 1, 4096] {
+                let mut torn = whole[..length].to_vec();
+                torn.resize(length + zeros, 0);
+                std::fs::write(&path, &torn).unwrap();
+                assert_eq!(indexes(&open(&path).unwrap()), [0, 1, 2], "cut at {length}, {zeros} zeros");
+                assert_eq!(std::fs::metadata(&path).unwrap().len(), begin as u64);
+            }
+        }
+        open(&path).unwrap().write(Record::Append(vec![entry(3)])).await.unwrap();
+        assert_eq!(indexes(&open(&path).unwrap()), [0, 1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn damage_before_the_last_record_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let begin = written(&path, 3).await;
+        let whole = std::fs::read(&path).unwrap();
+        for byte in 0..begin {
+            let mut damaged = whole.clone();
+            damaged[byte] ^= 0x10;
+            std::fs::write(&path, &damaged).unwrap();
+            let error = open(&path).unwrap_err();
+            assert!(matches!(error, RaftError::Corrupt { .. }), "byte {byte}: {error}");
+            assert_eq!(std::fs::read(&path).unwrap(), damaged, "a refused file is not touched");
+        }
+        std::fs::write(&path, &whole).unwrap();
+        let other = Arc::new(DiskKey::new(&[4; 32]).unwrap());
+        assert!(matches!(Log::open(&path, other), Err(RaftError::Corrupt { .. })));
+    }
+
+    #[tokio::test]
+    async fn truncation_purge_and_vote_survive_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = open(&path).unwrap();
+        assert!(log.is_pristine());
+        let vote = Vote::new(3, 7);
+        log.write(Record::Append((0..10).map(entry).collect())).await.unwrap();
+        log.write(Record::Vote(vote)).await.unwrap();
+        log.write(Record::Truncate(8)).await.unwrap();
+        log.rewrite(entry(4).log_id).await.unwrap();
+        log.write(Record::Append(vec![entry(8)])).await.unwrap();
+        let mut again = open(&path).unwrap();
+        assert_eq!(indexes(&again), [5, 6, 7, 8]);
+        assert_eq!(again.read_vote().await.unwrap(), Some(vote));
+        let state = again.get_log_state().await.unwrap();
+        assert_eq!(state.last_purged_log_id, Some(entry(4).log_id));
+        assert!(!again.is_pristine());
+        let content = std::fs::read(&path).unwrap();
+        assert!(!content.windows(11).any(|window| window == b"transaction"));
+    }
+}

@@ -73,7 +73,8 @@ impl RaftNode {
             self.catch_up(raft_id).await?;
             self.change(ChangeMembers::AddVoterIds(BTreeSet::from([raft_id]))).await?;
         }
-        self.note_member(&node.node_id, Some(ManagerStatus { raft_id, addr: node.addr.clone(), ..Default::default() })).await
+        self.note_member(&node.node_id, Some(ManagerStatus { raft_id, addr: node.addr.clone(), ..Default::default() }))
+            .await
     }
 
     /// Removes all members of a node. Does nothing if it has none.
@@ -98,7 +99,8 @@ impl RaftNode {
     /// Gives the leadership to another voter which has been heard of lately. The present lease has to run out first,
     /// so it takes a second or two.
     pub async fn hand_over(&self) -> Result<(), MembershipError> {
-        let successor = self.members().into_iter().find(|m| m.voter && m.raft_id != self.id && self.is_reachable(m.raft_id));
+        let successor =
+            self.members().into_iter().find(|m| m.voter && m.raft_id != self.id && self.is_reachable(m.raft_id));
         let successor = successor.ok_or(MembershipError::Last)?;
         self.handing_over.store(true, Ordering::Relaxed);
         self.raft.runtime_config().heartbeat(false);

@@ -313,3 +313,7 @@ fn leadership(metrics: &RaftMetrics<RaftId, Node>, leader_since: &mut Option<Ins
         failed: metrics.running_state.as_ref().err().map(ToString::to_string),
     }
 }
+
+#[cfg(test)]
+#[path = "node_tests.rs"]
+mod tests;

@@ -65,7 +65,9 @@ pub fn unit_of(role: NodeRole) -> &'static str {
     }
 }
 
-fn single<'a>(mut values: impl Iterator<Item = &'a x509_parser::prelude::AttributeTypeAndValue<'a>>) -> Option<&'a str> {
+fn single<'a>(
+    mut values: impl Iterator<Item = &'a x509_parser::prelude::AttributeTypeAndValue<'a>>,
+) -> Option<&'a str> {
     let value = values.next()?.as_str().ok()?;
     (values.next().is_none() && !value.is_empty()).then_some(value)
 }

@@ -14,8 +14,7 @@ mod tls;
 pub use address::{join_host_port, parse as parse_address};
 pub use identity::{Caller, IdentityError, identity_of, unit_of};
 pub use managers::Managers;
-pub use peers::Peers;
-pub(crate) use peers::channel_with;
+pub use peers::{Peers, channel_with};
 pub use server::{Connection, Peer, serve};
 pub use tls::{Credentials, Tls, bootstrap_client, pinned_client};
 

@@ -56,7 +56,7 @@ impl Peers {
 }
 
 /// A connection with a fixed configuration: for what a node does before it has a certificate.
-pub(crate) fn channel_with(addr: &str, timing: Timing, config: Arc<ClientConfig>) -> Result<Channel, WireError> {
+pub fn channel_with(addr: &str, timing: Timing, config: Arc<ClientConfig>) -> Result<Channel, WireError> {
     lazy(addr, timing, move || config.clone())
 }
 

@@ -1,0 +1,151 @@
+//! Members over loopback TLS, with real files.
+
+use super::*;
+use crate::api::ca_server::CaServer;
+use crate::api::raft_membership_server::RaftMembershipServer;
+use crate::api::{NodeRole, Task, object};
+use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
+use crate::raft::MembershipService;
+use crate::store::create;
+use crate::wire::{Caller, Credentials, Tls};
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct TestMember {
+    node: Arc<RaftNode>,
+    stop: CancellationToken,
+}
+
+async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpListener) -> TestMember {
+    let key = NodeKey::generate().unwrap();
+    let caller = Caller { node_id: name.into(), role: NodeRole::Manager, cluster_id: "c".into(), addr: None };
+    let chain = sign_node(root, &key.request_pem, &caller, NODE_VALIDITY, SystemTime::now()).unwrap();
+    let root_pem = root.cert_pem.as_bytes();
+    let credentials = Credentials::from_pem(root_pem, chain.as_bytes(), key.key_pem.as_bytes()).unwrap();
+    let tls = Arc::new(Tls::new(credentials));
+    let node = RaftNode::start(RaftSettings {
+        dir: directory.path().join(name),
+        key: Arc::new(DiskKey::new(&[9; 32]).unwrap()),
+        node_id: name.into(),
+        addr: listener.local_addr().unwrap().to_string(),
+        peers: Arc::new(Peers::new(tls.clone(), Timing::default())),
+        timing: Timing::default(),
+        snapshot_interval: 20,
+    })
+    .await
+    .unwrap();
+    let routes = Routes::new(node.service().into_server())
+        .add_service(CaServer::new(CaService::new(node.clone(), root_pem.to_vec())))
+        .add_service(RaftMembershipServer::new(MembershipService::new(node.clone())))
+        .prepare();
+    let stop = CancellationToken::new();
+    tokio::spawn(crate::wire::serve(listener, tls, Timing::default(), routes, stop.clone()));
+    TestMember { node, stop }
+}
+
+impl TestMember {
+    async fn leads(&self) {
+        let mut leadership = self.node.leadership();
+        tokio::time::timeout(LIMIT, leadership.wait_for(|now| now.leading)).await.unwrap().unwrap();
+    }
+
+    async fn has_tasks(&self, count: usize) {
+        let mut views = self.node.watch();
+        tokio::time::timeout(LIMIT, views.wait_for(|view| view.tasks().len() == count)).await.unwrap().unwrap();
+    }
+
+    async fn write(&self, ids: std::ops::Range<u32>) {
+        for id in ids {
+            let task = Task { id: format!("t{id:04}"), ..Task::default() };
+            self.node.propose(vec![create(object::Object::Task(task))]).await.unwrap();
+        }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.node.shutdown().await;
+    }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_member_catches_up_by_snapshot_and_takes_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = new_root(SystemTime::now()).unwrap();
+    let first = member(&directory, &root, "a", listener().await).await;
+    assert!(first.node.is_pristine());
+    first.node.initialize().await.unwrap();
+    first.leads().await;
+    first.write(0..100).await;
+    let purged = first.node.raft.wait(Some(LIMIT));
+    purged.metrics(|metrics| metrics.purged.is_some(), "old entries are dropped").await.unwrap();
+
+    let second = member(&directory, &root, "b", listener().await).await;
+    let node = Node { node_id: "b".into(), addr: second.node.settings.addr.clone() };
+    first.node.add_member(second.node.id(), node).await.unwrap();
+    second.has_tasks(100).await;
+    let snapshot = second.node.raft.metrics().borrow().snapshot;
+    assert!(snapshot.is_some(), "the first entries are gone: only a snapshot can have brought them");
+    assert!(first.node.members().iter().all(|member| member.voter));
+
+    first.node.hand_over().await.unwrap();
+    second.leads().await;
+    second.node.read_barrier().await.unwrap();
+    second.write(100..110).await;
+    first.has_tasks(110).await;
+    let refused = first.node.propose(vec![]).await.unwrap_err();
+    assert!(matches!(refused, ProposeError::NotLeader { leader: Some(_) }), "{refused}");
+
+    second.node.remove_node("a").await.unwrap();
+    assert_eq!(second.node.members().len(), 1);
+    second.write(110..111).await;
+    let last = second.node.remove_node("b").await.unwrap_err();
+    assert_eq!(last.to_string(), "the last manager cannot be removed");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_finds_its_state_in_snapshot_and_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = new_root(SystemTime::now()).unwrap();
+    let first = member(&directory, &root, "a", listener().await).await;
+    first.node.initialize().await.unwrap();
+    first.leads().await;
+    first.write(0..55).await;
+    let (id, view) = (first.node.id(), first.node.view());
+    first.stop().await;
+
+    let again = member(&directory, &root, "a", listener().await).await;
+    assert_eq!(again.node.id(), id);
+    assert!(!again.node.is_pristine());
+    again.leads().await;
+    again.node.read_barrier().await.unwrap();
+    assert_eq!(again.node.view().tasks(), view.tasks());
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_address_is_refused_before_it_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = new_root(SystemTime::now()).unwrap();
+    let first = member(&directory, &root, "a", listener().await).await;
+    first.node.initialize().await.unwrap();
+    first.leads().await;
+    let nobody = listener().await.local_addr().unwrap().to_string();
+    let node = Node { node_id: "b".into(), addr: nobody.clone() };
+    let refused = first.node.add_member(5, node).await.unwrap_err().to_string();
+    assert!(refused.starts_with("could not connect to prospective new cluster member"), "{refused}");
+    assert!(refused.contains(&nobody), "{refused}");
+    first.write(0..1).await;
+    assert_eq!(first.node.members().len(), 1);
+    first.stop().await;
+}

@@ -1,0 +1,228 @@
+//! Nodes of a swarm in one process, each on a loopback address and a tokio runtime of its own: dropping the runtime
+//! is as abrupt as `kill -9`.
+
+use crate::fake::Machine;
+use skep_cluster::api::{
+    Annotations, ContainerSpec, CreateServiceRequest, GetClusterRequest, GetServiceRequest, InitRequest, JoinRequest,
+    LeaveRequest, ListNodesRequest, ListServicesRequest, Node, NodeRole, NodeState, ReplicatedService, Service,
+    ServiceSpec, TaskSpec, service_spec,
+};
+use skep_cluster::client::Client;
+use skep_cluster::node::{NodeConfig, NodeError, run_until, socket_path};
+use skep_cluster::timing::Timing;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// Longer than anything here may take, also on a loaded machine.
+pub const LIMIT: Duration = Duration::from_secs(90);
+
+static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// A node, running or not.
+pub struct TestNode {
+    pub machine: Machine,
+    pub addr: String,
+    directory: TempDir,
+    running: Option<Running>,
+}
+
+struct Running {
+    runtime: Runtime,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), NodeError>>,
+}
+
+impl TestNode {
+    /// A machine that is in no swarm, with its agent running.
+    pub fn start(name: &str) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let ip = format!("127.{}.{}.{}", 1 + high % 200, low, 1 + number % 250);
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = Self { machine: Machine::new(name), addr: format!("{ip}:2377"), directory, running: None };
+        node.run();
+        node
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    fn run_root(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    pub fn config(&self) -> NodeConfig {
+        NodeConfig {
+            root: self.root(),
+            run_root: self.run_root(),
+            executor: Arc::new(self.machine.clone()),
+            idle_exit: false,
+            timing: Timing::default(),
+        }
+    }
+
+    /// Starts the agent.
+    pub fn run(&mut self) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let stop = CancellationToken::new();
+        let task = runtime.spawn(run_until(self.config(), stop.clone()));
+        self.running = Some(Running { runtime, stop, task });
+    }
+
+    /// Ends the agent as `kill -9` does.
+    pub fn kill(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
+        // Tasks that were on a thread at that moment end a little later, the lock with them.
+        std::thread::sleep(Duration::from_millis(300));
+    }
+
+    /// Ends the agent as SIGTERM does.
+    pub async fn stop(&mut self) -> Result<(), NodeError> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        running.stop.cancel();
+        let result = tokio::time::timeout(LIMIT, running.task).await.unwrap().unwrap();
+        running.runtime.shutdown_background();
+        result
+    }
+
+    /// Waits until the agent has ended by itself.
+    pub async fn ended(&mut self) -> Result<(), NodeError> {
+        let running = self.running.take().unwrap();
+        let result = tokio::time::timeout(LIMIT, running.task).await.unwrap().unwrap();
+        running.runtime.shutdown_background();
+        result
+    }
+
+    pub async fn client(&self) -> Client {
+        let socket = socket_path(&self.run_root());
+        eventually("the agent's socket", || async { Client::connect(&socket).await.ok() }).await
+    }
+
+    pub async fn init(&self) {
+        let request = InitRequest { listen_addr: self.addr.clone(), ..InitRequest::default() };
+        self.client().await.local().init(request).await.unwrap();
+    }
+
+    pub async fn join(&self, token: &str, remote: &TestNode) -> Result<NodeRole, Status> {
+        let request = JoinRequest {
+            listen_addr: self.addr.clone(),
+            token: token.into(),
+            remote_addrs: vec![remote.addr.clone()],
+            ..JoinRequest::default()
+        };
+        self.client().await.local().join(request).await.map(|answer| answer.into_inner().role())
+    }
+
+    pub async fn leave(&self, force: bool) -> Result<(), Status> {
+        self.client().await.local().leave(LeaveRequest { force }).await.map(drop)
+    }
+
+    pub async fn id(&self) -> String {
+        self.client().await.local().info(skep_cluster::api::InfoRequest {}).await.unwrap().into_inner().node_id
+    }
+
+    pub async fn is_leader(&self) -> bool {
+        let info = self.client().await.local().info(skep_cluster::api::InfoRequest {}).await;
+        info.is_ok_and(|info| info.into_inner().is_leader)
+    }
+
+    /// Worker's and manager's join token.
+    pub async fn tokens(&self) -> (String, String) {
+        let answer = self.client().await.control().get_cluster(GetClusterRequest {}).await.unwrap().into_inner();
+        let root = answer.cluster.unwrap().root_ca.unwrap();
+        assert!(root.key_pem.is_empty(), "the root's key must never leave the managers");
+        let tokens = root.join_tokens.unwrap();
+        (tokens.worker, tokens.manager)
+    }
+
+    pub async fn nodes(&self) -> Result<Vec<Node>, Status> {
+        Ok(self.client().await.control().list_nodes(ListNodesRequest {}).await?.into_inner().nodes)
+    }
+
+    pub async fn node(&self, id: &str) -> Option<Node> {
+        self.nodes().await.ok()?.into_iter().find(|node| node.id == id)
+    }
+
+    pub async fn create_service(&self, name: &str, replicas: u64) -> Result<Service, Status> {
+        let request = CreateServiceRequest { spec: Some(service(name, replicas)) };
+        Ok(self.client().await.control().create_service(request).await?.into_inner().service.unwrap())
+    }
+
+    pub async fn service(&self, name: &str) -> Result<Service, Status> {
+        let request = GetServiceRequest { r#ref: name.into() };
+        Ok(self.client().await.control().get_service(request).await?.into_inner().service.unwrap())
+    }
+
+    /// Running tasks of all services.
+    pub async fn running_tasks(&self) -> Option<u64> {
+        let answer = self.client().await.control().list_services(ListServicesRequest {}).await.ok()?;
+        Some(answer.into_inner().counts.iter().map(|counts| counts.running).sum())
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
+    }
+}
+
+pub fn service(name: &str, replicas: u64) -> ServiceSpec {
+    ServiceSpec {
+        annotations: Some(Annotations { name: name.into(), ..Annotations::default() }),
+        task: Some(TaskSpec {
+            container: Some(ContainerSpec { image: "nginx:latest".into(), ..ContainerSpec::default() }),
+            ..TaskSpec::default()
+        }),
+        mode: Some(service_spec::Mode::Replicated(ReplicatedService { replicas })),
+        ..ServiceSpec::default()
+    }
+}
+
+/// Asks again and again until there is an answer.
+pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < LIMIT, "{what} did not come");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A swarm of managers, the first being the one that made it.
+pub async fn swarm(names: &[&str]) -> Vec<TestNode> {
+    let nodes: Vec<TestNode> = names.iter().map(|name| TestNode::start(name)).collect();
+    nodes[0].init().await;
+    let (_, token) = nodes[0].tokens().await;
+    for node in &nodes[1..] {
+        assert_eq!(node.join(&token, &nodes[0]).await.unwrap(), NodeRole::Manager);
+    }
+    nodes
+}
+
+pub fn is_ready(node: &Node) -> bool {
+    node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready)
+}
+
+/// All regular files below a directory.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}

@@ -1,0 +1,9 @@
+//! Swarms in one process: real raft, real TLS over loopback, real files, and machines without a kernel.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fake;
+mod lab;
+mod refusals;
+mod single;
+mod three;

@@ -1,0 +1,136 @@
+//! Three managers: one may fail.
+
+use crate::lab::{TestNode, eventually, is_ready, swarm};
+use skep_cluster::api::{NodeRole, NodeSpec, Reachability, RemoveNodeRequest, UpdateNodeRequest};
+use skep_cluster::client::message;
+
+async fn leader(nodes: &[TestNode]) -> usize {
+    eventually("a leader", || async {
+        for (index, node) in nodes.iter().enumerate() {
+            if node.is_leader().await {
+                return Some(index);
+            }
+        }
+        None
+    })
+    .await
+}
+
+async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), tonic::Status> {
+    loop {
+        let node = at.node(id).await.unwrap();
+        let spec = NodeSpec { desired_role: role.into(), ..node.spec.unwrap() };
+        let request = UpdateNodeRequest { r#ref: id.into(), version: node.meta.unwrap().version, spec: Some(spec) };
+        match at.client().await.control().update_node(request).await {
+            Err(status) if message(&status) == "update out of sequence" => {}
+            result => return result.map(drop),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_is_killed_and_then_all_of_them() {
+    let mut nodes = swarm(&["m1", "m2", "m3"]).await;
+    let listed = eventually("three reachable managers", || async {
+        let listed = nodes[2].nodes().await.ok()?;
+        let reachable = |node: &&skep_cluster::api::Node| {
+            node.manager_status.as_ref().is_some_and(|status| status.reachability() == Reachability::Reachable)
+        };
+        (listed.iter().filter(reachable).filter(|node| is_ready(node)).count() == 3).then_some(listed)
+    })
+    .await;
+    assert_eq!(listed.iter().filter(|node| node.manager_status.as_ref().unwrap().leader).count(), 1);
+    nodes[1].create_service("web", 4).await.unwrap();
+    eventually("four running tasks", || async { (nodes[0].running_tasks().await == Some(4)).then_some(()) }).await;
+
+    let first = leader(&nodes).await;
+    nodes[first].kill();
+    let rest: Vec<&TestNode> = nodes.iter().enumerate().filter(|(i, _)| *i != first).map(|(_, node)| node).collect();
+    eventually("a write at another leader", || async { rest[0].create_service("second", 1).await.ok() }).await;
+    let web = rest[1].service("web").await.unwrap();
+    nodes[first].run();
+    let back = eventually("the killed one sees it", || async { nodes[first].service("second").await.ok() }).await;
+
+    for node in &mut nodes {
+        node.kill();
+    }
+    for node in &mut nodes {
+        node.run();
+    }
+    let web_again = eventually("the services", || async { nodes[0].service("web").await.ok() }).await;
+    assert_eq!((web_again.id, web_again.spec), (web.id, web.spec));
+    assert_eq!(nodes[1].service("second").await.unwrap().spec, back.spec);
+    let again = nodes[2].nodes().await.unwrap();
+    let ids = |nodes: &[skep_cluster::api::Node]| nodes.iter().map(|node| node.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&again), ids(&listed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_there_is_an_error_and_no_hang() {
+    let mut nodes = swarm(&["m1", "m2", "m3"]).await;
+    nodes[1].kill();
+    nodes[2].kill();
+    let words = "The swarm does not have a leader. It's possible that too few managers are online. \
+                 Make sure more than half of the managers are online.";
+    let refused = nodes[0].create_service("web", 1).await.unwrap_err();
+    assert_eq!(message(&refused), words);
+    let refused = nodes[0].nodes().await.unwrap_err();
+    assert_eq!(message(&refused), words);
+    nodes[1].run();
+    eventually("a write with two of three", || async { nodes[0].create_service("web", 1).await.ok() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_join_are_promoted_demoted_and_removed() {
+    let manager = TestNode::start("m1");
+    manager.init().await;
+    let (token, _) = manager.tokens().await;
+    let mut worker = TestNode::start("w1");
+    assert_eq!(worker.join(&token, &manager).await.unwrap(), NodeRole::Worker);
+    let refused = worker.nodes().await.unwrap_err();
+    assert!(message(&refused).contains("Worker nodes can't be used to view or modify cluster state"), "{refused:?}");
+    let id = worker.id().await;
+    eventually("the worker is ready", || async { manager.node(&id).await.filter(is_ready) }).await;
+
+    set_role(&manager, &id, NodeRole::Manager).await.unwrap();
+    eventually("the promoted one answers", || async { worker.nodes().await.ok() }).await;
+    eventually("it is reachable", || async {
+        let status = manager.node(&id).await?.manager_status?;
+        (status.reachability() == Reachability::Reachable).then_some(())
+    })
+    .await;
+    let remove = RemoveNodeRequest { r#ref: id.clone(), force: true };
+    let refused = manager.client().await.control().remove_node(remove.clone()).await.unwrap_err();
+    assert!(message(&refused).contains("It must be demoted to worker before removal"), "{refused:?}");
+
+    // The leader itself is demoted: the other one takes over.
+    let first = manager.id().await;
+    set_role(&manager, &first, NodeRole::Worker).await.unwrap();
+    eventually("the first manager is a worker", || async {
+        let node = worker.node(&first).await?;
+        (node.role() == NodeRole::Worker && node.manager_status.is_none()).then_some(())
+    })
+    .await;
+    eventually("it says so", || async { manager.nodes().await.err().filter(|e| e.message().contains("Worker nodes")) })
+        .await;
+    let refused = set_role(&worker, &id, NodeRole::Worker).await.unwrap_err();
+    assert_eq!(message(&refused), "attempting to demote the last manager of the swarm");
+
+    // Back up under a new raft number, and the other one down.
+    set_role(&worker, &first, NodeRole::Manager).await.unwrap();
+    eventually("it is a manager again", || async { manager.nodes().await.ok() }).await;
+    eventually("with a vote", || async { set_role(&manager, &id, NodeRole::Worker).await.ok() }).await;
+    eventually("the other is a worker", || async {
+        manager.node(&id).await.filter(|node| node.role() == NodeRole::Worker)
+    })
+    .await;
+    eventually("and left raft", || async { worker.nodes().await.err() }).await;
+    eventually("the worker is ready", || async { manager.node(&id).await.filter(is_ready) }).await;
+    let refused =
+        manager.client().await.control().remove_node(RemoveNodeRequest { r#ref: id.clone(), force: false }).await;
+    assert_eq!(message(&refused.unwrap_err()), format!("node {id} is not down and can't be removed"));
+    worker.leave(false).await.unwrap();
+    worker.ended().await.unwrap();
+    manager.client().await.control().remove_node(remove).await.unwrap();
+    assert!(manager.node(&id).await.is_none());
+}
