@@ -87,6 +87,7 @@ pub async fn pull(
     };
     let work = Arc::new(work);
     let outline = outline(store, &repository, reference, options).await?;
+    repository.take_notes().iter().for_each(|note| progress.message(note));
     let digest = outline.manifests.first().map_or(outline.image.config.digest, |(digest, _)| *digest);
     let id = ImageId(outline.image.config.digest);
     let (held, record) = (outline.holds(), outline.record());

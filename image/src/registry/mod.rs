@@ -16,6 +16,7 @@ pub(crate) use tls::certificate_directories;
 pub(crate) use transport::Transport;
 
 use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +43,8 @@ pub(crate) struct Repository {
     transports: Vec<Transport>,
     /// Why credentials may be missing, for the error of a refusal.
     hint: Option<String>,
+    /// What the user may want to know although it was overcome.
+    notes: Mutex<Vec<String>>,
 }
 
 /// A tag or a digest within a repository.
@@ -71,7 +74,7 @@ impl Repository {
             Transport::new(endpoint, credentials, options)
         };
         let transports = endpoints.into_iter().map(make).collect::<Result<_, _>>()?;
-        Ok(Repository { reference: reference.clone(), transports, hint })
+        Ok(Repository { reference: reference.clone(), transports, hint, notes: Mutex::default() })
     }
 
     /// The digest that a tag stands for, without fetching it; `None` if the registry does not say.
@@ -252,10 +255,23 @@ impl Repository {
             }
             if transport.endpoint.is_mirror {
                 tracing::info!(mirror = %transport.endpoint.host, %error, "mirror could not be used");
+                self.note(format!("mirror {}: {error}", transport.endpoint.host));
             }
             last = Some(better(last, error));
         }
         Err(last.unwrap_or_else(|| self.nowhere()))
+    }
+
+    fn note(&self, note: String) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    /// What was noted since this was called last.
+    pub(crate) fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn nowhere(&self) -> RegistryError {

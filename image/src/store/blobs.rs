@@ -33,18 +33,10 @@ impl ImageStore {
         }
     }
 
-    /// Whether a blob of this size is there. Another size cannot be the blob, and is removed.
+    /// Whether a blob of this size is there. Which size is right, a manifest alone does not tell: one of
+    /// another size stays until verified bytes take its name.
     pub(crate) fn has_blob(&self, digest: &Digest, size: u64) -> bool {
-        let path = self.blob_path(digest);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.len() == size => true,
-            Ok(_) => {
-                tracing::warn!(path = %path.display(), "removing a blob of the wrong size");
-                let _ = fs::remove_file(&path);
-                false
-            }
-            Err(_) => false,
-        }
+        fs::metadata(self.blob_path(digest)).is_ok_and(|metadata| metadata.len() == size)
     }
 
     /// Gives verified bytes their final name, unless they have it.

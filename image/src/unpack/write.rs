@@ -18,10 +18,11 @@ const ENTRIES_MAX: u64 = 4_000_000;
 const PATH_BYTES_MAX: usize = 4095;
 /// All directory names together, which are kept until the end, in bytes.
 const DIRECTORY_NAMES_BYTES_MAX: usize = 128 << 20;
-/// What is left free for the rest of the system, in bytes.
-const RESERVE_BYTES: u64 = 32 << 20;
+/// What is left free for the rest of the system: this part of the file system, and at most so many bytes.
+const RESERVE_PART: u64 = 64;
+const RESERVE_BYTES_MAX: u64 = 32 << 20;
 /// How much is written between two looks at the free space, in bytes.
-const SPACE_CHECK_BYTES: u64 = 64 << 20;
+const SPACE_CHECK_BYTES: u64 = 16 << 20;
 /// Zeros after the end of the archive: writers pad to their block size.
 const PADDING_BYTES_MAX: u64 = 16 << 20;
 
@@ -235,23 +236,23 @@ impl Writer {
     }
 
     fn check_space(&self, entry: &Entry) -> Result<(), UnpackError> {
-        let available = self.available();
-        if available.is_some_and(|available| available < RESERVE_BYTES) {
-            let entry = display_name(&entry.path);
-            return Err(UnpackError::DiskFull { entry, available: available.unwrap_or(0) });
+        let Some((available, total)) = self.space() else { return Ok(()) };
+        if available < (total / RESERVE_PART).min(RESERVE_BYTES_MAX) {
+            return Err(UnpackError::DiskFull { entry: display_name(&entry.path), available });
         }
         Ok(())
     }
 
-    fn available(&self) -> Option<u64> {
+    /// Free and total space, in bytes. File systems without a size of their own report none.
+    fn space(&self) -> Option<(u64, u64)> {
         let status = fs::fstatvfs(self.tree.root()).ok()?;
-        // File systems without a size of their own, such as an unlimited tmpfs, report no blocks at all.
-        (status.f_blocks > 0).then(|| status.f_bavail.saturating_mul(status.f_frsize))
+        let bytes = |blocks: u64| blocks.saturating_mul(status.f_frsize);
+        (status.f_blocks > 0).then(|| (bytes(status.f_bavail), bytes(status.f_blocks)))
     }
 
     fn failed(&self, operation: &'static str, entry: &Entry, errno: Errno) -> UnpackError {
         if matches!(errno, Errno::NOSPC | Errno::DQUOT) {
-            let available = self.available().unwrap_or(0);
+            let available = self.space().map_or(0, |(available, _)| available);
             return UnpackError::DiskFull { entry: display_name(&entry.path), available };
         }
         write_error(operation, entry, errno)

@@ -421,3 +421,21 @@ async fn redirects_that_lead_nowhere_are_refused() {
         format!("registry {host} redirects to file:///etc/passwd, which is refused: it is not reached by http")
     );
 }
+
+#[tokio::test]
+async fn a_full_disk_is_named_and_a_larger_one_helps() {
+    let registry = Registry::start().await;
+    let reference = registry.reference("app");
+    // One that does not fit compressed, and one that does not fit unpacked.
+    for content in [noise(6 << 20, 9), vec![0; 30 << 20]] {
+        registry.image(&[layer("file", &content)], &["latest"]);
+        let small = SmallStore::new(4 << 20);
+        let error = pull(&small.store, &reference, &options(), &NoProgress).await.unwrap_err();
+        let text = chain(&error);
+        assert!(text.contains("disk is full") && text.contains("free some space"), "{text}");
+        assert!(small.store.list().unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(small.path().join("work")).unwrap().count(), 0);
+        small.grow(64 << 20);
+        pull(&small.store, &reference, &options(), &NoProgress).await.unwrap();
+    }
+}

@@ -243,7 +243,19 @@ async fn mirrors_are_asked_first_and_the_place_itself_last() {
     let options = skep_image::PullOptions { registries, credentials: Some(user), ..options() };
     empty.fault(|seen, _| seen.authorization.is_none().then(|| challenge("Basic realm=x")));
     let store = store();
-    pull(&store.store, &"nginx".parse().unwrap(), &options, &NoProgress).await.unwrap();
+    let recorder = Recorder::default();
+    pull(&store.store, &"nginx".parse().unwrap(), &options, &recorder).await.unwrap();
+    assert_eq!(
+        recorder.messages(),
+        [
+            "mirror 127.0.0.1:1: cannot reach registry 127.0.0.1:1: connection refused (is it running?)".to_owned(),
+            format!(
+                "mirror {}: pull access denied for nginx, repository does not exist or may require 'skep login': \
+                 unauthorized: authentication required",
+                empty.address
+            ),
+        ]
+    );
     assert_eq!(store.store.resolve("nginx").unwrap().references[0].familiar(), "nginx:latest");
     assert!(empty.seen().iter().all(|seen| seen.authorization.is_none()), "credentials are for the place itself");
     assert_eq!(empty.seen()[0].path, "/v2/library/nginx/manifests/latest");
@@ -366,6 +378,9 @@ async fn a_cancelled_pull_keeps_what_was_complete_and_the_next_fetches_the_rest(
             result = &mut pulling => panic!("it should hang: {result:?}"),
             () = small_done => {}
         }
+        // What a living pull has gathered is not collected by others.
+        store.store.prune(true, &|_| Vec::new()).unwrap();
+        assert_eq!(store.count("layers"), 1);
     }
     assert!(store.store.list().unwrap().is_empty(), "no half image is visible");
     registry.heal();

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
+use rustix::mount::{MountFlags, UnmountFlags};
 use serde_json::{Value, json};
 use skep_image::{Digest, ImageStore, LayerEvent, Progress, PullOptions, Reference, Timeouts};
 use tokio::net::TcpListener;
@@ -319,6 +320,37 @@ pub fn store() -> Store {
     Store { directory, store }
 }
 
+/// A store on a file system of its own, of so many bytes.
+pub struct SmallStore {
+    directory: tempfile::TempDir,
+    pub store: ImageStore,
+}
+
+impl SmallStore {
+    pub fn new(bytes: u64) -> SmallStore {
+        let directory = tempfile::tempdir().unwrap();
+        let size = std::ffi::CString::new(format!("size={bytes},mode=700")).unwrap();
+        rustix::mount::mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), size.as_c_str()).unwrap();
+        let store = ImageStore::open(directory.path()).unwrap();
+        SmallStore { directory, store }
+    }
+
+    pub fn grow(&self, bytes: u64) {
+        let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
+        rustix::mount::mount_remount(self.directory.path(), MountFlags::empty(), size.as_c_str()).unwrap();
+    }
+
+    pub fn path(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for SmallStore {
+    fn drop(&mut self) {
+        rustix::mount::unmount(self.directory.path(), UnmountFlags::DETACH).unwrap();
+    }
+}
+
 impl Store {
     pub fn count(&self, directory: &str) -> usize {
         std::fs::read_dir(self.directory.path().join(directory)).unwrap().count()
@@ -349,17 +381,28 @@ pub fn options() -> PullOptions {
 
 /// Remembers what was told.
 #[derive(Default)]
-pub struct Recorder(Mutex<Vec<LayerEvent>>);
+pub struct Recorder {
+    events: Mutex<Vec<LayerEvent>>,
+    messages: Mutex<Vec<String>>,
+}
 
 impl Progress for Recorder {
     fn layer(&self, _digest: &Digest, event: LayerEvent) {
-        self.0.lock().unwrap().push(event);
+        self.events.lock().unwrap().push(event);
+    }
+
+    fn message(&self, text: &str) {
+        self.messages.lock().unwrap().push(text.into());
     }
 }
 
 impl Recorder {
     pub fn events(&self) -> Vec<LayerEvent> {
-        self.0.lock().unwrap().clone()
+        self.events.lock().unwrap().clone()
+    }
+
+    pub fn messages(&self) -> Vec<String> {
+        self.messages.lock().unwrap().clone()
     }
 }
 
