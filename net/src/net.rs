@@ -20,6 +20,7 @@ use crate::intent::{DnsPorts, MacAddress, NetworkId, NetworkRef, PortProtocol, S
 use crate::linux::Linux;
 use crate::model::{Place, Plan, Reach, Scope, Space};
 use crate::netlink::Protocol;
+use crate::netns::outside_of_event_loops;
 use crate::nft::foreign;
 use crate::state::{self, SandboxRecord, State};
 use crate::store::{NetworkDefinition, NetworkStore};
@@ -176,6 +177,10 @@ impl Net {
     /// # Errors
     /// Any; what was done is undone first.
     pub fn connect(&self, intent: &SandboxIntent) -> Result<Sandbox> {
+        outside_of_event_loops(|| self.connect_now(intent))
+    }
+
+    fn connect_now(&self, intent: &SandboxIntent) -> Result<Sandbox> {
         intent.validate()?;
         if intent.endpoints.iter().any(|endpoint| matches!(endpoint.network, NetworkRef::Overlay(_))) {
             self.networks.gateway_bridge()?;
@@ -211,6 +216,10 @@ impl Net {
     /// # Errors
     /// When something could not be removed; the rest is removed all the same.
     pub fn disconnect(&self, id: &SandboxId) -> Result<()> {
+        outside_of_event_loops(|| self.disconnect_now(id))
+    }
+
+    fn disconnect_now(&self, id: &SandboxId) -> Result<()> {
         let _lock = FileLock::acquire(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         match state.sandboxes.remove(id) {
@@ -277,6 +286,10 @@ impl Net {
     /// # Errors
     /// [`Error::NetworkPredefined`], [`Error::NetworkInUse`], [`Error::NetworkNotFound`].
     pub fn remove_network(&self, name: &str) -> Result<NetworkDefinition> {
+        outside_of_event_loops(|| self.remove_network_now(name))
+    }
+
+    fn remove_network_now(&self, name: &str) -> Result<NetworkDefinition> {
         let _lock = FileLock::acquire(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         let definition = self.networks.get(name)?;

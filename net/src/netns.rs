@@ -34,6 +34,15 @@ pub fn in_namespace<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> Re
     })
 }
 
+/// Runs work that waits for event loops of its own (the routing sockets'), also when the caller is
+/// inside of one, where waiting for another is not allowed.
+pub(crate) fn outside_of_event_loops<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return work();
+    }
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+}
+
 /// Makes a namespace at `path`, unless there is one already.
 pub(crate) fn create(path: &Path) -> Result<()> {
     let failed = |source| Error::Namespace { operation: "create", path: path.to_owned(), source };

@@ -19,6 +19,7 @@ use crate::linux::Linux;
 use crate::model::{Place, Plan, Reach, Scope};
 use crate::net::{Backend, Net, NodeReport};
 use crate::netlink::route;
+use crate::netns::outside_of_event_loops;
 use crate::state::{self, NodeRecord, State};
 use crate::{apply, ipam, names, observe, plan};
 
@@ -33,6 +34,10 @@ impl Net {
     /// # Errors
     /// Any; applying again continues where this ended.
     pub fn apply_node(&self, intent: &NodeIntent) -> Result<NodeReport> {
+        outside_of_event_loops(|| self.apply_node_now(intent))
+    }
+
+    fn apply_node_now(&self, intent: &NodeIntent) -> Result<NodeReport> {
         let intent = &intent.clone().without_strays();
         intent.validate()?;
         if intent.networks.iter().any(|network| !network.internal) {
@@ -63,6 +68,10 @@ impl Net {
     /// # Errors
     /// When something could not be removed; the rest is removed all the same.
     pub fn teardown_node(&self) -> Result<()> {
+        outside_of_event_loops(|| self.teardown_node_now())
+    }
+
+    fn teardown_node_now(&self) -> Result<()> {
         let _lock = FileLock::acquire(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         let mut linux = Linux::new(&self.paths);

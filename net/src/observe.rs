@@ -15,6 +15,7 @@ use crate::linux::{self, Linux};
 use crate::model::{Firewall, Link, LinkKind, Place, Plan, PortMode, Reach, Route, Scope, Space};
 use crate::netlink::Protocol;
 use crate::netlink::route::{self, KernelLink, RouteSocket};
+use crate::netns::outside_of_event_loops;
 use crate::nft::table;
 use crate::{ipvs, names};
 
@@ -27,6 +28,10 @@ pub(crate) struct HostRoute {
 
 /// The IPv4 routes of this thread's namespace.
 pub(crate) fn host_routes() -> Result<Vec<HostRoute>> {
+    outside_of_event_loops(read_host_routes)
+}
+
+fn read_host_routes() -> Result<Vec<HostRoute>> {
     let failed = |source| Error::Observe { what: "routes", place: Place::Host.to_string(), source };
     let socket = RouteSocket::open().map_err(failed)?;
     let links: BTreeMap<u32, String> =

@@ -62,6 +62,20 @@ fn a_caller_killed_anywhere_leaves_what_the_next_call_heals() {
 }
 
 #[test]
+fn callers_inside_an_event_loop_are_served() {
+    on_a_host(|| {
+        let machine = Machine::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let sandbox = machine.net.connect(&container(&machine, 1)).unwrap();
+            assert_eq!(sandbox.endpoints[0].address.to_string(), "172.17.0.2/16");
+            machine.net.disconnect(&id(1)).unwrap();
+        });
+        assert_eq!(machine.namespaces(), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn callers_at_once_get_addresses_of_their_own() {
     on_a_host(|| {
         let machine = Machine::new();
