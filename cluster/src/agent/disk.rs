@@ -8,20 +8,74 @@
 
 use crate::api::{Task, WorkerState};
 use prost::Message;
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
-/// The worker's directory.
-#[derive(Debug, Clone)]
+/// The worker's directory. Writes are done in order by a thread of its own: a slow disk holds up nobody who shares
+/// the runtime. Dropping it waits for them.
+#[derive(Debug)]
 pub struct Disk {
     root: PathBuf,
+    queue: Arc<Queue>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// The newest content of each file that is yet to be written; so it never holds more than there are files.
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// `None`: remove the file.
+    files: BTreeMap<PathBuf, Option<Vec<u8>>>,
+    closed: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, path: PathBuf, content: Option<Vec<u8>>) {
+        self.lock().files.insert(path, content);
+        self.changed.notify_all();
+    }
+
+    /// The next write; `None` once closed and empty.
+    fn take(&self) -> Option<(PathBuf, Option<Vec<u8>>)> {
+        let mut state = self.lock();
+        loop {
+            if let Some(next) = state.files.pop_first() {
+                return Some(next);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 impl Disk {
     /// Opens or makes the directory.
     pub fn open(root: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(root.join("tasks"))?;
-        Ok(Self { root: root.to_owned() })
+        let queue = Arc::new(Queue::default());
+        let (work, directory) = (queue.clone(), root.to_owned());
+        let writer = std::thread::Builder::new().name("worker-state".into()).spawn(move || {
+            while let Some((path, content)) = work.take() {
+                if let Err(error) = write(&directory, &path, content) {
+                    tracing::error!(path = %path.display(), %error, "the worker's state could not be written");
+                }
+            }
+        })?;
+        Ok(Self { root: root.to_owned(), queue, writer: Some(writer) })
     }
 
     /// All remembered tasks. A file that cannot be read is dropped: the managers know the task too.
@@ -41,19 +95,6 @@ impl Disk {
         Ok(tasks)
     }
 
-    /// Remembers a task.
-    pub fn put_task(&self, task: &Task) -> io::Result<()> {
-        self.put(&self.root.join("tasks").join(&task.id), &task.encode_to_vec())
-    }
-
-    /// Forgets a task.
-    pub fn remove_task(&self, id: &str) -> io::Result<()> {
-        match std::fs::remove_file(self.root.join("tasks").join(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
     /// The remembered tables, if there are any.
     pub fn tables(&self) -> io::Result<Option<WorkerState>> {
         match std::fs::read(self.root.join("tables")) {
@@ -63,19 +104,49 @@ impl Disk {
         }
     }
 
-    /// Remembers the tables.
-    pub fn put_tables(&self, tables: &WorkerState) -> io::Result<()> {
-        self.put(&self.root.join("tables"), &tables.encode_to_vec())
+    /// Remembers a task.
+    pub fn put_task(&self, task: &Task) {
+        self.queue.put(self.task_path(&task.id), Some(task.encode_to_vec()));
     }
 
-    /// Temporaries live beside `tasks`, so that an interrupted write is never read as a task.
-    fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(&self.root)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_data()?;
-        file.persist(path)?;
-        Ok(())
+    /// Forgets a task.
+    pub fn remove_task(&self, id: &str) {
+        self.queue.put(self.task_path(id), None);
     }
+
+    /// Remembers the tables.
+    pub fn put_tables(&self, tables: &WorkerState) {
+        self.queue.put(self.root.join("tables"), Some(tables.encode_to_vec()));
+    }
+
+    fn task_path(&self, id: &str) -> PathBuf {
+        self.root.join("tasks").join(id)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_all();
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            tracing::error!("the worker's state may not be written wholly");
+        }
+    }
+}
+
+/// Temporaries live beside `tasks`, so that an interrupted write is never read as a task.
+fn write(directory: &Path, path: &Path, content: Option<Vec<u8>>) -> io::Result<()> {
+    let Some(content) = content else {
+        return match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    };
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(&content)?;
+    file.as_file().sync_data()?;
+    file.persist(path)?;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -87,12 +158,19 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let disk = Disk::open(root.path()).unwrap();
         let task = Task { id: "a".into(), slot: 3, ..Task::default() };
-        disk.put_task(&task).unwrap();
+        disk.put_task(&Task { slot: 2, ..task.clone() });
+        disk.put_task(&task);
+        disk.put_tables(&WorkerState { data_path_port: 5, ..WorkerState::default() });
+        drop(disk);
         std::fs::write(root.path().join("tasks/b"), b"\xff\xff").unwrap();
+        std::fs::write(root.path().join("tasks/c"), b"").unwrap();
+        let disk = Disk::open(root.path()).unwrap();
         assert_eq!(disk.tasks().unwrap(), [task]);
         assert!(!root.path().join("tasks/b").exists());
-        disk.remove_task("a").unwrap();
-        disk.remove_task("a").unwrap();
-        assert!(disk.tasks().unwrap().is_empty());
+        assert_eq!(disk.tables().unwrap().unwrap().data_path_port, 5);
+        disk.remove_task("a");
+        disk.remove_task("a");
+        drop(disk);
+        assert_eq!(std::fs::read_dir(root.path().join("tasks")).unwrap().count(), 0);
     }
 }

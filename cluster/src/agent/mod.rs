@@ -107,13 +107,20 @@ impl Agent {
     /// Works until `stop`. Containers go on; the next agent takes them over. Fails if its directory is unusable.
     pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
         let mut worker = Worker::start(self.config.clone(), stop.clone())?;
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep_session(&mut worker) => {}
+        }
+        worker.stop().await;
+        Ok(())
+    }
+
+    /// One session after the other; never returns.
+    async fn keep_session(&self, worker: &mut Worker) {
         let mut backoff = BACKOFF_MIN;
         loop {
             let mut registered = false;
-            let error = tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                error = session::run(&self.config, &mut worker, || registered = true) => error,
-            };
+            let error = session::run(&self.config, worker, || registered = true).await;
             if registered {
                 backoff = BACKOFF_MIN;
             }
@@ -126,10 +133,7 @@ impl Agent {
             }
             let pause = backoff + rand::rng().random_range(Duration::ZERO..backoff);
             backoff = (backoff * 2).min(BACKOFF_MAX);
-            tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                () = sleep(pause) => {}
-            }
+            sleep(pause).await;
         }
     }
 }

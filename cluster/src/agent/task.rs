@@ -86,13 +86,7 @@ impl TaskManager {
         let theirs = self.task.status.take().unwrap_or_default();
         self.task.status = Some(if theirs.state > own.state { theirs } else { own });
         if changed {
-            self.save();
-        }
-    }
-
-    fn save(&self) {
-        if let Err(error) = self.shared.disk.put_task(&self.task) {
-            tracing::error!(task.id = self.task.id, %error, "the task could not be remembered");
+            self.shared.disk.put_task(&self.task);
         }
     }
 
@@ -144,7 +138,7 @@ impl TaskManager {
         self.task.status = Some(status.clone());
         // The states before are cheap to go through again.
         if state >= TaskState::Starting {
-            self.save();
+            self.shared.disk.put_task(&self.task);
         }
         self.shared.reporter.report(&self.task.id, status);
     }
@@ -261,9 +255,7 @@ impl TaskManager {
                 }
             }
         }
-        if let Err(error) = self.shared.disk.remove_task(&self.task.id) {
-            tracing::error!(task.id = self.task.id, %error, "the task could not be forgotten");
-        }
+        self.shared.disk.remove_task(&self.task.id);
         self.shared.reporter.forget(&self.task.id);
     }
 }

@@ -40,7 +40,7 @@ struct Managed {
     task: AbortHandle,
 }
 
-/// The node's work. Dropping it stops the work and leaves the containers.
+/// The node's work. Stopping it leaves the containers.
 pub struct Worker {
     config: AgentConfig,
     assigned: Assigned,
@@ -85,6 +85,11 @@ impl Worker {
         Ok(worker)
     }
 
+    /// Stops all work at once, and returns when the last of it is remembered.
+    pub async fn stop(mut self) {
+        self.running.shutdown().await;
+    }
+
     /// The way to the leader.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -124,9 +129,7 @@ impl Worker {
         if tables == self.tables && self.network.borrow().is_some() {
             return;
         }
-        if let Err(error) = self.shared.disk.put_tables(&tables) {
-            tracing::error!(%error, "the networks' tables could not be remembered");
-        }
+        self.shared.disk.put_tables(&tables);
         self.tables = tables.clone();
         let network = node_network(tables, &self.config.node_id, &self.config.data_path_addr);
         self.network.send_replace(Some(Arc::new(network)));
@@ -154,9 +157,7 @@ impl Worker {
     }
 
     fn manage(&mut self, task: Arc<Task>) {
-        if let Err(error) = self.shared.disk.put_task(&task) {
-            tracing::error!(task.id = task.id, %error, "the task could not be remembered");
-        }
+        self.shared.disk.put_task(&task);
         let (wanted, receiver) = watch::channel(Wanted::Assigned(task.clone()));
         let controller = self.config.executor.controller(&task);
         let manager = TaskManager::new(Task::clone(&task), receiver, controller, self.shared.clone());

@@ -142,3 +142,60 @@ impl Space {
         Some(Self { subnet, first, last, used, cursor: first.saturating_sub(1), cursor_time: i64::MIN })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::IpamConfig;
+    use proptest::prelude::*;
+
+    fn spaces(subnet: &str, range: &str) -> Spaces {
+        let ipam = IpamConfig { subnet: subnet.into(), range: range.into(), gateway: "10.0.1.1".into() };
+        let network = Network { id: "n".into(), ipam: vec![ipam], ..Network::default() };
+        Spaces::new(&View::default(), &BTreeMap::from([("n".to_owned(), network)]))
+    }
+
+    #[test]
+    fn a_freed_address_rests_until_the_others_were_used() {
+        let mut spaces = spaces("10.0.1.0/29", "");
+        let given: Vec<_> = (0..3).map(|_| spaces.take("n").unwrap()).collect();
+        assert_eq!(given, ["10.0.1.2/29", "10.0.1.3/29", "10.0.1.4/29"]);
+        spaces.free("n", "10.0.1.3/29");
+        let given: Vec<_> = (0..3).map(|_| spaces.take("n").unwrap()).collect();
+        assert_eq!(given, ["10.0.1.5/29", "10.0.1.6/29", "10.0.1.3/29"]);
+        assert!(spaces.take("n").unwrap_err().starts_with("no free address in 10.0.1.0/29"));
+    }
+
+    #[test]
+    fn a_range_limits_what_is_given_but_not_what_is_asked_for() {
+        let mut spaces = spaces("10.0.1.0/24", "10.0.1.128/30");
+        let given: Vec<_> = (0..4).map(|_| spaces.take("n").unwrap()).collect();
+        assert_eq!(given, ["10.0.1.128/24", "10.0.1.129/24", "10.0.1.130/24", "10.0.1.131/24"]);
+        assert!(spaces.take("n").is_err());
+        assert_eq!(spaces.take_this("n", "10.0.1.9").unwrap(), "10.0.1.9/24");
+        assert!(spaces.take_this("n", "10.0.1.9").unwrap_err().contains("already in use"));
+        assert!(spaces.take_this("n", "10.0.2.9").unwrap_err().contains("is not in 10.0.1.0/24"));
+        assert!(spaces.take_this("n", "10.0.1.1").unwrap_err().contains("already in use"));
+        assert!(spaces.take_this("n", "nine").unwrap_err().contains("is not an IPv4 address"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_is_given_twice(ops in proptest::collection::vec(any::<bool>(), 0..200)) {
+            let mut spaces = spaces("10.0.1.0/26", "");
+            let mut held: Vec<String> = Vec::new();
+            for take in ops {
+                if take {
+                    if let Ok(address) = spaces.take("n") {
+                        prop_assert!(!held.contains(&address) && address != "10.0.1.1/26");
+                        held.push(address);
+                    } else {
+                        prop_assert_eq!(held.len(), 61);
+                    }
+                } else if !held.is_empty() {
+                    spaces.free("n", &held.remove(0));
+                }
+            }
+        }
+    }
+}

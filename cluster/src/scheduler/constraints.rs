@@ -143,3 +143,68 @@ pub fn descriptor<'a>(node: &'a Node, descriptor: &str) -> Option<&'a str> {
         Key::Ip | Key::Role | Key::Os | Key::Architecture => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Annotations, NodeDescription, NodeSpec, NodeStatus, Platform};
+    use std::collections::BTreeMap;
+
+    fn node() -> Node {
+        let labels = BTreeMap::from([("Zone".to_owned(), "East".to_owned())]);
+        Node {
+            id: "abc".into(),
+            role: NodeRole::Manager.into(),
+            spec: Some(NodeSpec {
+                annotations: Some(Annotations { labels: labels.clone(), ..Annotations::default() }),
+                ..NodeSpec::default()
+            }),
+            description: Some(NodeDescription {
+                hostname: "host1".into(),
+                platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
+                engine_labels: labels,
+                ..NodeDescription::default()
+            }),
+            status: Some(NodeStatus { addr: "10.1.2.3".into(), ..NodeStatus::default() }),
+            ..Node::default()
+        }
+    }
+
+    fn check(text: &str, expect: bool) {
+        let rules = parse(&[text.to_owned()]).unwrap();
+        assert_eq!(rules[0].matches(&node()), expect, "{text}");
+    }
+
+    #[test]
+    fn values_compare_without_case_and_unknown_counts_as_empty() {
+        for text in [
+            "node.id==ABC",
+            "node.hostname == host1",
+            "node.role!=worker",
+            "Node.Role==manager",
+            "node.ip==10.1.2.3",
+            "node.ip==10.1.0.0/16",
+            "node.ip!=10.2.0.0/16",
+            "node.platform.os==linux",
+            "node.platform.arch==amd64",
+            "node.labels.Zone==east",
+            "node.labels.none!=x",
+            "engine.labels.Zone==EAST",
+        ] {
+            check(text, true);
+        }
+        for text in ["node.labels.Zone!=east", "node.labels.none==x", "node.role==worker", "node.ip==nonsense"] {
+            check(text, false);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name() {
+        let refused = |text: &str| parse(&[text.to_owned()]).unwrap_err().to_string();
+        assert!(refused("node.id=x").starts_with("invalid constraint 'node.id=x': use KEY==VALUE"));
+        assert!(refused("node.shoe==x").contains("the key must be node.id"));
+        assert!(refused("node.labels.==x").contains("the key must be node.id"));
+        assert!(refused("node.id==").contains("must not be empty"));
+        assert!(refused("node.id==a$b").contains("the value may have"));
+    }
+}

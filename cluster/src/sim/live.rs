@@ -229,7 +229,7 @@ impl Swarm {
     async fn new(nodes: usize) -> Self {
         let store = Arc::new(MemoryStore::new());
         let spec =
-            ClusterSpec { task_history_limit: 5, dispatcher_heartbeat_ns: 400_000_000, ..ClusterSpec::default() };
+            ClusterSpec { task_history_limit: 5, dispatcher_heartbeat_ns: 700_000_000, ..ClusterSpec::default() };
         let cluster = Cluster { id: "cluster".into(), spec: Some(spec), ..Cluster::default() };
         store.propose(vec![create(object::Object::Cluster(cluster))]).await.unwrap();
         let leader = Leader::start(store.clone()).await;
@@ -390,10 +390,15 @@ async fn a_silent_node_is_down_and_its_tasks_move_and_are_stopped_on_its_return(
     swarm
         .until("all run on the other node", |view| {
             view.nodes()["node1"].status.as_ref().unwrap().state() == NodeState::Down
-                && view.tasks_of_node("node0").filter(|t| state(t) == TaskState::Running).count() == 4
+                && up(view, "s") == 4
+                && view.tasks_of_node("node1").all(|t| t.desired_state() > TaskState::Running)
         })
         .await;
-    assert_eq!(live(&swarm.machines), 6);
+    let goes_on = |machines: &BTreeMap<String, Arc<Machine>>| {
+        let alone = machines["node1"].containers().values().filter(|c| c.running).count();
+        alone == 2 && live(machines) == 6
+    };
+    swarm.until_machines("what the lost node has goes on", goes_on).await;
     swarm.start_agent("node1");
     swarm.until_machines("the old ones are stopped", |machines| live(machines) == 4).await;
     assert!(!swarm.machines["node1"].containers().values().any(|c| c.running));

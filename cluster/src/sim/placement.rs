@@ -116,6 +116,30 @@ fn a_node_where_tasks_keep_failing_is_avoided() {
 }
 
 #[test]
+fn a_single_container_gets_the_address_it_asked_for_or_the_reason() {
+    use crate::api::Attachment;
+    let mut world = World::new(1);
+    world.add_network("app", false);
+    world.ticks(1);
+    let attachment = |id: &str, address: &str| {
+        create(object::Object::Attachment(Attachment {
+            id: id.into(),
+            network_id: "app".into(),
+            node_id: "node0".into(),
+            address: address.into(),
+            ..Attachment::default()
+        }))
+    };
+    world.commit(vec![attachment("a", "10.0.1.77"), attachment("b", ""), attachment("c", "10.0.1.77")]);
+    world.ticks(2);
+    let attachments = world.view.attachments();
+    assert_eq!(attachments["a"].address, "10.0.1.77/24");
+    assert!(attachments["b"].address.ends_with("/24"));
+    assert_eq!(attachments["c"].allocation_error, "address 10.0.1.77 is already in use on network app");
+    assert_eq!(world.view.nodes()["node0"].attachments.len(), 2, "the node carries the network");
+}
+
+#[test]
 fn ten_thousand_tasks_are_placed_evenly() {
     let mut world = World::new(100);
     world.add_service("s", replicated(10_000, "x"));
