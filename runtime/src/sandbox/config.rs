@@ -82,6 +82,10 @@ pub struct Rootfs {
     /// The container may not write to its root file system.
     #[serde(default)]
     pub read_only: bool,
+    /// `upper` is thrown away when the container ends (`--rm`, tasks of a swarm): it is never
+    /// flushed to the disk, which unmounting would otherwise wait for.
+    #[serde(default)]
+    pub volatile: bool,
 }
 
 /// A process, either a container's first one or one executed in it later.

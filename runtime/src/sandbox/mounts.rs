@@ -113,12 +113,31 @@ fn mount_overlay(rootfs: &Rootfs) -> Result<()> {
     if Path::new("/sys/module/overlay/parameters/index").exists() {
         options.push_str(",index=off");
     }
-    let overlay_error = |source: io::Error| SandboxError::Overlay { path: rootfs.merged.clone(), source };
     // Relative names make room for some hundred layers in the one page of options there is.
     std::env::set_current_dir(&rootfs.lower_base).map_err(|source| file_error("enter", &rootfs.lower_base, source))?;
-    let mounted = mount(Some("overlay"), &rootfs.merged, Some("overlay"), MsFlags::empty(), Some(options.as_str()));
+    let mounted = mount_with(rootfs, &options);
     std::env::set_current_dir("/").map_err(|source| file_error("enter", Path::new("/"), source))?;
-    mounted.map_err(|error| overlay_error(error.into()))
+    mounted.map_err(|error| SandboxError::Overlay { path: rootfs.merged.clone(), source: error.into() })
+}
+
+fn mount_with(rootfs: &Rootfs, options: &str) -> nix::Result<()> {
+    let overlay =
+        |options: &str| mount(Some("overlay"), &rootfs.merged, Some("overlay"), MsFlags::empty(), Some(options));
+    // Left by an earlier volatile mount, and forbids the next one: after a crash of the machine
+    // the files may not be what they were. A container that is thrown away does not care.
+    let mark = rootfs.work.join("work/incompat/volatile");
+    match std::fs::remove_dir_all(&mark) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::debug!(%error, "a volatile mark stays"),
+        _ => {}
+    }
+    if rootfs.volatile {
+        match overlay(&format!("{options},volatile")) {
+            // Kernels before 5.10 do not know the option.
+            Err(nix::Error::EINVAL) => {}
+            other => return other,
+        }
+    }
+    overlay(options)
 }
 
 /// Overlayfs splits its options at commas and the list of layers at colons.

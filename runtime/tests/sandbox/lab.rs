@@ -72,6 +72,7 @@ impl Lab {
                 work: own.join("work"),
                 merged: own.join("merged"),
                 read_only: false,
+                volatile: false,
             },
             process: process(arguments),
             hostname: Some("box".to_owned()),

@@ -18,6 +18,7 @@ pub const CASES: &[Case] = &[
     ("mounts::below_sys_and_over_dev", below_sys_and_over_dev),
     ("mounts::read_only_root", read_only_root),
     ("mounts::second_start_keeps_files_and_nothing_else", second_start_keeps_files_and_nothing_else),
+    ("mounts::volatile_root_can_be_mounted_again", volatile_root_can_be_mounted_again),
     ("mounts::many_layers", many_layers),
     ("mounts::links_for_kernel_directories_are_refused", links_for_kernel_directories_are_refused),
     ("mounts::links_out_of_the_container_stay_inside", links_out_of_the_container_stay_inside),
@@ -247,6 +248,22 @@ fn second_start_keeps_files_and_nothing_else(lab: &Lab) {
     assert!(names("dev").is_empty() && names("proc").is_empty() && names("sys").is_empty());
     config.process.args[2] = "rm /kept".to_owned();
     assert_eq!(lab.run(&config).code, Some(0));
+}
+
+fn volatile_root_can_be_mounted_again(lab: &Lab) {
+    let mut config =
+        lab.config(&["sh", "-c", "echo x >> /kept; cat /kept; grep -c '^overlay / .*volatile' /proc/mounts"]);
+    config.rootfs.volatile = true;
+    assert_eq!(lab.run(&config).text(), "x\n1");
+    assert_eq!(lab.run(&config).text(), "x\nx\n1");
+    let mut running = lab.start(&{
+        let mut sleeping = config.clone();
+        sleeping.process = crate::lab::process(&["sleep", "600"]);
+        sleeping
+    });
+    running.started();
+    running.kill_shim();
+    assert_eq!(lab.run(&config).text(), "x\nx\nx\n1");
 }
 
 fn many_layers(lab: &Lab) {

@@ -42,6 +42,9 @@ pub(crate) struct Hierarchy {
     pub(crate) controllers: Vec<String>,
     /// Name of a hierarchy of version 1 without controllers.
     pub(crate) name: Option<String>,
+    /// Nobody manages processes by it, so that containers need no place in it: a version 2
+    /// hierarchy beside those of version 1, in whose root this process is. Joining it is slow.
+    pub(crate) optional: bool,
     /// Directory name of the mount point.
     directory: String,
 }
@@ -96,6 +99,13 @@ pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
     if found.is_empty() {
         return Err(SandboxError::NoCgroup);
     }
+    if found.iter().any(|hierarchy| !hierarchy.unified && !hierarchy.controllers.is_empty()) {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let unmanaged = own.lines().any(|line| line == "0::/");
+        for hierarchy in found.iter_mut().filter(|hierarchy| hierarchy.unified) {
+            hierarchy.optional = unmanaged;
+        }
+    }
     Ok(found)
 }
 
@@ -115,6 +125,7 @@ fn parse(mountinfo: &str) -> Vec<Hierarchy> {
         let known = KNOWN.iter().filter(|known| options.contains(known));
         let hierarchy = Hierarchy {
             unified: kind == Some("cgroup2"),
+            optional: false,
             controllers: known.map(|known| (*known).to_owned()).collect(),
             name: options.iter().find_map(|option| option.strip_prefix("name=")).map(str::to_owned),
             directory: base.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),

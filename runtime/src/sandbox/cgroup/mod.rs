@@ -117,7 +117,7 @@ impl Paths {
         privileged: bool,
         warnings: &mut Vec<String>,
     ) -> Result<()> {
-        for hierarchy in &self.hierarchies {
+        for hierarchy in self.hierarchies.iter().filter(|hierarchy| !hierarchy.optional) {
             let fresh = self.make_directory(hierarchy)?;
             if !fresh {
                 self.remove()?;
@@ -157,15 +157,18 @@ impl Paths {
     /// In version 1 that is `tasks`: a thread moving itself needs none of the locks that make
     /// moving a whole process slow.
     pub(crate) fn join_handles(&self) -> Result<Vec<OwnedFd>> {
-        self.hierarchies
-            .iter()
-            .map(|hierarchy| {
-                let file = if hierarchy.unified { "cgroup.procs" } else { "tasks" };
-                let path = self.directory(hierarchy).join(file);
-                let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-                rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| cgroup_error("join", &path)(error.into()))
-            })
-            .collect()
+        let mut handles = Vec::with_capacity(self.hierarchies.len());
+        for hierarchy in &self.hierarchies {
+            let file = if hierarchy.unified { "cgroup.procs" } else { "tasks" };
+            let path = self.directory(hierarchy).join(file);
+            match rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(handle) => handles.push(handle),
+                // Whoever made the container did not need it either.
+                Err(rustix::io::Errno::NOENT) if hierarchy.optional => {}
+                Err(error) => return Err(cgroup_error("join", &path)(error.into())),
+            }
+        }
+        Ok(handles)
     }
 
     /// Version 2: a handle to join the cgroup at this path from the root, if it is the container's
