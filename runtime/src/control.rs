@@ -73,7 +73,7 @@ pub(crate) enum StartReport {
 }
 
 /// What a starter tells a shim, once, in one message; descriptors come with it in this order:
-/// attached client, name server UDP, name server TCP.
+/// container's lock, starter's mount namespace, attached client, name server UDP, name server TCP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) attach: bool,

@@ -38,7 +38,12 @@ fn parse(arguments: &[OsString]) -> Option<(Roots, String)> {
     Some((Roots { root: PathBuf::from(root), run_root: PathBuf::from(run_root), cgroup_parent }, id))
 }
 
+/// In the mount namespace that is standard input: what is mounted for the container is mounted there.
 fn clean_up(roots: Roots, id: &str, remove: bool) -> i32 {
+    if let Err(errno) = nix::sched::setns(std::io::stdin(), nix::sched::CloneFlags::CLONE_NEWNS) {
+        tracing::error!(container.id = %id, %errno, "cannot enter the mount namespace");
+        return 1;
+    }
     match Runtime::open_existing(roots).and_then(|runtime| runtime.tear_down(id, remove)) {
         Ok(()) => 0,
         Err(error) => {

@@ -123,7 +123,9 @@ impl Runtime {
         let cgroup = self.cgroup(record);
         sandbox::check_host(&cgroup)?;
         let paths = self.paths(&record.id);
-        files::make_directory(&paths.run)?;
+        for directory in [&paths.bundle(), &paths.sandbox_state(), &self.roots().filters()] {
+            files::make_directory(directory)?;
+        }
         let joined = self.join_networks(record)?;
         let hostname = hostname(record);
         self.write_files(record, &joined, &hostname)?;
@@ -254,6 +256,7 @@ impl Runtime {
             work: paths.work(),
             merged: paths.rootfs(),
             read_only: record.config.read_only,
+            volatile: record.config.auto_remove,
         })
     }
 
@@ -319,7 +322,9 @@ impl Runtime {
             }
             None => None,
         };
-        let mut fds: Vec<BorrowedFd<'_>> = vec![lock.as_fd()];
+        // The shim lives in a mount namespace of its own; its clean-up has to be done in ours.
+        let mounts = std::fs::File::open("/proc/self/ns/mnt").map_err(failed)?;
+        let mut fds: Vec<BorrowedFd<'_>> = vec![lock.as_fd(), mounts.as_fd()];
         fds.extend(client.iter().map(|(_, far)| far.as_fd()));
         fds.extend(dns.iter().flat_map(|sockets| [sockets.udp.as_fd(), sockets.tcp.as_fd()]));
         let order = Order { attach: client.is_some(), dns: dns.is_some(), restarted };

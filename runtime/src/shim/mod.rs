@@ -43,6 +43,8 @@ struct Given {
     dns: Option<(OwnedFd, OwnedFd)>,
     /// The container's lock, until state.json says whose it is.
     lock: Option<OwnedFd>,
+    /// The starter's mount namespace.
+    mounts: OwnedFd,
 }
 
 /// Runs a shim; the result is the process' exit code.
@@ -108,10 +110,12 @@ fn receive(roots: Roots, id: String, starter: UnixStream) -> Result<Given> {
         serde_json::from_slice(&text).map_err(|source| Error::Damaged { path: "order".into(), source })?;
     let mut fds = fds.into_iter();
     let lock = fds.next();
+    let missing = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+    let mounts = fds.next().ok_or_else(missing).map_err(Error::system("receive the order"))?;
     let first_client = if order.attach { fds.next().map(UnixStream::from) } else { None };
     let dns = if order.dns { fds.next().zip(fds.next()) } else { None };
     let paths = roots.container(&id);
-    Ok(Given { roots, paths, id, starter, order, first_client, dns, lock })
+    Ok(Given { roots, paths, id, starter, order, first_client, dns, lock, mounts })
 }
 
 /// What init's end, and the end of the machine, come as.

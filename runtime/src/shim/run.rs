@@ -1,7 +1,7 @@
 //! The shim's loop: one poll(2), one handler for each thing that can happen.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -42,6 +42,8 @@ pub(super) struct Shim {
     roots: Roots,
     paths: ContainerPaths,
     id: String,
+    /// The mount namespace in which `__cleanup` has to run.
+    mounts: OwnedFd,
     state: ContainerState,
     policy: RestartPolicy,
     auto_remove: bool,
@@ -106,7 +108,7 @@ impl<'a> Watched<'a> {
 
 /// A shim's whole life.
 pub(super) fn run(given: Given) -> Result<()> {
-    let Given { roots, paths, id, mut starter, order, first_client, dns, lock } = given;
+    let Given { roots, paths, id, mut starter, order, first_client, dns, lock, mounts } = given;
     let signals = block_signals()?;
     let launch = load_launch(&paths)?;
     let mut state: ContainerState = files::load(&paths.state())?.unwrap_or_default();
@@ -129,6 +131,7 @@ pub(super) fn run(given: Given) -> Result<()> {
     let mut shim = Shim {
         roots,
         id,
+        mounts,
         state,
         policy: launch.restart,
         auto_remove: launch.auto_remove,
@@ -188,7 +191,7 @@ fn start_failure(error: &Error) -> (String, i32) {
     }
 }
 
-fn name_server(settings: &DnsSettings, udp: std::os::fd::OwnedFd, tcp: std::os::fd::OwnedFd) -> Option<Server> {
+fn name_server(settings: &DnsSettings, udp: OwnedFd, tcp: OwnedFd) -> Option<Server> {
     let upstream = if settings.host_servers {
         Upstream::ResolvConf("/etc/resolv.conf".into())
     } else if settings.servers.is_empty() {
@@ -582,7 +585,8 @@ impl Shim {
             .args([&self.roots.root, &self.roots.run_root])
             .args([&self.roots.cgroup_parent, &self.id])
             .arg(if self.auto_remove { "remove" } else { "keep" });
-        if let Err(error) = command.status() {
+        let done = self.mounts.try_clone().and_then(|mounts| command.stdin(mounts).status());
+        if let Err(error) = done {
             tracing::error!(container.id = %self.id, %error, "not cleaned up");
         }
         if self.paths.record().exists() {

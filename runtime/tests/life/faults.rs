@@ -1,0 +1,114 @@
+//! kill -9 at the worst moments; the next command puts everything right.
+
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use skep_runtime::config::RestartPolicy;
+use skep_runtime::state::Status;
+use skep_runtime::{RemoveOptions, Runtime, WaitCondition};
+
+use crate::fixture::{Node, is_there, roots};
+
+type Case = (&'static str, fn(&Node));
+
+pub const ALL: &[Case] = &[
+    ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
+    ("whoever_waits_learns_of_a_killed_shim", whoever_waits_learns_of_a_killed_shim),
+    ("half_made_containers_are_swept", half_made_containers_are_swept),
+    ("a_killed_starter_leaves_nothing", a_killed_starter_leaves_nothing),
+    ("a_reboot_starts_what_is_to_run", a_reboot_starts_what_is_to_run),
+];
+
+fn a_killed_shim_takes_its_container_along(node: &Node) {
+    let mut config = node.config(&["sleep", "1000"]);
+    config.name = Some("victim".to_owned());
+    let id = node.run(&config);
+    let state = node.state(&id);
+    let (shim, init) = (state.shim.unwrap(), state.init.unwrap());
+    kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
+    while shim.is_alive() {
+        std::thread::yield_now();
+    }
+    let listed = node.runtime.list(true).unwrap();
+    assert_eq!((listed[0].state.status, listed[0].state.exit_code), (Status::Exited, 137));
+    assert!(!init.is_alive());
+    // It can be used again.
+    node.runtime.start(&id).unwrap();
+    assert_eq!(node.state(&id).status, Status::Running);
+    node.runtime.remove(&id, &RemoveOptions { force: true, volumes: false }).unwrap();
+    assert!(!is_there(init.pid) || !init.is_alive());
+}
+
+fn whoever_waits_learns_of_a_killed_shim(node: &Node) {
+    let id = node.run(&node.config(&["sleep", "1000"]));
+    let shim = node.state(&id).shim.unwrap();
+    let (runtime, waited) = (node.runtime.clone(), id.clone());
+    let waiter = std::thread::spawn(move || runtime.wait(&waited, WaitCondition::NotRunning));
+    kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
+    assert_eq!(waiter.join().unwrap().unwrap(), 137);
+}
+
+fn half_made_containers_are_swept(node: &Node) {
+    let id = "ab".repeat(32);
+    let containers = node.runtime.roots().root.join("containers");
+    fs::create_dir_all(containers.join(&id).join("upper")).unwrap();
+    fs::write(containers.join(&id).join("lock"), "").unwrap();
+    std::os::unix::fs::symlink(&id, containers.join("names/half")).unwrap();
+    assert!(node.runtime.list(true).unwrap().is_empty());
+    assert!(!containers.join(&id).exists());
+    let mut config = node.config(&["true"]);
+    config.name = Some("half".to_owned());
+    let whole = node.create(&config);
+    // A removal that was cut off after its first step.
+    let directory = containers.join(&whole);
+    fs::rename(directory.join("config.json"), directory.join("removing.json")).unwrap();
+    assert!(node.runtime.list(true).unwrap().is_empty());
+    assert!(!directory.exists());
+    node.create(&config);
+}
+
+fn a_killed_starter_leaves_nothing(node: &Node) {
+    let id = node.create(&node.config(&["sleep", "1000"]));
+    let mut child = node.helper("__start", &id, &[]).spawn().unwrap();
+    // Anywhere between its first and its last instruction.
+    std::thread::sleep(std::time::Duration::from_millis(u64::from(rand::random::<u8>())));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let state = node.until(&id, |state| state.shim.is_some() || state.status == Status::Created);
+    if state.status == Status::Created {
+        node.runtime.start(&id).unwrap();
+    }
+    node.until(&id, |state| state.status == Status::Running);
+    node.runtime.remove(&id, &RemoveOptions { force: true, volumes: true }).unwrap();
+}
+
+fn a_reboot_starts_what_is_to_run(node: &Node) {
+    let mut config = node.config(&["sleep", "1000"]);
+    let plain = node.run(&config);
+    config.restart = RestartPolicy::Always;
+    let wanted = node.run(&config);
+    let shims = [&plain, &wanted].map(|id| node.state(id).shim.unwrap());
+    let inits = [&plain, &wanted].map(|id| node.state(id).init.unwrap());
+    for process in shims.iter().chain(&inits) {
+        kill(Pid::from_raw(process.pid), Signal::SIGKILL).ok();
+    }
+    for process in shims.iter().chain(&inits) {
+        while process.is_alive() {
+            std::thread::yield_now();
+        }
+    }
+    // As after a boot: another boot id in the state, and the marker gone.
+    for id in [&plain, &wanted] {
+        let path = node.runtime.roots().root.join("containers").join(id).join("state.json");
+        let text = fs::read_to_string(&path).unwrap();
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        value["boot_id"] = "another".into();
+        fs::write(&path, value.to_string()).unwrap();
+    }
+    fs::remove_file(node.runtime.roots().run_root.join("boot_id")).unwrap();
+    let runtime = Runtime::open(roots(node.directory.path())).unwrap();
+    assert_eq!(runtime.record(&wanted).unwrap().1.status, Status::Running);
+    let state = runtime.record(&plain).unwrap().1;
+    assert_eq!((state.status, state.exit_code), (Status::Exited, 255));
+}

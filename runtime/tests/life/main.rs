@@ -1,0 +1,74 @@
+//! Containers for real: made from a busybox image that is put together here, run by the shim that
+//! this very program becomes when it executes itself.
+//!
+//! No harness: shims, and the processes behind `exec`, must be able to start from `main` with one
+//! thread. Works in a network namespace of its own, below a temporary directory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod cases;
+mod faults;
+mod fixture;
+mod networks;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use skep_runtime::{Attach, AttachEnd, ExecOptions, ProxyOptions, Runtime};
+
+fn main() {
+    if let Some(code) = skep_runtime::dispatch() {
+        std::process::exit(code);
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(code) = helper(&arguments) {
+        std::process::exit(code);
+    }
+    let filter = arguments.iter().find(|argument| !argument.starts_with('-')).cloned().unwrap_or_default();
+    fixture::isolate();
+    let mut failed = 0;
+    let all = [cases::ALL, faults::ALL, networks::ALL].concat();
+    for (name, case) in all.iter().filter(|(name, _)| name.contains(&filter)) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let node = fixture::Node::new();
+            case(&node);
+            node.finish();
+        }));
+        println!("test {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        failed += usize::from(outcome.is_err());
+    }
+    std::process::exit(i32::from(failed > 0));
+}
+
+/// What has to be a process of its own: `start -a` and `exec`.
+fn helper(arguments: &[String]) -> Option<i32> {
+    let [verb, root, id, rest @ ..] = arguments else { return None };
+    let node = || Runtime::open(fixture::roots(root.as_ref())).unwrap();
+    match verb.as_str() {
+        "__start" => {
+            let attach = Attach { stdin: true, stdout: true, stderr: true };
+            let end = node().start_attached(id, attach).and_then(|stream| stream.run(&ProxyOptions::default()));
+            Some(match end {
+                Ok(AttachEnd::Exited(code)) => code,
+                Ok(AttachEnd::Detached) => 0,
+                Err(error) => {
+                    eprintln!("{error}");
+                    error.exit_code()
+                }
+            })
+        }
+        "__exec" => {
+            let (options, args) = rest.split_first().unwrap();
+            let options = ExecOptions {
+                args: args.to_vec(),
+                stdin: options.contains('i'),
+                tty: options.contains('t'),
+                detach: options.contains('d'),
+                ..ExecOptions::default()
+            };
+            Some(node().exec(id, &options).unwrap_or_else(|error| {
+                eprintln!("{error}");
+                error.exit_code()
+            }))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,70 @@
+//! Containers on bridges: addresses, names, published ports.
+
+use std::io::Read;
+use std::net::TcpStream;
+
+use skep_net::{NetworkSpec, PortMapping, PortProtocol};
+use skep_runtime::config::{EndpointConfig, NetworkMode};
+use skep_runtime::{LogStream, RemoveOptions, WaitCondition};
+
+use crate::fixture::Node;
+
+type Case = (&'static str, fn(&Node));
+
+pub const ALL: &[Case] = &[
+    ("a_published_port_answers", a_published_port_answers),
+    ("containers_of_a_network_find_each_other", containers_of_a_network_find_each_other),
+];
+
+fn a_published_port_answers(node: &Node) {
+    let mut config = node.config(&["nc", "-l", "-p", "80", "-e", "echo", "hello"]);
+    config.network = NetworkMode::Endpoints;
+    config.ports =
+        vec![PortMapping { host_ip: None, host_port: Some(18080), container_port: 80, protocol: PortProtocol::Tcp }];
+    let id = node.run(&config);
+    let inspected = node.runtime.inspect(&id).unwrap();
+    assert!(inspected.network_settings.ip_address.starts_with("172."));
+    let address = inspected.network_settings.networks["bridge"].ip_address.clone();
+    let hosts = String::from_utf8(node.exec(&id, &["cat", "/etc/hosts"]).stdout).unwrap();
+    assert!(hosts.contains(&address), "{hosts}");
+    let error = node.runtime.start(&node.create(&config)).unwrap_err().to_string();
+    assert!(error.contains("port is already allocated"), "{error}");
+    let mut text = String::new();
+    let mut stream = loop {
+        if let Ok(stream) = TcpStream::connect("127.0.0.1:18080") {
+            break stream;
+        }
+        assert!(node.runtime.list(false).unwrap().len() == 1, "it has ended: {}", node.log(&id, LogStream::Stderr));
+    };
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "hello\n");
+    node.runtime.wait(&id, WaitCondition::NotRunning).unwrap();
+    // The port is free at once.
+    node.runtime.start(&id).unwrap();
+    node.runtime.remove(&id, &RemoveOptions { force: true, volumes: true }).unwrap();
+}
+
+fn containers_of_a_network_find_each_other(node: &Node) {
+    let spec = NetworkSpec { name: "meadow".to_owned(), ..NetworkSpec::default() };
+    node.runtime.net().networks().create(&spec).unwrap();
+    let mut config = node.config(&["sleep", "1000"]);
+    config.network = NetworkMode::Endpoints;
+    let aliases = vec!["alias".to_owned()];
+    config.endpoints = vec![EndpointConfig { network: "meadow".to_owned(), aliases, ..EndpointConfig::default() }];
+    config.name = Some("flower".to_owned());
+    let flower = node.run(&config);
+    config.name = Some("bee".to_owned());
+    config.endpoints[0].aliases.clear();
+    let bee = node.run(&config);
+    let resolv = String::from_utf8(node.exec(&bee, &["cat", "/etc/resolv.conf"]).stdout).unwrap();
+    assert!(resolv.starts_with("nameserver 127.0.0.11\n"), "{resolv}");
+    for name in ["flower", "alias"] {
+        let output = node.exec(&bee, &["ping", "-c", "1", "-W", "5", name]);
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    assert_ne!(node.exec(&bee, &["ping", "-c", "1", "-W", "1", "weed"]).status.code(), Some(0));
+    for id in [flower, bee] {
+        node.runtime.remove(&id, &RemoveOptions { force: true, volumes: true }).unwrap();
+    }
+    node.runtime.net().remove_network("meadow").unwrap();
+}
