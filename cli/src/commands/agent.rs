@@ -1,0 +1,43 @@
+//! `agent`: this node's part in the swarm, in the foreground.
+//!
+//! `swarm init` and `swarm join` start it detached; systemd or a person starts it after a reboot. Containers do not
+//! depend on it: it may end at any time, and the next one adopts them.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use skep_cluster::node::{self, NodeConfig};
+use skep_cluster::timing::Timing;
+
+use crate::args::system::Agent;
+use crate::context::{self, Node};
+use crate::executor::NodeExecutor;
+
+/// `agent`
+pub fn run(node: &Node, args: &Agent) -> Result<i32> {
+    context::require_root()?;
+    context::install_crypto();
+    // Out of the session of whoever started it: a terminal that closes takes its session with it.
+    nix::unistd::setsid().ok();
+    let runtime = node.runtime()?;
+    for (container, error) in runtime.recover()? {
+        tracing::warn!(container, %error, "not started again after the reboot");
+    }
+    let roots = node.roots();
+    let executor = NodeExecutor::new(runtime).context("cannot watch containers")?;
+    let config = NodeConfig {
+        root: roots.root.clone(),
+        run_root: roots.run_root.clone(),
+        executor: Arc::new(executor),
+        idle_exit: args.exit_when_idle,
+        timing: Timing::from_env(),
+    };
+    let asynchronous = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("agent")
+        .build()
+        .context("cannot start the async runtime")?;
+    asynchronous.block_on(node::run(config))?;
+    asynchronous.shutdown_background();
+    Ok(0)
+}

@@ -1,0 +1,117 @@
+//! start, stop, kill, restart, rm, pause, unpause, rename, wait: one call of the runtime for each container.
+
+use anyhow::{Result, bail};
+use skep_runtime::{Attach, AttachEnd, ProxyOptions, RemoveOptions, StopOptions, WaitCondition};
+
+use super::overlay;
+use crate::args::container::{Kill, Names, Remove, Rename, Start, Stop};
+use crate::context::Node;
+use crate::failure::each;
+use crate::parse::options;
+
+/// `start`
+pub fn start(node: &Node, args: &Start) -> Result<i32> {
+    let runtime = node.runtime()?;
+    if !args.attach && !args.interactive {
+        return each(&args.containers, |name| {
+            runtime.start(name)?;
+            Ok(name.to_owned())
+        });
+    }
+    let [name] = args.containers.as_slice() else {
+        bail!("you cannot start and attach multiple containers at once");
+    };
+    let (record, _) = runtime.record(name)?;
+    let attach = Attach { stdin: args.interactive && record.config.stdin_open, stdout: true, stderr: true };
+    let stream = runtime.start_attached(name, attach)?;
+    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: !record.config.tty };
+    match stream.run(&options)? {
+        AttachEnd::Exited(code) => Ok(code),
+        AttachEnd::Detached => Ok(0),
+    }
+}
+
+fn stop_options(args: &Stop) -> Result<StopOptions> {
+    if let Some(signal) = &args.signal {
+        options::signal(signal).map_err(anyhow::Error::msg)?;
+    }
+    Ok(StopOptions { signal: args.signal.clone(), timeout: args.timeout })
+}
+
+/// `stop`
+pub fn stop(node: &Node, args: &Stop) -> Result<i32> {
+    let (runtime, options) = (node.runtime()?, stop_options(args)?);
+    each(&args.containers, |name| {
+        runtime.stop(name, &options)?;
+        Ok(name.to_owned())
+    })
+}
+
+/// `restart`
+pub fn restart(node: &Node, args: &Stop) -> Result<i32> {
+    let (runtime, options) = (node.runtime()?, stop_options(args)?);
+    each(&args.containers, |name| {
+        runtime.restart(name, &options)?;
+        Ok(name.to_owned())
+    })
+}
+
+/// `kill`
+pub fn kill(node: &Node, args: &Kill) -> Result<i32> {
+    let runtime = node.runtime()?;
+    options::signal(&args.signal).map_err(anyhow::Error::msg)?;
+    each(&args.containers, |name| {
+        runtime.kill(name, &args.signal)?;
+        Ok(name.to_owned())
+    })
+}
+
+/// `rm`
+pub fn remove(node: &Node, args: &Remove) -> Result<i32> {
+    let runtime = node.runtime()?;
+    let options = RemoveOptions { force: args.force, volumes: args.volumes };
+    each(&args.containers, |name| {
+        let attached = match runtime.record(name) {
+            Ok((record, _)) => overlay::attachments(&record),
+            Err(error) if args.force && error.is_not_found() => return Err(error.into()),
+            Err(_) => Vec::new(),
+        };
+        runtime.remove(name, &options)?;
+        overlay::release(node, &attached);
+        Ok(name.to_owned())
+    })
+}
+
+/// `pause`
+pub fn pause(node: &Node, args: &Names) -> Result<i32> {
+    let runtime = node.runtime()?;
+    each(&args.containers, |name| {
+        runtime.pause(name)?;
+        Ok(name.to_owned())
+    })
+}
+
+/// `unpause`
+pub fn unpause(node: &Node, args: &Names) -> Result<i32> {
+    let runtime = node.runtime()?;
+    each(&args.containers, |name| {
+        runtime.unpause(name)?;
+        Ok(name.to_owned())
+    })
+}
+
+/// `rename`
+pub fn rename(node: &Node, args: &Rename) -> Result<i32> {
+    if args.name.is_empty() {
+        bail!("neither old nor new names may be empty");
+    }
+    let name = options::container_name(&args.name).map_err(anyhow::Error::msg)?;
+    node.runtime()?.rename(&args.container, &name)?;
+    Ok(0)
+}
+
+/// `wait`
+pub fn wait(node: &Node, args: &Names) -> Result<i32> {
+    let runtime = node.runtime()?;
+    each(&args.containers, |name| Ok(runtime.wait(name, WaitCondition::NotRunning)?.to_string()))
+}

@@ -1,0 +1,151 @@
+//! `run` and `create`.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use skep_image::StoreError;
+use skep_runtime::{Attach, AttachEnd, Created, ProxyOptions, RemoveOptions, Runtime};
+
+use super::{config, overlay};
+use crate::args::container::{ContainerFlags, Create, Run};
+use crate::commands::image::pull;
+use crate::context::Node;
+use crate::failure::{self, Failure};
+use crate::format::output;
+
+/// `run`
+pub fn run(node: &Node, args: Run) -> Result<i32> {
+    let detach = args.detach;
+    if detach && !args.create.attach.is_empty() {
+        return Err(failure::of_run("run", &anyhow!("conflicting options: cannot specify both --attach and --detach")));
+    }
+    if !detach && args.create.tty && args.create.interactive && !nix::unistd::isatty(std::io::stdin()).unwrap_or(false)
+    {
+        return Err(Failure { message: "the input device is not a TTY".to_owned(), code: 1 }.into());
+    }
+    let streams = streams(&args.create, detach);
+    let result = made(node, &args.create, &args.words, streams).and_then(|(runtime, created)| match detach {
+        true => in_background(node, &runtime, &created),
+        false => in_foreground(&runtime, &created, &args, streams),
+    });
+    result.map_err(|error| failure::of_run("run", &error))
+}
+
+/// `create`
+pub fn create(node: &Node, args: Create) -> Result<i32> {
+    let streams = streams(&args.create, false);
+    let (_, created) =
+        made(node, &args.create, &args.words, streams).map_err(|error| failure::of_run("create", &error))?;
+    output::line(&created.id)?;
+    Ok(0)
+}
+
+/// Which streams the command is attached to.
+fn streams(flags: &ContainerFlags, detach: bool) -> Attach {
+    let named = |name: &str| flags.attach.iter().any(|stream| stream.eq_ignore_ascii_case(name));
+    match (detach, flags.attach.is_empty()) {
+        (true, _) => Attach { stdin: false, stdout: false, stderr: false },
+        (false, true) => Attach { stdin: flags.interactive, stdout: true, stderr: true },
+        (false, false) => {
+            Attach { stdin: flags.interactive && named("stdin"), stdout: named("stdout"), stderr: named("stderr") }
+        }
+    }
+}
+
+/// The container, made, with its image pulled if it has to be.
+fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) -> Result<(Runtime, Created)> {
+    if !matches!(flags.pull.as_str(), "always" | "missing" | "never" | "") {
+        bail!("invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"", flags.pull);
+    }
+    let runtime = node.runtime()?;
+    let mut config = config::from_flags(&runtime, flags, words)?;
+    config.attach_stdin = streams.stdin;
+    config.attach_stdout = streams.stdout;
+    config.attach_stderr = streams.stderr;
+    config.stdin_once = config.stdin_open && streams.stdin;
+    config.terminal_size = config.tty.then(terminal_size).flatten();
+    if let Some(path) = &flags.cidfile
+        && Path::new(path).exists()
+    {
+        bail!("container ID file found, make sure the other container isn't running or delete {path}");
+    }
+    have_image(&runtime, flags, &config.image)?;
+    let leased = overlay::resolve(node, &runtime, &mut config)?;
+    let created = match runtime.create(&config) {
+        Ok(created) => created,
+        Err(error) => {
+            overlay::release(node, &leased);
+            return Err(error.into());
+        }
+    };
+    for warning in &created.warnings {
+        eprintln!("WARNING: {warning}");
+    }
+    if let Some(path) = &flags.cidfile {
+        let mut file = std::fs::File::create_new(path)
+            .with_context(|| format!("failed to create the container ID file {path}"))?;
+        file.write_all(created.id.as_bytes()).with_context(|| format!("failed to write the container ID to {path}"))?;
+    }
+    Ok((runtime, created))
+}
+
+fn have_image(runtime: &Runtime, flags: &ContainerFlags, image: &str) -> Result<()> {
+    if flags.pull != "always" {
+        match runtime.images().resolve(image) {
+            Ok(_) => return Ok(()),
+            Err(StoreError::NotFound { .. }) if flags.pull != "never" => {
+                let shown =
+                    image.parse::<skep_image::Reference>().map_or_else(|_| image.to_owned(), |name| name.familiar());
+                if !flags.quiet {
+                    eprintln!("Unable to find image '{shown}' locally");
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    pull::for_container(runtime, image, flags.platform.as_deref(), flags.quiet)
+}
+
+fn in_background(node: &Node, runtime: &Runtime, created: &Created) -> Result<i32> {
+    if let Err(error) = runtime.start(&created.id) {
+        // As docker: the id is known, the container stays (unless --rm) and says why it did not start.
+        forget_if_transient(node, runtime, &created.id);
+        return Err(error.into());
+    }
+    output::line(&created.id)?;
+    Ok(0)
+}
+
+fn in_foreground(runtime: &Runtime, created: &Created, args: &Run, streams: Attach) -> Result<i32> {
+    let stream = match runtime.start_attached(&created.id, streams) {
+        Ok(stream) => stream,
+        Err(error) => {
+            if args.create.rm {
+                runtime.remove(&created.id, &RemoveOptions { force: true, volumes: true }).ok();
+            }
+            return Err(error.into());
+        }
+    };
+    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy && !args.create.tty };
+    match stream.run(&options)? {
+        AttachEnd::Exited(code) => Ok(code),
+        AttachEnd::Detached => Ok(0),
+    }
+}
+
+/// A `--rm` container that could not be started goes at once.
+fn forget_if_transient(node: &Node, runtime: &Runtime, id: &str) {
+    let Ok((record, _)) = runtime.record(id) else { return };
+    if record.config.auto_remove {
+        let attached = overlay::attachments(&record);
+        runtime.remove(id, &RemoveOptions { force: true, volumes: true }).ok();
+        overlay::release(node, &attached);
+    }
+}
+
+fn terminal_size() -> Option<(u16, u16)> {
+    let size =
+        rustix::termios::tcgetwinsize(std::io::stdout()).or_else(|_| rustix::termios::tcgetwinsize(std::io::stdin()));
+    size.ok().filter(|size| size.ws_row > 0).map(|size| (size.ws_row, size.ws_col))
+}

@@ -1,0 +1,123 @@
+//! `service ls`.
+
+use anyhow::{Result, anyhow};
+use serde_json::{Value, json};
+use skep_cluster::api::{
+    ListServicesRequest, PortConfig, PortProtocol, PublishMode, Service, ServiceCounts, service_spec,
+};
+
+use super::{image, name_of};
+use crate::args::service::List as Flags;
+use crate::context::{self, Node};
+use crate::format::human;
+use crate::format::output::List;
+use crate::parse::filter::Filters;
+use crate::swarm::{self, said};
+
+/// `service ls`
+pub fn run(node: &Node, args: &Flags) -> Result<i32> {
+    let filters = Filters::new(&args.list.filter, &["id", "label", "mode", "name"]).map_err(|error| anyhow!(error))?;
+    let answer = context::block_on(async {
+        let client = swarm::client(node).await?;
+        Ok(client.control().list_services(ListServicesRequest {}).await.map_err(said)?.into_inner())
+    })?;
+    let counts = answer.counts.iter().copied().chain(std::iter::repeat(ServiceCounts::default()));
+    let mut found: Vec<(Service, ServiceCounts)> = answer.services.into_iter().zip(counts).collect();
+    found.retain(|(service, _)| {
+        let annotations = service.spec.clone().unwrap_or_default().annotations.unwrap_or_default();
+        filters.any("id", |id| service.id.starts_with(id))
+            && filters.any("name", |name| annotations.name.starts_with(name))
+            && filters.any("mode", |wanted| wanted == mode(service))
+            && filters.labels("label", &annotations.labels)
+    });
+    found.sort_by(|(a, _), (b, _)| name_of(a).cmp(name_of(b)));
+    let rows = found.iter().map(|(service, counts)| row(service, counts)).collect();
+    let list = List {
+        columns: &[
+            ("ID", "ID"),
+            ("NAME", "Name"),
+            ("MODE", "Mode"),
+            ("REPLICAS", "Replicas"),
+            ("IMAGE", "Image"),
+            ("PORTS", "Ports"),
+        ],
+        more: &[],
+        rows,
+    };
+    list.print(args.list.format.as_deref(), args.list.quiet.then_some("ID"))?;
+    Ok(0)
+}
+
+/// `replicated` or `global`.
+pub fn mode(service: &Service) -> &'static str {
+    match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
+        Some(service_spec::Mode::Global(_)) => "global",
+        _ => "replicated",
+    }
+}
+
+fn row(service: &Service, counts: &ServiceCounts) -> Value {
+    let task = service.spec.as_ref().and_then(|spec| spec.task.as_ref());
+    let per_node = task.and_then(|task| task.placement.as_ref()).map_or(0, |placement| placement.max_replicas_per_node);
+    let limit = if per_node > 0 { format!(" (max {per_node} per node)") } else { String::new() };
+    let container = task.and_then(|task| task.container.as_ref());
+    json!({
+        "ID": human::short_id(&service.id),
+        "Name": name_of(service),
+        "Mode": mode(service),
+        "Replicas": format!("{}/{}{limit}", counts.running, counts.desired),
+        "Image": container.map(|container| image::shown(&container.image)).unwrap_or_default(),
+        "Ports": ports(service),
+    })
+}
+
+fn ports(service: &Service) -> String {
+    let endpoint = service.endpoint.clone().unwrap_or_default();
+    let mut ports: Vec<PortConfig> =
+        endpoint.ports.into_iter().filter(|port| port.publish_mode() == PublishMode::Ingress).collect();
+    ports.sort_by_key(|port| (port.protocol, port.published_port));
+    merged(&ports)
+}
+
+/// `*:8080->80/tcp`; ports in a row become a range.
+pub fn merged(ports: &[PortConfig]) -> String {
+    let mut ranges: Vec<(PortConfig, u32)> = Vec::new();
+    for port in ports {
+        match ranges.last_mut() {
+            Some((first, more))
+                if first.protocol == port.protocol
+                    && first.published_port + *more + 1 == port.published_port
+                    && first.target_port + *more + 1 == port.target_port =>
+            {
+                *more += 1;
+            }
+            _ => ranges.push((port.clone(), 0)),
+        }
+    }
+    let shown = ranges.iter().map(|(first, more)| {
+        let range = |port: u32| if *more == 0 { port.to_string() } else { format!("{port}-{}", port + more) };
+        format!("*:{}->{}/{}", range(first.published_port), range(first.target_port), protocol(first.protocol()))
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// `tcp`, `udp` or `sctp`.
+pub fn protocol(protocol: PortProtocol) -> &'static str {
+    match protocol {
+        PortProtocol::Tcp => "tcp",
+        PortProtocol::Udp => "udp",
+        PortProtocol::Sctp => "sctp",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merges_ranges() {
+        let port = |published_port, target_port| PortConfig { published_port, target_port, ..PortConfig::default() };
+        assert_eq!(merged(&[port(8080, 80)]), "*:8080->80/tcp");
+        assert_eq!(merged(&[port(8080, 80), port(8081, 81), port(9000, 90)]), "*:8080-8081->80-81/tcp, *:9000->90/tcp");
+    }
+}

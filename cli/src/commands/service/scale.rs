@@ -1,0 +1,57 @@
+//! `service scale`.
+
+use anyhow::{Result, bail};
+use skep_cluster::api::service_spec;
+
+use super::{change, converge};
+use crate::args::service::Scale;
+use crate::context::{self, Node};
+use crate::failure::{self, Failure};
+use crate::format::output;
+use crate::swarm;
+
+/// `service scale`
+pub fn run(node: &Node, args: &Scale) -> Result<i32> {
+    let mut wanted = Vec::new();
+    for text in &args.services {
+        let Some((name, count)) = text.split_once('=') else {
+            let message = format!("invalid scale specifier '{text}'.\nSee 'skep service scale --help'.");
+            return Err(Failure { message, code: 1 }.into());
+        };
+        match count.parse::<u64>() {
+            Ok(count) => wanted.push((name, count)),
+            Err(_) => bail!("{name}: invalid replicas value {count}: it is not a number"),
+        }
+    }
+    context::block_on(async {
+        let client = swarm::client(node).await?;
+        let mut scaled = Vec::new();
+        let mut code = 0;
+        for (name, replicas) in wanted {
+            let result = change(&client, name, async |_, spec| {
+                match &mut spec.mode {
+                    Some(service_spec::Mode::Replicated(mode)) => mode.replicas = replicas,
+                    _ => bail!("{name}: scale can only be used with replicated or replicated-job mode"),
+                }
+                Ok(())
+            })
+            .await;
+            match result {
+                Ok(service) => {
+                    output::line(format!("{name} scaled to {replicas}"))?;
+                    scaled.push(service.id);
+                }
+                Err(error) => {
+                    eprintln!("{}", failure::describe(&error).message);
+                    code = 1;
+                }
+            }
+        }
+        if !args.detach {
+            for id in scaled {
+                converge::wait(&client, &id, false).await?;
+            }
+        }
+        Ok(code)
+    })
+}

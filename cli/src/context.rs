@@ -1,0 +1,74 @@
+//! What every command starts from: where this node is, and handles on it.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use skep_runtime::{Roots, Runtime};
+
+use crate::args::Global;
+
+/// The node that a command works on.
+#[derive(Debug, Clone)]
+pub struct Node {
+    roots: Roots,
+    /// `-D` and `-l`, to be passed on to an agent that is started.
+    pub log_level: String,
+}
+
+impl Node {
+    /// From the global flags.
+    pub fn new(global: &Global, log_level: String) -> Result<Self> {
+        let absolute = |path: &PathBuf| {
+            std::path::absolute(path).with_context(|| format!("{} cannot be made an absolute path", path.display()))
+        };
+        let cgroup_parent = match global.cgroup_parent.starts_with('/') {
+            true => global.cgroup_parent.clone(),
+            false => format!("/{}", global.cgroup_parent),
+        };
+        if cgroup_parent.split('/').any(|part| part == "..") {
+            bail!("invalid cgroup parent {cgroup_parent}: it must not lead out of the cgroup tree");
+        }
+        let roots = Roots { root: absolute(&global.root)?, run_root: absolute(&global.run_root)?, cgroup_parent };
+        Ok(Self { roots, log_level })
+    }
+
+    /// Its directories.
+    pub fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// Its containers.
+    pub fn runtime(&self) -> Result<Runtime> {
+        require_root()?;
+        Ok(Runtime::open(self.roots.clone())?)
+    }
+}
+
+/// Says plainly that one has to be root, before anything fails in a stranger way.
+pub fn require_root() -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("permission denied: skep has to be run as root (try: sudo skep …)");
+    }
+    Ok(())
+}
+
+/// Runs something async to its end: pulls, and what is asked of the swarm's agent.
+pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    install_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let result = runtime.block_on(future);
+    // Blocking reads that nobody waits for any more must not hold up the end of the command.
+    runtime.shutdown_background();
+    result
+}
+
+/// TLS with ring, once for the whole process.
+pub fn install_crypto() {
+    // Fails only if it was done before.
+    rustls::crypto::ring::default_provider().install_default().ok();
+}

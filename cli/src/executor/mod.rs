@@ -1,0 +1,186 @@
+//! This machine, as the swarm's agent drives it: `cluster`'s [`Executor`] over `runtime`, `net` and `image`.
+//!
+//! Everything that touches the machine blocks and runs on tokio's blocking threads. Nothing here forks: containers
+//! are started by re-executing this program as their shim, just as `skep start` does, so that they never depend on
+//! the agent's life.
+
+mod container;
+mod controller;
+mod logs;
+mod network;
+mod template;
+mod watch;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use skep_cluster::api::{NodeDescription, Platform, Resources, Task};
+use skep_cluster::executor::{Controller, Executor, ExecutorError, NodeNetwork};
+use skep_net::{Backend, Net};
+use skep_runtime::{RemoveOptions, Runtime};
+
+use crate::commands::container::stats::host_memory;
+use crate::commands::version::VERSION;
+use crate::failure::chain_of;
+
+/// The label by which a task's container is found.
+pub const TASK_LABEL: &str = "com.docker.swarm.task.id";
+
+/// One machine.
+pub struct NodeExecutor {
+    machine: Arc<Machine>,
+}
+
+/// What all controllers share.
+struct Machine {
+    runtime: Runtime,
+    /// What the networks assigned to this node are, by id.
+    networks: Mutex<HashMap<String, Assigned>>,
+    /// Wakes those who wait for containers to change.
+    watcher: watch::Watcher,
+    /// One pull of an image at a time: ten tasks of a service ask the registry once.
+    pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// What a task's container has to know of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Assigned {
+    name: String,
+    ingress: bool,
+}
+
+impl NodeExecutor {
+    /// The machine of a runtime.
+    ///
+    /// # Errors
+    /// When the kernel has no inotify instance left.
+    pub fn new(runtime: Runtime) -> std::io::Result<Self> {
+        let watcher = watch::Watcher::new()?;
+        let machine = Machine { runtime, networks: Mutex::default(), watcher, pulls: Mutex::default() };
+        Ok(Self { machine: Arc::new(machine) })
+    }
+}
+
+impl Machine {
+    fn assigned(&self, network: &str) -> Option<Assigned> {
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner).get(network).cloned()
+    }
+
+    fn pull_lock(&self, image: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
+        pulls.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(pulls.entry(image.to_owned()).or_default())
+    }
+
+    /// The container of a task, if there is one.
+    fn container_of(&self, task: &str) -> Result<Option<String>, ExecutorError> {
+        Ok(self.runtime.find_by_label(TASK_LABEL, Some(task)).map_err(of_runtime)?.into_iter().next())
+    }
+}
+
+/// The load balancer's name, for `info` and for the managers.
+pub fn load_balancer(net: &Net) -> &'static str {
+    match net.load_balancer() {
+        Backend::Ipvs => "ipvs",
+        Backend::Nftables => "nftables",
+    }
+}
+
+fn of_runtime(error: skep_runtime::Error) -> ExecutorError {
+    match error.is_retryable() {
+        true => ExecutorError::Temporary(chain_of(&error)),
+        false => ExecutorError::Fatal(chain_of(&error)),
+    }
+}
+
+fn of_net(error: skep_net::Error) -> ExecutorError {
+    match error.is_retryable() {
+        true => ExecutorError::Temporary(chain_of(&error)),
+        false => ExecutorError::Fatal(chain_of(&error)),
+    }
+}
+
+/// Runs what blocks on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ExecutorError> + Send + 'static,
+) -> Result<T, ExecutorError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(failure) => Err(ExecutorError::Temporary(format!("the work on this machine was interrupted: {failure}"))),
+    }
+}
+
+#[async_trait]
+impl Executor for NodeExecutor {
+    async fn describe(&self) -> Result<NodeDescription, ExecutorError> {
+        let machine = Arc::clone(&self.machine);
+        blocking(move || {
+            let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+            Ok(NodeDescription {
+                hostname: hostname(),
+                platform: Some(Platform { architecture: std::env::consts::ARCH.to_owned(), os: "linux".to_owned() }),
+                resources: Some(Resources {
+                    nano_cpus: i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000),
+                    memory_bytes: i64::try_from(host_memory()).unwrap_or(i64::MAX),
+                    ..Resources::default()
+                }),
+                engine_version: VERSION.to_owned(),
+                load_balancer: load_balancer(machine.runtime.net()).to_owned(),
+                ..NodeDescription::default()
+            })
+        })
+        .await
+    }
+
+    async fn configure_network(&self, network: &NodeNetwork) -> Result<(), ExecutorError> {
+        let (machine, network) = (Arc::clone(&self.machine), network.clone());
+        blocking(move || network::configure(&machine, &network)).await
+    }
+
+    fn controller(&self, task: &Task) -> Arc<dyn Controller> {
+        Arc::new(controller::TaskController::new(Arc::clone(&self.machine), task.clone()))
+    }
+
+    async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError> {
+        let machine = Arc::clone(&self.machine);
+        blocking(move || {
+            let mut tasks = Vec::new();
+            for id in machine.runtime.find_by_label(TASK_LABEL, None).map_err(of_runtime)? {
+                match machine.runtime.record(&id) {
+                    Ok((record, _)) => tasks.extend(record.resolved.labels.get(TASK_LABEL).cloned()),
+                    Err(error) if error.is_not_found() => {}
+                    Err(error) => return Err(of_runtime(error)),
+                }
+            }
+            Ok(tasks)
+        })
+        .await
+    }
+
+    async fn leave(&self) -> Result<(), ExecutorError> {
+        let machine = Arc::clone(&self.machine);
+        blocking(move || {
+            for id in machine.runtime.find_by_label(TASK_LABEL, None).map_err(of_runtime)? {
+                remove(&machine.runtime, &id)?;
+            }
+            machine.networks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            machine.runtime.net().teardown_node().map_err(of_net)
+        })
+        .await
+    }
+}
+
+/// Removes a container with its anonymous volumes; one that is gone already is removed.
+fn remove(runtime: &Runtime, id: &str) -> Result<(), ExecutorError> {
+    match runtime.remove(id, &RemoveOptions { force: true, volumes: true }) {
+        Ok(()) => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
+        Err(error) => Err(of_runtime(error)),
+    }
+}
+
+/// This node's name: that of its UTS namespace.
+fn hostname() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

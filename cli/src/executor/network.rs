@@ -1,0 +1,210 @@
+//! From what the managers assign to this node to `net`'s intent.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::PoisonError;
+
+use ipnet::Ipv4Net;
+use skep_cluster::api::{AssignedNetwork, NetworkEndpoint, NetworkService};
+use skep_cluster::executor::{ExecutorError, NodeNetwork};
+use skep_net::{
+    NetworkId, NodeIntent, OverlayEndpoint, OverlayIntent, PublishedPort, SandboxId, ServiceId, ServiceIntent,
+};
+
+use super::{Assigned, Machine, of_net};
+use crate::parse::port;
+
+const MTU_OPTION: &str = "com.docker.network.driver.mtu";
+
+/// Makes the data plane as it is assigned.
+pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<(), ExecutorError> {
+    let known: HashMap<String, Assigned> = network
+        .networks
+        .iter()
+        .map(|network| (network.id.clone(), Assigned { name: network.name.clone(), ingress: network.ingress }))
+        .collect();
+    if known.is_empty() && network.endpoints.is_empty() && network.data_path_addr.is_empty() {
+        *machine.networks.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        return machine.runtime.net().teardown_node().map_err(of_net);
+    }
+    let intent = intent(network, |endpoint| local_sandbox(machine, endpoint))?;
+    let report = machine.runtime.net().apply_node(&intent).map_err(of_net)?;
+    // Only now may tasks join: their networks are there.
+    *machine.networks.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    if report.operations > 0 {
+        tracing::debug!(operations = report.operations, "data plane changed");
+    }
+    Ok(())
+}
+
+/// The container behind an endpoint of this node, as soon as it is made.
+fn local_sandbox(machine: &Machine, endpoint: &NetworkEndpoint) -> Option<String> {
+    if !endpoint.task_id.is_empty() {
+        return machine.container_of(&endpoint.task_id).ok().flatten();
+    }
+    endpoint.names.iter().find_map(|name| machine.runtime.resolve(name).ok())
+}
+
+fn bad(what: &str, value: &str) -> ExecutorError {
+    ExecutorError::Fatal(format!("the managers assigned {what} {value:?}, which is not one"))
+}
+
+fn address(text: &str) -> Result<Ipv4Addr, ExecutorError> {
+    text.split('/').next().unwrap_or_default().parse().map_err(|_| bad("the address", text))
+}
+
+fn network_id(text: &str) -> Result<NetworkId, ExecutorError> {
+    NetworkId::new(text).map_err(of_net)
+}
+
+/// The intent; `sandbox` finds the container of an endpoint of this node.
+pub fn intent(
+    network: &NodeNetwork,
+    sandbox: impl Fn(&NetworkEndpoint) -> Option<String>,
+) -> Result<NodeIntent, ExecutorError> {
+    let mut intent = NodeIntent::new(network.node_id.clone(), address(&network.data_path_addr)?);
+    for assigned in &network.networks {
+        intent.networks.push(overlay(assigned)?);
+    }
+    for endpoint in &network.endpoints {
+        let own = endpoint.node_id == network.node_id;
+        // This node's balancers come with their networks.
+        let balancer = endpoint.task_id.is_empty() && endpoint.names.is_empty();
+        if own && balancer {
+            continue;
+        }
+        let local = if own { sandbox(endpoint) } else { None };
+        intent.endpoints.push(overlay_endpoint(endpoint, local)?);
+    }
+    for service in &network.services {
+        intent.services.push(overlay_service(service)?);
+    }
+    Ok(intent)
+}
+
+fn overlay(assigned: &AssignedNetwork) -> Result<OverlayIntent, ExecutorError> {
+    let subnet: Ipv4Net = assigned.subnet.parse().map_err(|_| bad("the subnet", &assigned.subnet))?;
+    let mtu = match assigned.driver_options.get(MTU_OPTION) {
+        Some(text) => Some(text.parse().map_err(|_| bad("the MTU", text))?),
+        None => None,
+    };
+    Ok(OverlayIntent {
+        id: network_id(&assigned.id)?,
+        name: assigned.name.clone(),
+        subnet,
+        gateway: address(&assigned.gateway)?,
+        vni: assigned.vni,
+        ingress: assigned.ingress,
+        mtu,
+        internal: assigned.internal,
+        encrypted: assigned.driver_options.contains_key("encrypted"),
+        lb_address: match assigned.lb_address.as_str() {
+            "" => None,
+            text => Some(address(text)?),
+        },
+    })
+}
+
+fn overlay_endpoint(endpoint: &NetworkEndpoint, local: Option<String>) -> Result<OverlayEndpoint, ExecutorError> {
+    Ok(OverlayEndpoint {
+        network: network_id(&endpoint.network_id)?,
+        address: address(&endpoint.address)?,
+        node_address: address(&endpoint.node_addr)?,
+        local_sandbox: local.map(SandboxId::new).transpose().map_err(of_net)?,
+        service: service_id(&endpoint.service_id)?,
+        serving: endpoint.serving && !endpoint.draining,
+        names: endpoint.names.clone(),
+    })
+}
+
+fn service_id(text: &str) -> Result<Option<ServiceId>, ExecutorError> {
+    match text {
+        "" => Ok(None),
+        text => ServiceId::new(text).map(Some).map_err(of_net),
+    }
+}
+
+fn overlay_service(service: &NetworkService) -> Result<ServiceIntent, ExecutorError> {
+    let number = |value: u32| u16::try_from(value).map_err(|_| bad("the port", &value.to_string()));
+    let mut ports = Vec::new();
+    for published in &service.ports {
+        ports.push(PublishedPort {
+            published: number(published.published_port)?,
+            target: number(published.target_port)?,
+            protocol: port::net_protocol(published.protocol()),
+        });
+    }
+    Ok(ServiceIntent {
+        id: ServiceId::new(service.service_id.clone()).map_err(of_net)?,
+        name: service.name.clone(),
+        aliases: service.aliases.clone(),
+        network: network_id(&service.network_id)?,
+        vip: match service.vip.as_str() {
+            "" => None,
+            text => Some(address(text)?),
+        },
+        ports,
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments_become_an_intent() {
+        let endpoint = |node: &str, task: &str, address: &str| NetworkEndpoint {
+            network_id: "net1".to_owned(),
+            address: address.to_owned(),
+            node_id: node.to_owned(),
+            node_addr: "192.168.0.9".to_owned(),
+            task_id: task.to_owned(),
+            service_id: if task.is_empty() { String::new() } else { "svc1".to_owned() },
+            serving: true,
+            draining: task == "t2",
+            ..NetworkEndpoint::default()
+        };
+        let network = NodeNetwork {
+            node_id: "n1".to_owned(),
+            data_path_addr: "192.168.0.1".to_owned(),
+            data_path_port: 4789,
+            networks: vec![AssignedNetwork {
+                id: "net1".to_owned(),
+                name: "app".to_owned(),
+                subnet: "10.0.1.0/24".to_owned(),
+                gateway: "10.0.1.1".to_owned(),
+                vni: 4097,
+                lb_address: "10.0.1.2".to_owned(),
+                driver_options: [(MTU_OPTION.to_owned(), "1400".to_owned())].into(),
+                ..AssignedNetwork::default()
+            }],
+            endpoints: vec![
+                endpoint("n1", "t1", "10.0.1.5/24"),
+                endpoint("n2", "t2", "10.0.1.6"),
+                endpoint("n1", "", "10.0.1.2"),
+                endpoint("n2", "", "10.0.1.4"),
+            ],
+            services: vec![NetworkService {
+                network_id: "net1".to_owned(),
+                service_id: "svc1".to_owned(),
+                name: "web".to_owned(),
+                vip: "10.0.1.3/24".to_owned(),
+                ..NetworkService::default()
+            }],
+        };
+        let intent = intent(&network, |endpoint| Some(format!("c-{}", endpoint.task_id))).unwrap();
+        assert_eq!(intent.networks[0].mtu, Some(1400));
+        assert_eq!(intent.endpoints.len(), 3, "the node's own balancer comes with the network");
+        assert_eq!(intent.endpoints[0].local_sandbox.as_ref().unwrap().as_str(), "c-t1");
+        assert!(!intent.endpoints[1].serving, "what is draining takes nothing new");
+        assert_eq!(intent.endpoints[1].local_sandbox, None);
+        assert_eq!(intent.services[0].vip, Some(Ipv4Addr::new(10, 0, 1, 3)));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let network = NodeNetwork { data_path_addr: "nowhere".to_owned(), ..NodeNetwork::default() };
+        assert!(intent(&network, |_| None).is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! What is printed when a command fails, and with which exit code it ends.
+
+use std::fmt;
+
+/// A failure whose words or exit code are not the usual ones.
+#[derive(Debug)]
+pub struct Failure {
+    /// What to print, whole; nothing when empty (it was printed already).
+    pub message: String,
+    /// The exit code.
+    pub code: i32,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The failure of `run`, `create`: `skep: …`, a hint, and docker's 125, 126 or 127.
+pub fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
+    if error.is::<Failure>() {
+        return Failure { message: error.to_string(), code: describe(error).code }.into();
+    }
+    let code = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<skep_runtime::Error>())
+        .map_or(125, skep_runtime::Error::exit_code);
+    let message = format!("skep: {}\n\nRun 'skep {command} --help' for more information", chain(error));
+    Failure { message, code }.into()
+}
+
+/// Ends the command with a code and nothing printed.
+pub fn silent(code: i32) -> anyhow::Error {
+    Failure { message: String::new(), code }.into()
+}
+
+/// What to print about an error.
+pub fn describe(error: &anyhow::Error) -> Failure {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => Failure { message: failure.message.clone(), code: failure.code },
+        None => Failure { message: format!("Error: {}", chain(error)), code: 1 },
+    }
+}
+
+/// An error and its causes in one line; a cause that is part of what was said already is left out.
+pub fn chain(error: &anyhow::Error) -> String {
+    joined(error.chain().map(ToString::to_string))
+}
+
+/// As [`chain`], of any error.
+pub fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    joined(causes.map(ToString::to_string))
+}
+
+fn joined(causes: impl Iterator<Item = String>) -> String {
+    let mut text = String::new();
+    for cause in causes {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+/// Does something to each of several objects: prints what it returns, goes on after an error, fails at the end.
+pub fn each<'a, T: AsRef<str> + 'a>(
+    names: impl IntoIterator<Item = &'a T>,
+    mut action: impl FnMut(&str) -> anyhow::Result<String>,
+) -> anyhow::Result<i32> {
+    let mut code = 0;
+    for name in names {
+        match action(name.as_ref()) {
+            Ok(said) if said.is_empty() => {}
+            Ok(said) => crate::format::output::line(said)?,
+            Err(error) => {
+                eprintln!("{}", describe(&error).message);
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let error = anyhow::anyhow!("no such file").context("cannot read /x").context("cannot read /x: no such file");
+        assert_eq!(chain(&error), "cannot read /x: no such file");
+        let error = anyhow::anyhow!("inner").context("outer");
+        assert_eq!(describe(&error).message, "Error: outer: inner");
+    }
+}
