@@ -33,6 +33,8 @@ pub struct Active {
     manager: watch::Sender<Option<Arc<Manager>>>,
     session: watch::Sender<Option<SessionMessage>>,
     error: Mutex<String>,
+    /// Held while the manager is being replaced by hand.
+    replacing: tokio::sync::Mutex<()>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -59,6 +61,7 @@ impl Active {
             manager: watch::Sender::new(None),
             session: watch::Sender::new(None),
             error: Mutex::default(),
+            replacing: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -222,16 +225,18 @@ impl Active {
 
     /// Makes a swarm of this manager alone out of what it knows: the way back from a lost majority.
     pub async fn force_new_cluster(&self) -> Result<InitResponse, NodeError> {
-        let manager = self.manager.borrow().clone();
-        let manager = manager
-            .ok_or_else(|| NodeError::Refused("--force-new-cluster is for a manager; this node is a worker".into()))?;
-        let view = manager.raft().view();
+        if self.role() != NodeRole::Manager {
+            return Err(NodeError::Refused("--force-new-cluster is for a manager; this node is a worker".into()));
+        }
+        let _replacing = self.replacing.lock().await;
+        self.stop_manager().await;
+        // Without a majority nobody can tell which of the last entries were committed: all are kept.
+        let view = crate::raft::last_known_view(&self.files.raft_dir(), self.files.disk_key()?)?;
         if view.cluster().is_none() {
-            return Err(NodeError::Refused("this manager does not know the swarm's state yet; try again".into()));
+            return Err(NodeError::Refused("this manager has never known the swarm's state".into()));
         }
         let first = super::bootstrap::surviving(&view, &self.identity().node_id, &self.state().advertise_addr);
         super::bootstrap::save(&self.files.bootstrap(), self.files.disk_key()?.as_ref(), &first)?;
-        self.stop_manager().await;
         remove_dir(&self.files.raft_dir())?;
         self.start_manager(None).await?;
         self.wait_for_swarm().await
@@ -298,17 +303,18 @@ impl Active {
         let mut delay = self.config.timing.scale(100);
         loop {
             let message = session.borrow_and_update().clone();
-            if let Some(message) = message
-                && let Err(error) = self.follow(&message).await
-            {
-                tracing::warn!(error = %crate::wire::chain(&error), "cannot follow the leader's wish yet");
-                self.set_error(error.to_string());
-            }
-            match self.supervise().await {
-                Ok(()) => delay = self.config.timing.scale(100),
+            let followed = match message {
+                Some(message) => self.follow(&message).await,
+                None => Ok(()),
+            };
+            match followed.and(self.supervise().await) {
+                Ok(()) => {
+                    self.set_error(String::new());
+                    delay = self.config.timing.scale(100);
+                }
                 Err(error) => {
-                    tracing::error!(error = %crate::wire::chain(&error), "the manager cannot run");
-                    self.set_error(error.to_string());
+                    tracing::error!(error = %crate::wire::chain(&error), "the node is not what its role asks for");
+                    self.set_error(crate::wire::chain(&error));
                     delay = (delay * 2).min(self.config.timing.scale(30_000));
                 }
             }
@@ -348,6 +354,7 @@ impl Active {
 
     /// Makes the manager run or not run, as the certificate says; starts it again when it has failed.
     async fn supervise(&self) -> Result<(), NodeError> {
+        let _replacing = self.replacing.lock().await;
         let manager = self.manager.borrow().clone();
         match (self.role(), manager) {
             (NodeRole::Manager, None) => {

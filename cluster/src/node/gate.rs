@@ -7,11 +7,14 @@ use crate::store::Store;
 use crate::timing::Timing;
 use crate::wire::access::{Place, allows, rule};
 use crate::wire::{Caller, Peer, Peers};
+use http_body_util::{BodyExt, Full, Limited};
 use std::convert::Infallible;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
@@ -23,6 +26,8 @@ use tower::{Service, ServiceExt};
 const CALLER: &str = "skep-caller";
 /// In [`CALLER`]: a node that has no certificate.
 const NOBODY: &str = "-";
+/// The largest request of one message.
+const REQUEST_BYTES_MAX: usize = 8 << 20;
 /// Docker's words for a lost quorum.
 pub const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. \
                              Make sure more than half of the managers are online.";
@@ -100,9 +105,46 @@ impl Inner {
         if place == Place::Here {
             return run(self.here.clone(), request).await;
         }
-        match self.leader(is_passed_on).await? {
-            Leader::Here(routes) => run(routes, request).await,
-            Leader::There(addr) => self.pass_on(request, caller, &addr).await,
+        if is_streamed(&path) {
+            return match self.leader(is_passed_on, Instant::now() + self.timing.leader_wait()).await? {
+                Leader::Here(routes) => run(routes, request).await,
+                Leader::There(addr) => {
+                    request.headers_mut().insert(CALLER, write_caller(caller.as_ref())?);
+                    self.pass_on(request, &addr).await.map_err(Undelivered::into_status)
+                }
+            };
+        }
+        self.deliver(request, caller, is_passed_on).await
+    }
+
+    /// Delivers a request of one message. Until it has reached a leader it may be sent again, so that an election goes
+    /// unnoticed.
+    async fn deliver(
+        &self,
+        request: Request<Body>,
+        caller: Option<Caller>,
+        only_here: bool,
+    ) -> Result<Response<Body>, Status> {
+        let (mut parts, body) = request.into_parts();
+        let body = Limited::new(body, REQUEST_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| Status::resource_exhausted(error.to_string()))?.to_bytes();
+        let deadline = Instant::now() + self.timing.leader_wait();
+        loop {
+            let found = self.leader(only_here, deadline).await?;
+            let body = Body::new(Full::new(body.clone()));
+            let addr = match found {
+                Leader::Here(routes) => return run(routes, Request::from_parts(parts, body)).await,
+                Leader::There(addr) => addr,
+            };
+            parts.headers.insert(CALLER, write_caller(caller.as_ref())?);
+            match self.pass_on(Request::from_parts(parts.clone(), body), &addr).await {
+                Ok(response) => return Ok(response),
+                Err(Undelivered::Never) if Instant::now() < deadline => {
+                    parts.headers.remove(CALLER);
+                    tokio::time::sleep(self.timing.scale(200)).await;
+                }
+                Err(error) => return Err(error.into_status()),
+            }
         }
     }
 
@@ -131,7 +173,7 @@ impl Inner {
     }
 
     /// Waits for a leader. A request that was passed on already is answered here or not at all.
-    async fn leader(&self, only_here: bool) -> Result<Leader, Status> {
+    async fn leader(&self, only_here: bool, deadline: Instant) -> Result<Leader, Status> {
         let (mut leading, mut leadership) = (self.leading.clone(), self.leadership.clone());
         let wait = async {
             loop {
@@ -150,26 +192,67 @@ impl Inner {
                 changed.ok()?;
             }
         };
-        let found = tokio::time::timeout(self.timing.leader_wait(), wait).await;
+        let found = tokio::time::timeout_at(deadline.into(), wait).await;
         found.ok().flatten().ok_or_else(|| Status::unavailable(NO_LEADER))
     }
 
-    async fn pass_on(
-        &self,
-        mut request: Request<Body>,
-        caller: Option<Caller>,
-        addr: &str,
-    ) -> Result<Response<Body>, Status> {
-        request.headers_mut().insert(CALLER, write_caller(caller.as_ref())?);
-        let channel = self.peers.channel(addr).map_err(|error| Status::unavailable(error.to_string()))?;
-        match channel.oneshot(request).await {
+    async fn pass_on(&self, request: Request<Body>, addr: &str) -> Result<Response<Body>, Undelivered> {
+        let channel = self.peers.channel(addr).map_err(|_| Undelivered::Never)?;
+        let mut leadership = self.leadership.clone();
+        let replaced =
+            leadership.wait_for(|now| now.leading || now.leader.as_ref().is_some_and(|leader| leader.addr != addr));
+        // Not cancel safe, nor meant to be: when another manager leads, the old one's answer may never come.
+        let result = tokio::select! {
+            result = channel.oneshot(request) => result,
+            _ = replaced => {
+                self.peers.forget(addr);
+                return Err(Undelivered::Unknown);
+            }
+        };
+        match result {
             Ok(response) => Ok(response.map(Body::new)),
             Err(error) => {
                 tracing::debug!(addr, error = %crate::wire::chain(&error), "the leader cannot be reached");
-                Err(Status::unavailable(NO_LEADER))
+                Err(if is_unconnected(&error) { Undelivered::Never } else { Undelivered::Unknown })
             }
         }
     }
+}
+
+/// A request that was passed on without getting an answer.
+enum Undelivered {
+    /// It did not reach anybody.
+    Never,
+    /// It may have been carried out.
+    Unknown,
+}
+
+impl Undelivered {
+    fn into_status(self) -> Status {
+        Status::unavailable(NO_LEADER)
+    }
+}
+
+/// Calls whose requests or answers go on for as long as the caller likes: the nodes' own, which try again by themselves.
+fn is_streamed(path: &str) -> bool {
+    path.starts_with("/skep.v1.Dispatcher/") || path.starts_with("/skep.v1.LogBroker/")
+}
+
+fn is_unconnected(error: &tonic::transport::Error) -> bool {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<std::io::Error>() {
+            return matches!(
+                cause.kind(),
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::TimedOut
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+            );
+        }
+        source = cause.source();
+    }
+    false
 }
 
 async fn run(routes: Routes, request: Request<Body>) -> Result<Response<Body>, Status> {

@@ -32,9 +32,11 @@ const NO_SWARM: &str = "This node is not a swarm manager. Use \"skep swarm init\
 const NO_MANAGER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. \
                           Please run this command on a manager node or promote the current node to a manager.";
 
+type Waiting<T> = oneshot::Sender<Result<T, Status>>;
+
 /// Where an answer goes; the one who asked may have hung up meanwhile.
 #[derive(Clone)]
-pub struct Answer<T>(Arc<Mutex<Option<oneshot::Sender<Result<T, Status>>>>>);
+pub struct Answer<T>(Arc<Mutex<Option<Waiting<T>>>>);
 
 impl<T> Answer<T> {
     fn new() -> (Self, oneshot::Receiver<Result<T, Status>>) {

@@ -45,6 +45,11 @@ pub fn already_joined() -> NodeError {
 /// Makes the files of the first manager of a new swarm.
 pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) -> Result<Ready, NodeError> {
     let addresses = addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
+    if addresses.advertise.is_empty() {
+        return Err(NodeError::Refused(
+            "could not choose an IP address to advertise - specify one with --advertise-addr".into(),
+        ));
+    }
     let listener = bind(&addresses.listen).await?;
     let description = config.executor.describe().await?;
     let authority = ca::new_authority()?;

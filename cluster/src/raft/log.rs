@@ -108,6 +108,11 @@ impl Log {
         memory.vote.is_none() && memory.purged.is_none() && memory.entries.is_empty()
     }
 
+    /// Shows every entry in order.
+    pub fn replay(&self, see: impl FnMut(&LogEntry)) {
+        self.memory.read().unwrap_or_else(PoisonError::into_inner).entries.values().for_each(see);
+    }
+
     /// Writes the record, then shows it to readers. Blocking work happens outside of the async threads.
     async fn write(&self, record: Record) -> Result<(), std::io::Error> {
         let log = self.clone();

@@ -56,7 +56,8 @@ impl Machine {
     }
 }
 
-fn apply_one(view: &mut View, entry: &Entry<TypeConfig>) -> Outcome {
+/// Applies one entry; what does not fit on the view changes nothing.
+pub fn apply_one(view: &mut View, entry: &Entry<TypeConfig>) -> Outcome {
     let version = entry.log_id.index;
     let EntryPayload::Normal(transaction) = &entry.payload else {
         view.advance(version);

@@ -23,7 +23,23 @@ pub use seal::{DiskKey, SealError};
 pub use service::RaftService;
 pub use types::{Node, Outcome, RaftId, Transaction, TypeConfig};
 
-use std::path::PathBuf;
+use crate::store::View;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the files in `dir` tell of the swarm, committed or not. Only for a swarm whose majority is lost; no member may
+/// be running on them.
+pub fn last_known_view(dir: &Path, key: Arc<DiskKey>) -> Result<View, RaftError> {
+    let path = dir.join("snapshot");
+    let machine = machine::Machine::new(snapshot::SnapshotFile::open(&path, key.clone())?, &path)?;
+    let mut view = View::clone(&machine.watch().borrow());
+    log::Log::open(&dir.join("log"), key)?.replay(|entry| {
+        if entry.log_id.index > view.version() {
+            machine::apply_one(&mut view, entry);
+        }
+    });
+    Ok(view)
+}
 
 /// Why the raft node could not be started or has failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! Three managers: one may fail.
 
 use crate::lab::{TestNode, eventually, is_ready, swarm};
-use skep_cluster::api::{NodeRole, NodeSpec, Reachability, RemoveNodeRequest, UpdateNodeRequest};
+use skep_cluster::api::{InitRequest, NodeRole, NodeSpec, Reachability, RemoveNodeRequest, UpdateNodeRequest};
 use skep_cluster::client::message;
 
 async fn leader(nodes: &[TestNode]) -> usize {
@@ -46,7 +46,8 @@ async fn the_leader_is_killed_and_then_all_of_them() {
     let first = leader(&nodes).await;
     nodes[first].kill();
     let rest: Vec<&TestNode> = nodes.iter().enumerate().filter(|(i, _)| *i != first).map(|(_, node)| node).collect();
-    eventually("a write at another leader", || async { rest[0].create_service("second", 1).await.ok() }).await;
+    // No error meanwhile: the request waits for the next leader.
+    rest[0].create_service("second", 1).await.unwrap();
     let web = rest[1].service("web").await.unwrap();
     nodes[first].run();
     let back = eventually("the killed one sees it", || async { nodes[first].service("second").await.ok() }).await;
@@ -78,6 +79,25 @@ async fn without_a_majority_there_is_an_error_and_no_hang() {
     assert_eq!(message(&refused), words);
     nodes[1].run();
     eventually("a write with two of three", || async { nodes[0].create_service("web", 1).await.ok() }).await;
+
+    // The majority is lost for good: one manager begins a new swarm with all that it knows.
+    nodes[1].kill();
+    nodes[0].kill();
+    nodes[0].run();
+    let request = InitRequest { force_new_cluster: true, ..InitRequest::default() };
+    nodes[0].client().await.local().init(request).await.unwrap();
+    nodes[0].service("web").await.unwrap();
+    nodes[0].create_service("after", 1).await.unwrap();
+    let listed = nodes[0].nodes().await.unwrap();
+    assert_eq!(listed.len(), 3);
+    assert_eq!(listed.iter().filter(|node| node.role() == NodeRole::Manager).count(), 1);
+    nodes[2].run();
+    let id = nodes[2].id().await;
+    eventually("a manager of old comes back as a worker", || async {
+        nodes[0].node(&id).await.filter(is_ready)?;
+        nodes[2].nodes().await.err().filter(|status| message(status).contains("Worker nodes"))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
