@@ -12,7 +12,7 @@ const SETTLE: Duration = Duration::from_millis(30);
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// The data plane is looked through so often though nothing changed: what somebody else broke is repaired.
-const REPAIR: Duration = Duration::from_secs(60);
+const REPAIR: Duration = Duration::from_secs(30);
 
 /// Ids of the networks that the node carries now.
 pub type Carried = Arc<BTreeSet<String>>;

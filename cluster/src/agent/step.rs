@@ -67,6 +67,8 @@ pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) 
         TaskState::Ready if desired < TaskState::Running => Action::Wait,
         TaskState::Ready if !network_ready => Action::WaitNetwork,
         TaskState::Ready => to(TaskState::Starting, "starting", String::new()),
+        // The container is made for the networks that are here.
+        TaskState::Preparing if !network_ready => Action::WaitNetwork,
         TaskState::Preparing => Action::Prepare,
         TaskState::Accepted => to(TaskState::Preparing, "preparing", String::new()),
         _ => to(TaskState::Accepted, "accepted", String::new()),
@@ -181,8 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn it_starts_only_on_a_node_that_carries_its_networks() {
+    fn it_is_made_and_started_only_on_a_node_that_carries_its_networks() {
         let made = Observed { exists: true, ..Observed::default() };
+        let nothing = Observed::default();
+        assert_eq!(step(&task(TaskState::Preparing, RUNNING), &nothing, false, 1), Action::WaitNetwork);
         assert_eq!(step(&task(TaskState::Ready, RUNNING), &made, false, 1), Action::WaitNetwork);
         assert_eq!(step(&task(TaskState::Starting, RUNNING), &made, false, 1), Action::WaitNetwork);
     }

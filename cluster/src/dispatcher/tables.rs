@@ -60,17 +60,13 @@ impl Tables {
         }
         for node in view.nodes().values() {
             for attachment in &node.attachments {
-                let endpoint = NetworkEndpoint {
+                tables.add_endpoint(NetworkEndpoint {
                     network_id: attachment.network_id.clone(),
                     address: bare(&attachment.address),
                     node_id: node.id.clone(),
                     node_addr: data_path(node),
                     ..NetworkEndpoint::default()
-                };
-                tables.put(
-                    Key::Endpoint(endpoint.network_id.clone(), endpoint.address.clone()),
-                    item(Item::Endpoint(endpoint)),
-                );
+                });
             }
         }
         for task in view.tasks().values() {
@@ -78,7 +74,7 @@ impl Tables {
         }
         for attachment in view.attachments().values().filter(|a| a.address.contains('/')) {
             let names = std::iter::once(&attachment.container_name).chain(&attachment.aliases);
-            let endpoint = NetworkEndpoint {
+            tables.add_endpoint(NetworkEndpoint {
                 network_id: attachment.network_id.clone(),
                 address: bare(&attachment.address),
                 node_id: attachment.node_id.clone(),
@@ -86,11 +82,7 @@ impl Tables {
                 serving: true,
                 names: names.filter(|n| !n.is_empty()).cloned().collect(),
                 ..NetworkEndpoint::default()
-            };
-            tables.put(
-                Key::Endpoint(endpoint.network_id.clone(), endpoint.address.clone()),
-                item(Item::Endpoint(endpoint)),
-            );
+            });
         }
         tables
     }
@@ -103,6 +95,14 @@ impl Tables {
     fn put(&mut self, key: Key, assignment: Assignment) {
         let (Key::Endpoint(network, _) | Key::Service(network, _)) = &key else { return };
         self.by_network.entry(network.clone()).or_default().insert(key, assignment);
+    }
+
+    /// A node that never registered has no address where its endpoints could be reached.
+    fn add_endpoint(&mut self, endpoint: NetworkEndpoint) {
+        if !endpoint.node_addr.is_empty() {
+            let key = Key::Endpoint(endpoint.network_id.clone(), endpoint.address.clone());
+            self.put(key, item(Item::Endpoint(endpoint)));
+        }
     }
 
     fn add_service(&mut self, service: &Service) {
@@ -148,7 +148,7 @@ impl Tables {
         for network in task.networks.iter().filter(|n| !n.address.is_empty()) {
             let mut names: Vec<String> = task.annotations.iter().map(|a| a.name.clone()).collect();
             names.retain(|name| !name.is_empty());
-            let endpoint = NetworkEndpoint {
+            self.add_endpoint(NetworkEndpoint {
                 network_id: network.network_id.clone(),
                 address: bare(&network.address),
                 node_id: task.node_id.clone(),
@@ -158,11 +158,7 @@ impl Tables {
                 serving: running && wanted,
                 draining: running && !wanted,
                 names,
-            };
-            self.put(
-                Key::Endpoint(endpoint.network_id.clone(), endpoint.address.clone()),
-                item(Item::Endpoint(endpoint)),
-            );
+            });
         }
     }
 }
@@ -207,5 +203,72 @@ fn assigned_network(network: &Network, lb_address: String) -> AssignedNetwork {
         internal: spec.internal,
         driver_options: spec.driver_options,
         lb_address,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{NodeAttachment, StoreTransaction, TaskStatus, object};
+    use crate::store::create;
+
+    fn view(states: &[(&str, TaskState, TaskState)]) -> View {
+        let node = |id: &str, addr: &str, lb: &str| {
+            create(object::Object::Node(Node {
+                id: id.into(),
+                data_path_addr: addr.into(),
+                attachments: vec![NodeAttachment { network_id: "net".into(), address: lb.into() }],
+                ..Node::default()
+            }))
+        };
+        let mut actions = vec![
+            node("n1", "192.168.1.1", "10.0.1.2/24"),
+            node("n2", "", "10.0.1.3/24"),
+            create(object::Object::Network(Network { id: "net".into(), vni: 4097, ..Network::default() })),
+        ];
+        for (index, (id, state, desired)) in states.iter().enumerate() {
+            let address = format!("10.0.1.{}/24", index + 10);
+            let mut task = Task {
+                id: (*id).into(),
+                node_id: "n1".into(),
+                status: Some(TaskStatus { state: (*state).into(), ..TaskStatus::default() }),
+                networks: vec![crate::api::NetworkAttachment {
+                    network_id: "net".into(),
+                    address,
+                    ..Default::default()
+                }],
+                ..Task::default()
+            };
+            task.set_desired_state(*desired);
+            actions.push(create(object::Object::Task(task)));
+        }
+        let mut view = View::default();
+        view.apply(&StoreTransaction { actions, time_ns: 1 }, 1).unwrap();
+        view
+    }
+
+    #[test]
+    fn an_endpoint_serves_while_it_runs_and_drains_while_it_is_stopped() {
+        let running = TaskState::Running;
+        let view = view(&[
+            ("a", running, running),
+            ("b", running, TaskState::Shutdown),
+            ("c", TaskState::Preparing, running),
+            ("d", TaskState::Failed, running),
+        ]);
+        let all = assignments(&view, &Tables::new(&view), "n1");
+        let flags = |address: &str| match &all.get(&Key::Endpoint("net".into(), address.into()))?.item {
+            Some(Item::Endpoint(e)) => Some((e.serving, e.draining)),
+            _ => None,
+        };
+        assert_eq!(flags("10.0.1.10"), Some((true, false)));
+        assert_eq!(flags("10.0.1.11"), Some((false, true)));
+        assert_eq!(flags("10.0.1.12"), Some((false, false)));
+        assert_eq!(flags("10.0.1.13"), None, "what has ended has no address");
+        assert_eq!(flags("10.0.1.2"), Some((false, false)), "the balancer of this node");
+        assert_eq!(flags("10.0.1.3"), None, "a node that never came");
+        assert_eq!(all.keys().filter(|k| matches!(k, Key::Task(_))).count(), 4);
+        let elsewhere = assignments(&view, &Tables::new(&view), "nobody");
+        assert!(elsewhere.is_empty());
     }
 }

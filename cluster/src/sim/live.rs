@@ -70,6 +70,9 @@ impl Executor for MachineExecutor {
     }
 
     async fn configure_network(&self, network: &NodeNetwork) -> Result<(), ExecutorError> {
+        if network.endpoints.iter().any(|e| e.node_addr.is_empty()) {
+            return Err(ExecutorError::Fatal("an endpoint is nowhere".into()));
+        }
         *self.0.network.lock().unwrap() = Some(network.clone());
         Ok(())
     }
@@ -332,6 +335,9 @@ fn live(machines: &BTreeMap<String, Arc<Machine>>) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_comes_up_is_scaled_and_goes() {
     let swarm = Swarm::new(2).await;
+    // A node that has its certificate and never came harms nobody.
+    let absent = Node { id: "absent".into(), ..Node::default() };
+    swarm.store.propose(vec![create(object::Object::Node(absent))]).await.unwrap();
     swarm.add_service("s", published(on_network(replicated(4, "x"), "app"), 8080)).await;
     swarm.until("four tasks run", |view| up(view, "s") == 4).await;
     let all_serving = |machines: &BTreeMap<String, Arc<Machine>>| {
