@@ -216,6 +216,18 @@ impl Registries {
         Ok(())
     }
 
+    /// Where a registry itself answers, for logging in: no mirrors and no rewriting, so that a password goes
+    /// to the registry that the user named. It is insecure if any entry says so of that place.
+    #[must_use]
+    pub fn login_endpoints(&self, registry: &str) -> Vec<Endpoint> {
+        let is_it = |place: &str| place.split('/').next() == Some(registry);
+        let insecure = self.entries.values().any(|entry| {
+            let mirrors = entry.mirrors.iter().map(|mirror| (&mirror.location, mirror.insecure));
+            mirrors.chain([(&entry.location, entry.insecure)]).any(|(place, insecure)| insecure && is_it(place))
+        });
+        endpoint(registry, insecure || is_loopback(registry), false)
+    }
+
     /// Where to ask for an image, in order: mirrors, then the place itself.
     ///
     /// # Errors
@@ -418,6 +430,20 @@ mod tests {
         check(text, "xb.io/app", &["https://xb.io/app"]);
         check(text, "c.io/one:tag", &["https://pinned/one"]);
         check(text, "c.io/one:other", &["https://c.io/one"]);
+    }
+
+    #[test]
+    fn logging_in_asks_the_named_registry_and_no_other() {
+        let text = "[[registry]]\nprefix='docker.io'\nlocation='10.0.0.1:5000/hub'\ninsecure=true\n\
+                    [[registry.mirror]]\nlocation='m.io'\n";
+        let shown = |registry: &str| -> Vec<(String, Scheme)> {
+            let endpoints = registries(text).unwrap().login_endpoints(registry);
+            endpoints.into_iter().map(|endpoint| (endpoint.host, endpoint.scheme)).collect()
+        };
+        let place = "10.0.0.1:5000".to_owned();
+        assert_eq!(shown("10.0.0.1:5000"), [(place.clone(), Scheme::Http), (place, Scheme::HttpsUnverified)]);
+        assert_eq!(shown("docker.io"), [(DOCKER_HUB.to_owned(), Scheme::Https)]);
+        assert_eq!(shown("m.io"), [("m.io".to_owned(), Scheme::Https)]);
     }
 
     #[test]

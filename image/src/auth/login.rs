@@ -47,12 +47,8 @@ pub async fn login(
 ) -> Result<LoginOutcome, AuthError> {
     let registry = registry_name(server)?;
     let credentials = Credentials::basic(username, password);
-    // Any repository finds the registry's entry in registries.conf; none is asked for.
-    let reference: Reference =
-        format!("{registry}/skep").parse().map_err(|_| AuthError::BadServer { server: registry.clone() })?;
-    let endpoints = options.registries.endpoints(&reference).map_err(AuthError::Registries)?;
-    let real = endpoints.into_iter().filter(|endpoint| !endpoint.is_mirror);
-    let transports = real.map(|endpoint| Transport::new(endpoint, Some(credentials.clone()), options));
+    let endpoints = options.registries.login_endpoints(&registry).into_iter();
+    let transports = endpoints.map(|endpoint| Transport::new(endpoint, Some(credentials.clone()), options));
     let server = server_key(&registry);
     let refused = |source| AuthError::Refused { server: registry.clone(), source: Box::new(source) };
     registry::check_login(transports).await.map_err(refused)?;

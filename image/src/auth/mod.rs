@@ -69,9 +69,6 @@ pub enum AuthError {
     /// There is no home directory to keep credentials in.
     #[error("HOME is not set: set it, or DOCKER_CONFIG to a directory")]
     NoHome,
-    /// The configuration of registries cannot be used.
-    #[error("cannot find the registry")]
-    Registries(#[source] crate::registries::RegistriesError),
     /// The registry did not accept them, or could not be asked.
     #[error("login to {server} failed")]
     Refused {

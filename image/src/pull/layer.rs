@@ -27,7 +27,7 @@ use crate::store::{FileLock, ImageStore, IoContext, LayerRecord, StoreError, Wor
 use crate::unpack::{Decoded, PieceReader, UnpackError, decode, pieces, unpack};
 
 /// How many pieces of the network's size wait for the disk.
-const PIECES_MAX: usize = 64;
+const PIECES_MAX: usize = 16;
 const LOCK_POLL: Duration = Duration::from_millis(50);
 const PROGRESS_PERIOD: Duration = Duration::from_millis(100);
 

@@ -103,7 +103,7 @@ impl PullOptions {
         let mut found = Vec::with_capacity(endpoints.len());
         let mut hint = None;
         for endpoint in &endpoints {
-            let stored = self.stored(reference, endpoint)?;
+            let stored = self.stored(endpoint)?;
             if stored.credentials.is_none() && !endpoint.is_mirror {
                 hint = stored.helper.map(|helper| {
                     format!("the credential helper {helper:?} of your configuration is not run: use 'skep login'")
@@ -120,16 +120,23 @@ impl PullOptions {
         Repository::new(reference, endpoints, credentials, hint, self).map_err(PullError::Registry)
     }
 
-    /// What is kept for the place itself, else for the name that the user knows it by.
-    fn stored(&self, reference: &Reference, endpoint: &Endpoint) -> Result<StoredCredentials, PullError> {
-        let find = |registry: &str, repository: &str| {
-            self.credential_files.find(registry, repository).map_err(PullError::Credentials)
-        };
-        let stored = find(&endpoint.registry, &endpoint.repository)?;
-        if stored.credentials.is_none() && !endpoint.is_mirror && endpoint.registry != reference.domain() {
-            return find(reference.domain(), reference.path());
+    /// The credentials that the files have for the place an image really comes from, to hand them to
+    /// another node as [`PullOptions::credentials`].
+    ///
+    /// # Errors
+    /// If a file cannot be read or understood, or the registry is blocked.
+    pub fn stored_credentials(&self, reference: &Reference) -> Result<Option<Credentials>, PullError> {
+        let endpoints = self.registries.endpoints(reference).map_err(PullError::Registries)?;
+        match endpoints.iter().find(|endpoint| !endpoint.is_mirror) {
+            Some(endpoint) => Ok(self.stored(endpoint)?.credentials),
+            None => Ok(None),
         }
-        Ok(stored)
+    }
+
+    /// What is kept for a place. What is kept for the name that was rewritten to it is not for it.
+    fn stored(&self, endpoint: &Endpoint) -> Result<StoredCredentials, PullError> {
+        let found = self.credential_files.find(&endpoint.registry, &endpoint.repository);
+        found.map_err(PullError::Credentials)
     }
 }
 
