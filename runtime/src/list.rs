@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn states_are_told_in_dockers_words() {
         let now = Timestamp::from_second(1_000_000).unwrap_or_default();
-        let ago = |seconds| Timestamp::from_second(1_000_000 - seconds).ok();
+        let ago = |seconds: i64| Timestamp::from_second(1_000_000 - seconds).ok();
         let mut state = ContainerState { status: Status::Running, started_at: ago(180), ..ContainerState::default() };
         assert_eq!(status_text(&state, now), "Up 3 minutes");
         state.health = Some(crate::state::Health::starting());

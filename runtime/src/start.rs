@@ -287,7 +287,7 @@ impl Runtime {
                 _ if mode == "host" => Ok(Namespace::Host),
                 Some(("container", other)) => {
                     let (other, state) = self.record(other)?;
-                    let init = state.init.ok_or_else(|| Error::NotRunning(other.id))?;
+                    let init = state.init.ok_or(Error::NotRunning(other.id))?;
                     Ok(Namespace::Path(format!("/proc/{}/ns/{kind}", init.pid).into()))
                 }
                 _ if matches!(mode, "" | "private" | "shareable" | "none") => Ok(Namespace::Private),

@@ -83,7 +83,7 @@ impl LogWriter {
             return;
         }
         let name = stream.as_str();
-        if write!(self.record, ",\"stream\":\"{name}\",\"time\":\"{}\"}}\n", crate::process::now()).is_err() {
+        if writeln!(self.record, ",\"stream\":\"{name}\",\"time\":\"{}\"}}", crate::process::now()).is_err() {
             return;
         }
         if self.settings.max_size.is_some_and(|limit| self.size >= limit) {

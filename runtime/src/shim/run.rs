@@ -481,11 +481,7 @@ impl Shim {
                     Err(_) => self.clients[index].finish(kind::REFUSED, b"this shim does not know the request"),
                 },
                 kind::STDIN if !had_stdin && !self.clients[index].wants_stdin() => {}
-                kind::STDIN if payload.is_empty() => {
-                    if self.stdin_once {
-                        self.streams.end_input();
-                    }
-                }
+                kind::STDIN if payload.is_empty() && self.stdin_once => self.streams.end_input(),
                 kind::STDIN => self.streams.write(&payload),
                 kind::WINDOW => {
                     if let [a, b, c, d] = payload[..] {
