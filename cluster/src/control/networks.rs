@@ -122,7 +122,14 @@ fn check_unused(view: &View, network: &Network) -> Result<(), Status> {
         let service = refs::service_name(service);
         return Err(Status::failed_precondition(format!("network {name} is in use by service {service}")));
     }
-    if let Some(task) = view.tasks().values().find(|task| is_on(task, &network.id) && is_live(task)) {
+    // Tasks that are on their way out do not hold the network: it goes when the last of them has gone.
+    let stays = |task: &Task| {
+        is_on(task, &network.id)
+            && is_live(task)
+            && task.desired_state < i32::from(TaskState::Shutdown)
+            && live().any(|service| service.id == task.service_id)
+    };
+    if let Some(task) = view.tasks().values().find(|task| stays(task)) {
         return Err(Status::failed_precondition(format!("network {name} is in use by task {}", task.id)));
     }
     if let Some(attachment) = view.attachments().values().find(|attachment| attachment.network_id == network.id) {
