@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use rustix::fs::{Mode, OFlags};
 
 use super::cgroup::{self, Paths};
-use super::config::{Namespace, SandboxConfig};
+use super::config::{Mount, MountKind, Namespace, Propagation, SandboxConfig};
 use super::error::{ProcessError, Result, SandboxError};
 use super::inside::{self, Inside};
 use super::lastmile::{self, Plan, setup_error};
@@ -94,7 +94,7 @@ pub fn create(config: &SandboxConfig, bundle: &Path, stdio: Stdio) -> Result<Cre
 }
 
 fn make(config: &SandboxConfig, bundle: &Path, stdio: Stdio) -> Result<Created> {
-    let mut warnings = Vec::new();
+    let mut warnings = one_way_mounts(config);
     let filter = match config.privileged {
         true => None,
         false => seccomp::filter(&config.seccomp, &config.process.capabilities, &config.filter_dir)?,
@@ -154,6 +154,18 @@ fn make(config: &SandboxConfig, bundle: &Path, stdio: Stdio) -> Result<Created> 
         container,
         channel,
     })
+}
+
+/// The tree has left the host's peer groups for good when the configuration is read.
+fn one_way_mounts(config: &SandboxConfig) -> Vec<String> {
+    let shared = |mount: &&Mount| {
+        let MountKind::Bind { propagation, .. } = &mount.kind else { return false };
+        matches!(propagation, Propagation::Shared | Propagation::Rshared)
+    };
+    let warning = |mount: &Mount| {
+        format!("what is mounted below {} inside the container will not show on the host", mount.target)
+    };
+    config.mounts.iter().filter(shared).map(warning).collect()
 }
 
 fn system(call: &'static str) -> impl FnOnce(io::Error) -> SandboxError {

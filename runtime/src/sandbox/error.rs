@@ -97,6 +97,9 @@ pub enum SandboxError {
     /// The container is not running (any more).
     #[error("container {0} is not running")]
     NotRunning(String),
+    /// Nothing can be executed in a container that stands still.
+    #[error("container {0} is paused, unpause the container before exec")]
+    Paused(String),
     /// A file could not be read or written.
     #[error("cannot {action} {path}")]
     File {

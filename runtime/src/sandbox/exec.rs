@@ -55,7 +55,7 @@ pub struct ExecChild {
 /// The caller has to be single-threaded and to have called [`super::prepare_process`].
 ///
 /// # Errors
-/// [`SandboxError::NotRunning`]; [`SandboxError::Process`] with Docker's words when the program
+/// [`SandboxError::NotRunning`], [`SandboxError::Paused`]; [`SandboxError::Process`] with Docker's words when the program
 /// cannot be executed.
 pub fn spawn(config: &ExecConfig<'_>, stdio: Stdio) -> Result<ExecChild> {
     if !shim::is_prepared() {
@@ -69,6 +69,10 @@ pub fn spawn(config: &ExecConfig<'_>, stdio: Stdio) -> Result<ExecChild> {
         false => seccomp::filter(&sandbox.seccomp, &config.process.capabilities, &sandbox.filter_dir)?,
     };
     let plan = Plan::new(&config.process, privileged, filter, &mut warnings)?;
+    if Paths::find(&sandbox.cgroup)?.is_frozen() {
+        // Whoever joins would stand still, too, and we would wait for it.
+        return Err(SandboxError::Paused(sandbox.id.clone()));
+    }
     let container = Target::open(config)?;
     let streams = match stdio {
         Stdio::Fds { stdin, stdout, stderr } => Some([stream(stdin)?, stream(stdout)?, stream(stderr)?]),

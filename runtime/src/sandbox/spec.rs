@@ -1,12 +1,13 @@
 //! What libcontainer is told. It is less than the container is: mounts, capabilities, the filter
 //! and the user are ours.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::cgroup::device_node;
-use super::config::{Namespace, SandboxConfig};
+use super::config::{Device, Namespace, SandboxConfig};
 use super::error::{Result, SandboxError};
 
 /// Refuses what can never work, before anything is made.
@@ -93,6 +94,14 @@ fn specification(config: &SandboxConfig) -> Result<Value> {
     for device in &config.devices {
         devices.push(device_entry(device)?);
     }
+    if config.privileged {
+        let given: Vec<&str> = config.devices.iter().map(|device| device.target.as_str()).collect();
+        let mut all = Vec::new();
+        host_devices(Path::new("/dev"), &mut all);
+        all.retain(|device| !given.contains(&device.target.as_str()));
+        // One that vanished meanwhile is not there.
+        devices.extend(all.iter().filter_map(|device| device_entry(device).ok()));
+    }
     let mut specification = json!({
         "ociVersion": "1.0.2",
         "root": { "path": config.rootfs.merged, "readonly": config.rootfs.read_only },
@@ -121,7 +130,26 @@ fn specification(config: &SandboxConfig) -> Result<Value> {
     Ok(specification)
 }
 
-fn device_entry(device: &super::config::Device) -> Result<Value> {
+/// Every device node of the host, but those a container has of its own.
+fn host_devices(directory: &Path, found: &mut Vec<Device>) {
+    const OWN: [&str; 8] =
+        ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/console", "/dev/ptmx", "/dev/.udev", "/dev/.lxc"];
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let (Some(target), Ok(kind)) = (path.to_str().map(str::to_owned), entry.file_type()) else { continue };
+        if OWN.contains(&target.as_str()) {
+            continue;
+        }
+        if kind.is_dir() {
+            host_devices(&path, found);
+        } else if kind.is_char_device() || kind.is_block_device() {
+            found.push(Device { source: path, target, permissions: "rwm".to_owned() });
+        }
+    }
+}
+
+fn device_entry(device: &Device) -> Result<Value> {
     let node = device_node(device)?;
     Ok(json!({
         "path": device.target,

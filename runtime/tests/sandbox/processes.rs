@@ -128,11 +128,10 @@ fn terminals(lab: &Lab) {
 
 fn interrupts_reach_the_foreground(lab: &Lab) {
     let running = lab.start(&lab.config(&["sleep", "600"])).up();
-    let mut process = process(&["sh", "-c", "sleep 600"]);
+    let mut process =
+        process(&["sh", "-c", "trap 'echo interrupted; exit 3' INT; echo ready; while true; do read x; done"]);
     process.terminal = true;
-    // Typed before the program reads; the line discipline keeps it until the terminal is its own.
-    process.args[2] = "trap 'echo interrupted; exit 3' INT; echo ready; while true; do read x; done".to_owned();
-    let outcome = running.exec_with(process, false, "\n\u{3}");
+    let outcome = running.exec_with(process, false, "@ready@\u{3}");
     assert_eq!(outcome.code, Some(3), "{outcome:?}");
     running.stop();
 }

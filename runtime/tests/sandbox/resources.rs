@@ -92,6 +92,7 @@ fn counters_and_pause(lab: &Lab) {
     assert_eq!(paths.stats().unwrap().pids, 1);
     paths.freeze().unwrap();
     assert!(paths.is_frozen());
+    assert!(running.exec_script("true").failure().ends_with("is paused, unpause the container before exec"));
     let frozen = busy();
     std::thread::sleep(std::time::Duration::from_millis(30));
     assert_eq!(busy(), frozen);

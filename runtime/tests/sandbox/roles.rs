@@ -25,7 +25,7 @@ pub struct ExecRequest {
     pub started: Started,
     pub process: Process,
     pub privileged: bool,
-    /// Typed into the terminal.
+    /// Typed into the terminal; what is behind `@ready@` once the program wrote "ready".
     pub input: String,
 }
 
@@ -183,6 +183,17 @@ fn watch(pid: i32, terminal: Option<OwnedFd>, input: &str, out: &Path, outcome: 
     let mut screen = Vec::new();
     if let Some(terminal) = terminal {
         let mut terminal = File::from(terminal);
+        let input = match input.split_once("@ready@") {
+            Some((_, rest)) => {
+                let mut piece = [0; 512];
+                while !String::from_utf8_lossy(&screen).contains("ready") {
+                    let length = terminal.read(&mut piece).unwrap();
+                    screen.extend(&piece[..length]);
+                }
+                rest
+            }
+            None => input,
+        };
         terminal.write_all(input.as_bytes()).unwrap();
         // Ends with EIO once nobody has the other side open.
         drop(terminal.read_to_end(&mut screen));

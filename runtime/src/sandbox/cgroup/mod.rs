@@ -244,11 +244,15 @@ impl Paths {
             if Instant::now() > end {
                 return Err(error);
             }
-            // Processes cannot die while frozen.
+            // Held, so that nothing forks faster than it is killed; dead as soon as let go.
+            if let Err(error) = self.set_frozen(true) {
+                tracing::debug!(%error, "no freezer to hold processes with");
+            }
+            let killed = self.signal(Signal::SIGKILL);
             if let Err(error) = self.thaw() {
                 tracing::debug!(%error, "no freezer to let go");
             }
-            self.signal(Signal::SIGKILL)?;
+            killed?;
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }
