@@ -84,6 +84,8 @@ pub fn create(config: &SandboxConfig, bundle: &Path, stdio: Stdio) -> Result<Cre
         return Err(SandboxError::Config("the process has no mount namespace of its own".to_owned()));
     }
     spec::check(config)?;
+    // Directories made for mounts are for everyone in the container, whatever the caller's mask.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let made = make(config, bundle, stdio);
     if made.is_err()
         && let Err(error) = delete(config)

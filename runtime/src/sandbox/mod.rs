@@ -2,7 +2,7 @@
 //! the last steps before a program runs in it.
 //!
 //! Called by the shim, which is single-threaded, and by the process behind `exec`; what only
-//! looks at or changes cgroups ([`cgroup`], [`delete`], [`kill_all`], [`probe`]) may be called by
+//! looks at or changes cgroups ([`cgroup`], [`delete`], [`kill_all`], [`probe()`]) may be called by
 //! anyone.
 //!
 //! libcontainer keeps the life cycle, the namespaces and the pivot into the root. What it does

@@ -104,6 +104,10 @@ fn binds_of_directories_and_files(lab: &Lab) {
         "{outcome:?}"
     );
     assert_eq!(fs::read_to_string(host.join("written")).unwrap(), "in\n");
+    // Open to users that are not root, whatever mask the caller had.
+    config.process.user.spec = "web".to_owned();
+    config.process.args[2] = "cat /deep/er/file".to_owned();
+    assert_eq!(lab.run(&config).text(), "from the host");
     // Made for the mount, in the container's own layer only.
     assert!(config.rootfs.upper.join("deep/er/file").exists());
 }

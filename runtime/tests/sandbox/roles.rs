@@ -121,7 +121,8 @@ fn stdio(terminal: bool, out: &Path) -> Stdio {
 
 fn container(out: &Path) {
     if std::env::var_os("RTK_KEEP").is_none() && !sandbox_ready() {
-        // A caller with groups and files of its own, none of which may show inside.
+        // A caller with groups, files and a mask of its own, none of which may show inside.
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(7777)]).unwrap();
         let file = File::open("/etc/passwd").unwrap();
         rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();

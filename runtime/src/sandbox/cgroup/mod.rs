@@ -5,7 +5,7 @@
 //! here; the hierarchies without a controller (`name=systemd`, hybrid `unified`) are joined as
 //! well, since whoever watches them would otherwise count the container as part of its caller.
 //!
-//! The shim [`hide`]s the host's hierarchies from the mount namespace it hands on; it keeps
+//! The shim hides the host's hierarchies from the mount namespace it hands on; it keeps
 //! descriptors of their roots, and goes on with those.
 
 mod devices;
