@@ -369,8 +369,8 @@ pub fn options() -> PullOptions {
     PullOptions {
         platform: "linux/amd64".parse().unwrap(),
         timeouts: Timeouts {
-            connect: Duration::from_secs(1),
-            stall: Duration::from_millis(400),
+            connect: Duration::from_secs(2),
+            stall: Duration::from_secs(1),
             attempts: 3,
             retry_first: Duration::from_millis(5),
             retry_after_max: Duration::from_secs(2),
