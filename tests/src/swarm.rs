@@ -11,7 +11,7 @@ use crate::wait_until;
 pub struct Task {
     /// `service.slot`.
     pub name: String,
-    /// The image as it was asked for.
+    /// The image as it was asked for, without its digest.
     pub image: String,
     /// The hostname of its node, empty before it has one.
     pub node: String,
@@ -77,7 +77,7 @@ pub fn tasks(manager: &Node, service: &str) -> Vec<Task> {
             let mut field = || fields.next().unwrap_or_default();
             Task {
                 name: field().trim_start_matches("\\_ ").to_owned(),
-                image: field(),
+                image: field().split('@').next().unwrap_or_default().to_owned(),
                 node: field(),
                 desired: field(),
                 current: field(),

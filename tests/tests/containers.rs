@@ -61,7 +61,7 @@ fn exit_codes_are_dockers() {
     node.skep(&["exec", "codes", "/etc/passwd"]).fails(126);
     node.skep(&["kill", "codes"]).ok();
     assert_eq!(node.skep(&["wait", "codes"]).ok(), "137");
-    node.skep(&["exec", "codes", "true"]).fails_saying(1, &["codes", "not running"]);
+    node.skep(&["exec", "codes", "true"]).fails_saying(1, &["container", "not running"]);
     node.skep(&["rm", "codes"]).ok();
     let mut input = program::start(
         node.command(&["run", "--rm", "-i", "busybox", "cat"]).stdin(fs::File::open("/etc/debian_version").unwrap()),
@@ -184,7 +184,7 @@ fn confined_as_docker_confines_and_exec_no_less() {
     assert_eq!(refused("echo 1 > /proc/sys/kernel/sysrq"), "refused");
     assert_eq!(refused("unshare -m true"), "refused");
     assert_eq!(refused("mknod /dev/x b 8 0 && head -c1 /dev/x"), "refused");
-    assert_eq!(refused("date -s 2000-01-01"), "refused");
+    assert_eq!(refused("hostname another"), "refused");
     assert_eq!(sh(node, &[], MASKED).ok(), "0", "what docker masks can be read");
     assert_eq!(sh(node, &[], "ls /proc/self/fd | wc -l").ok(), "4", "a descriptor leaked into the container");
 
@@ -378,7 +378,8 @@ fn networks_ports_and_names() {
     assert!(inspect(node, "named", "{{.NetworkSettings.Networks.mine.IPAddress}}").starts_with("172.30.0."));
     let by_name = sh(node, &["--network", "mine"], "wget -q -O - http://named/").ok();
     assert!(by_name.contains(&tutorial::welcome("latest")), "{by_name}");
-    sh(node, &[], "wget -q -T 2 -O - http://named/ 2>/dev/null").fails(1);
+    let elsewhere = sh(node, &[], "timeout 3 nslookup named > /dev/null 2>&1 || echo unknown").ok();
+    assert_eq!(elsewhere, "unknown", "names are of a network");
     let listed = node.skep(&["network", "ls", "--format", "{{.Name}} {{.Driver}} {{.Scope}}"]).ok();
     for network in ["bridge bridge local", "host host local", "none null local", "mine bridge local"] {
         assert!(listed.contains(network), "{listed}");

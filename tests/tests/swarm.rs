@@ -249,7 +249,9 @@ fn images_behind_a_password() {
     assert!(terminal.screen().contains("converged"), "{}", terminal.screen());
     one.skep(&["service", "rm", "known"]).ok();
     wait_until(Duration::from_secs(30), "the image to be out of use", || {
-        let removed = lab.node(2).skep(&["rmi", "-f", &reference]);
+        // Pulled by digest, it has no tag.
+        let image = lab.node(2).skep(&["images", "-q"]).ok();
+        let removed = lab.node(2).skep(&["rmi", "-f", &image]);
         (removed.code == 0).then_some(()).ok_or(removed.to_string())
     });
     skep_tests::program::run(&mut with(&["--name", "unknown", "-d"])).unwrap().ok();
