@@ -32,11 +32,6 @@ pub fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
     Failure { message, code }.into()
 }
 
-/// Ends the command with a code and nothing printed.
-pub fn silent(code: i32) -> anyhow::Error {
-    Failure { message: String::new(), code }.into()
-}
-
 /// What to print about an error.
 pub fn describe(error: &anyhow::Error) -> Failure {
     match error.downcast_ref::<Failure>() {

@@ -21,7 +21,7 @@ pub fn level(asked: Option<&str>, debug: bool, default: &str) -> String {
 pub fn start(level: &str, file: Option<&Path>) -> Result<()> {
     let filter = match std::env::var("SKEP_LOG") {
         Ok(directives) => EnvFilter::try_new(directives).context("SKEP_LOG is not a log filter")?,
-        Err(_) => EnvFilter::try_new(format!("{level},h2=warn,hyper=warn,tower=warn,rustls=warn,openraft=warn"))
+        Err(_) => EnvFilter::try_new(format!("{level},h2=warn,hyper=warn,tower=warn,rustls=warn,openraft=off"))
             .with_context(|| format!("unable to parse logging level: {level}"))?,
     };
     let writer = match file {

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use skep_cluster::node::{self, NodeConfig};
+use skep_cluster::node as swarm_node;
+use skep_cluster::node::NodeConfig;
 use skep_cluster::timing::Timing;
 
+use super::container::overlay;
 use crate::args::system::Agent;
 use crate::context::{self, Node};
 use crate::executor::NodeExecutor;
@@ -24,6 +26,7 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
         tracing::warn!(container, %error, "not started again after the reboot");
     }
     let roots = node.roots();
+    let janitor = overlay::janitor(node.clone(), runtime.clone());
     let executor = NodeExecutor::new(runtime).context("cannot watch containers")?;
     let config = NodeConfig {
         root: roots.root.clone(),
@@ -37,7 +40,13 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
         .thread_name("agent")
         .build()
         .context("cannot start the async runtime")?;
-    asynchronous.block_on(node::run(config))?;
+    let ran = asynchronous.block_on(async {
+        let janitor = tokio::spawn(janitor);
+        let ran = swarm_node::run(config).await;
+        janitor.abort();
+        ran
+    });
     asynchronous.shutdown_background();
+    ran?;
     Ok(0)
 }

@@ -20,6 +20,9 @@ use crate::parse::port;
 /// How long one wait for a change lasts at most; the agent then looks anyway.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// How long a task waits in silence for its networks.
+const NETWORK_PATIENCE: Duration = Duration::from_secs(20);
+
 /// How long until a look at what cannot be watched.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -43,7 +46,7 @@ impl TaskController {
     ) -> Result<T, ExecutorError> {
         let (machine, task) = (Arc::clone(&self.machine), Arc::clone(&self.task));
         blocking(move || {
-            let id = machine.container_of(&task.id)?;
+            let id = machine.container_of(&task)?;
             work(&machine, id)
         })
         .await
@@ -80,6 +83,15 @@ impl TaskController {
             Err(error) => Err(ExecutorError::Fatal(chain_of(&error))),
         }
     }
+
+    /// The task's networks are assigned with it: they are here in a moment, or [`container::config`] says what is not.
+    async fn have_networks(&self) {
+        let deadline = tokio::time::Instant::now() + NETWORK_PATIENCE;
+        let here = || self.task.networks.iter().all(|network| self.machine.assigned(&network.network_id).is_some());
+        while !here() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 #[async_trait]
@@ -89,6 +101,7 @@ impl Controller for TaskController {
             return Ok(());
         }
         self.have_image().await?;
+        self.have_networks().await;
         let (machine, task) = (Arc::clone(&self.machine), Arc::clone(&self.task));
         blocking(move || {
             let config = container::config(&task, &hostname(), |network| machine.assigned(network))?;
@@ -141,7 +154,7 @@ impl Controller for TaskController {
         // What happened before the first watch began is for the next look: this returns early.
         if let Ok(Some(id)) = self.with_container(|_, id| Ok(id)).await {
             let directory = self.machine.runtime.roots().root.join("containers").join(id);
-            if let Ok(new) = self.machine.watcher.watch(&directory).await {
+            if let Ok(new) = self.machine.watcher.watch(&directory) {
                 *watched = Some(Arc::new(new));
                 return;
             }

@@ -38,7 +38,7 @@ fn send(
     options: &LogOptions,
     sender: &mpsc::Sender<Result<LogMessage, ExecutorError>>,
 ) -> Result<(), ExecutorError> {
-    let Some(id) = machine.container_of(&task.id)? else { return Ok(()) };
+    let Some(id) = machine.container_of(task)? else { return Ok(()) };
     let wanted = skep_runtime::LogOptions {
         follow: options.follow,
         since: human::timestamp(options.since_ns),

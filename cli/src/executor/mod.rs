@@ -74,8 +74,15 @@ impl Machine {
     }
 
     /// The container of a task, if there is one.
-    fn container_of(&self, task: &str) -> Result<Option<String>, ExecutorError> {
-        Ok(self.runtime.find_by_label(TASK_LABEL, Some(task)).map_err(of_runtime)?.into_iter().next())
+    fn container_of(&self, task: &Task) -> Result<Option<String>, ExecutorError> {
+        // By name it is one look at the disk; the label finds it when somebody renamed it.
+        match self.runtime.resolve(&container::name(task)) {
+            Ok(id) => Ok(Some(id)),
+            Err(error) if error.is_not_found() => {
+                Ok(self.runtime.find_by_label(TASK_LABEL, Some(&task.id)).map_err(of_runtime)?.into_iter().next())
+            }
+            Err(error) => Err(of_runtime(error)),
+        }
     }
 }
 

@@ -7,9 +7,7 @@ use std::sync::PoisonError;
 use ipnet::Ipv4Net;
 use skep_cluster::api::{AssignedNetwork, NetworkEndpoint, NetworkService};
 use skep_cluster::executor::{ExecutorError, NodeNetwork};
-use skep_net::{
-    NetworkId, NodeIntent, OverlayEndpoint, OverlayIntent, PublishedPort, SandboxId, ServiceId, ServiceIntent,
-};
+use skep_net::{NetworkId, NodeIntent, OverlayEndpoint, OverlayIntent, PublishedPort, ServiceId, ServiceIntent};
 
 use super::{Assigned, Machine, of_net};
 use crate::parse::port;
@@ -27,7 +25,7 @@ pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<(), Executo
         *machine.networks.lock().unwrap_or_else(PoisonError::into_inner) = known;
         return machine.runtime.net().teardown_node().map_err(of_net);
     }
-    let intent = intent(network, |endpoint| local_sandbox(machine, endpoint))?;
+    let intent = intent(network)?;
     let report = machine.runtime.net().apply_node(&intent).map_err(of_net)?;
     // Only now may tasks join: their networks are there.
     *machine.networks.lock().unwrap_or_else(PoisonError::into_inner) = known;
@@ -35,14 +33,6 @@ pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<(), Executo
         tracing::debug!(operations = report.operations, "data plane changed");
     }
     Ok(())
-}
-
-/// The container behind an endpoint of this node, as soon as it is made.
-fn local_sandbox(machine: &Machine, endpoint: &NetworkEndpoint) -> Option<String> {
-    if !endpoint.task_id.is_empty() {
-        return machine.container_of(&endpoint.task_id).ok().flatten();
-    }
-    endpoint.names.iter().find_map(|name| machine.runtime.resolve(name).ok())
 }
 
 fn bad(what: &str, value: &str) -> ExecutorError {
@@ -57,11 +47,8 @@ fn network_id(text: &str) -> Result<NetworkId, ExecutorError> {
     NetworkId::new(text).map_err(of_net)
 }
 
-/// The intent; `sandbox` finds the container of an endpoint of this node.
-pub fn intent(
-    network: &NodeNetwork,
-    sandbox: impl Fn(&NetworkEndpoint) -> Option<String>,
-) -> Result<NodeIntent, ExecutorError> {
+/// The intent. Which containers are this node's needs not be told: they connect by themselves.
+pub fn intent(network: &NodeNetwork) -> Result<NodeIntent, ExecutorError> {
     let mut intent = NodeIntent::new(network.node_id.clone(), address(&network.data_path_addr)?);
     for assigned in &network.networks {
         intent.networks.push(overlay(assigned)?);
@@ -73,8 +60,7 @@ pub fn intent(
         if own && balancer {
             continue;
         }
-        let local = if own { sandbox(endpoint) } else { None };
-        intent.endpoints.push(overlay_endpoint(endpoint, local)?);
+        intent.endpoints.push(overlay_endpoint(endpoint)?);
     }
     for service in &network.services {
         intent.services.push(overlay_service(service)?);
@@ -105,12 +91,12 @@ fn overlay(assigned: &AssignedNetwork) -> Result<OverlayIntent, ExecutorError> {
     })
 }
 
-fn overlay_endpoint(endpoint: &NetworkEndpoint, local: Option<String>) -> Result<OverlayEndpoint, ExecutorError> {
+fn overlay_endpoint(endpoint: &NetworkEndpoint) -> Result<OverlayEndpoint, ExecutorError> {
     Ok(OverlayEndpoint {
         network: network_id(&endpoint.network_id)?,
         address: address(&endpoint.address)?,
         node_address: address(&endpoint.node_addr)?,
-        local_sandbox: local.map(SandboxId::new).transpose().map_err(of_net)?,
+        local_sandbox: None,
         service: service_id(&endpoint.service_id)?,
         serving: endpoint.serving && !endpoint.draining,
         names: endpoint.names.clone(),
@@ -193,18 +179,16 @@ mod tests {
                 ..NetworkService::default()
             }],
         };
-        let intent = intent(&network, |endpoint| Some(format!("c-{}", endpoint.task_id))).unwrap();
+        let intent = intent(&network).unwrap();
         assert_eq!(intent.networks[0].mtu, Some(1400));
         assert_eq!(intent.endpoints.len(), 3, "the node's own balancer comes with the network");
-        assert_eq!(intent.endpoints[0].local_sandbox.as_ref().unwrap().as_str(), "c-t1");
         assert!(!intent.endpoints[1].serving, "what is draining takes nothing new");
-        assert_eq!(intent.endpoints[1].local_sandbox, None);
         assert_eq!(intent.services[0].vip, Some(Ipv4Addr::new(10, 0, 1, 3)));
     }
 
     #[test]
     fn nonsense_is_refused() {
         let network = NodeNetwork { data_path_addr: "nowhere".to_owned(), ..NodeNetwork::default() };
-        assert!(intent(&network, |_| None).is_err());
+        assert!(intent(&network).is_err());
     }
 }

@@ -5,22 +5,23 @@
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, OnceCell};
+use tokio::sync::Notify;
 
 /// Bytes of events read at once.
 const BUFFER: usize = 16 * 1024;
 
+/// How long the reading thread outlives the watcher at most, milliseconds.
+const PATIENCE_MS: u16 = 5000;
+
 /// All watched directories.
 pub(super) struct Watcher {
     shared: Arc<Shared>,
-    reader: OnceCell<()>,
 }
 
 struct Shared {
@@ -40,13 +41,13 @@ impl Watcher {
     /// A watcher that watches nothing yet.
     pub(super) fn new() -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let shared = Shared { inotify, waiting: Mutex::default() };
-        Ok(Self { shared: Arc::new(shared), reader: OnceCell::new() })
+        let shared = Arc::new(Shared { inotify, waiting: Mutex::default() });
+        start(&shared)?;
+        Ok(Self { shared })
     }
 
     /// Watches for files that are replaced in a directory.
-    pub(super) async fn watch(&self, directory: &Path) -> io::Result<Watched> {
-        self.reader.get_or_try_init(|| async { start(&self.shared) }).await?;
+    pub(super) fn watch(&self, directory: &Path) -> io::Result<Watched> {
         let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let flags = WatchFlags::MOVED_TO | WatchFlags::DELETE_SELF | WatchFlags::ONLYDIR;
         let descriptor = inotify::add_watch(&self.shared.inotify, directory, flags)?;
@@ -74,15 +75,20 @@ impl Drop for Watched {
     }
 }
 
-/// Reads events for as long as the watcher lives.
+/// Reads events for as long as the watcher lives, on a thread of its own.
 fn start(shared: &Arc<Shared>) -> io::Result<()> {
-    let inotify = AsyncFd::with_interest(shared.inotify.try_clone()?, Interest::READABLE)?;
+    let inotify = shared.inotify.try_clone()?;
     let shared = Arc::downgrade(shared);
-    tokio::spawn(async move {
-        while let Ok(mut ready) = inotify.readable().await {
-            let Some(shared) = shared.upgrade() else { break };
+    let read = move || {
+        while shared.strong_count() > 0 {
+            let mut ready = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
+            // Interrupted or out of time: whether anybody still waits is looked at again.
+            if !matches!(poll(&mut ready, PollTimeout::from(PATIENCE_MS)), Ok(1..)) {
+                continue;
+            }
+            let Some(shared) = shared.upgrade() else { return };
             let mut buffer = [MaybeUninit::uninit(); BUFFER];
-            let mut events = inotify::Reader::new(inotify.get_ref(), &mut buffer);
+            let mut events = inotify::Reader::new(&inotify, &mut buffer);
             while let Ok(event) = events.next() {
                 let waiting = shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(notify) = waiting.get(&event.wd()).and_then(Weak::upgrade) {
@@ -90,9 +96,9 @@ fn start(shared: &Arc<Shared>) -> io::Result<()> {
                     notify.notify_one();
                 }
             }
-            ready.clear_ready();
         }
-    });
+    };
+    std::thread::Builder::new().name("watcher".to_owned()).spawn(read)?;
     Ok(())
 }
 
@@ -106,7 +112,7 @@ mod tests {
     async fn a_replaced_file_wakes_who_waits() {
         let directory = tempfile::tempdir().unwrap();
         let watcher = Watcher::new().unwrap();
-        let watched = watcher.watch(directory.path()).await.unwrap();
+        let watched = watcher.watch(directory.path()).unwrap();
         std::fs::write(directory.path().join("state.json.new"), "{}").unwrap();
         std::fs::rename(directory.path().join("state.json.new"), directory.path().join("state.json")).unwrap();
         tokio::time::timeout(Duration::from_secs(30), watched.changed()).await.expect("no change was seen");
