@@ -54,7 +54,9 @@ impl ControlService {
         let id = self
             .write(|view| {
                 let stored = refs::service(view, &request.r#ref)?;
-                if stored.meta.as_ref().map_or(0, |meta| meta.version) != request.version {
+                // What the system wrote since is no reason to refuse: the specification is still the one that was read.
+                let read_since = stored.spec_version..=stored.meta.as_ref().map_or(0, |meta| meta.version);
+                if !read_since.contains(&request.version) {
                     return Err(out_of_sequence());
                 }
                 let updated = match request.rollback {
