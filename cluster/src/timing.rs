@@ -20,20 +20,21 @@ impl Timing {
         Self::scaled(factor.unwrap_or(1.0))
     }
 
-    /// Time between two heartbeats of the raft leader, milliseconds.
+    /// Time between two heartbeats of the raft leader, milliseconds; also how long a follower has to answer one, which
+    /// a busy machine needs more of than a network does.
     pub fn heartbeat_ms(self) -> u64 {
-        self.scale_ms(300)
+        self.scale_ms(800)
     }
 
     /// Shortest and longest election timeout, milliseconds. The lease of a silent leader (the longest) is waited for first,
-    /// so that a leader is followed by another after 2.3 to 3 seconds.
+    /// so that a leader is followed by another after 5 to 7 seconds.
     pub fn election_ms(self) -> (u64, u64) {
-        (self.scale_ms(800), self.scale_ms(1500))
+        (self.scale_ms(2000), self.scale_ms(3500))
     }
 
     /// A leader that no majority has answered for this long no longer acts as one.
     pub fn quorum_lost(self) -> Duration {
-        self.scale(4000)
+        self.scale(5000)
     }
 
     /// How long a write or a consistent read may wait for a majority.
@@ -43,7 +44,7 @@ impl Timing {
 
     /// How long a request waits for a leader to be elected.
     pub fn leader_wait(self) -> Duration {
-        self.scale(5000)
+        self.scale(10_000)
     }
 
     /// Limit of a TCP connect and of a TLS handshake.
