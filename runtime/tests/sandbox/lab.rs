@@ -114,8 +114,17 @@ impl Lab {
 
     /// Starts a container by way of another role, with something to type if it has a terminal.
     pub fn start_by(&self, config: &SandboxConfig, role: &[&str], input: &str) -> Running {
+        self.start_with(config, role, Request { input: input.to_owned(), ..self.request(config) })
+    }
+
+    /// What is asked of a shim, as a rule.
+    pub fn request(&self, config: &SandboxConfig) -> Request {
+        let bundle = self.own(config).join("bundle");
+        Request { sandbox: config.clone(), bundle, input: String::new(), starts: 1, probe: None }
+    }
+
+    pub fn start_with(&self, config: &SandboxConfig, role: &[&str], request: Request) -> Running {
         let own = self.own(config);
-        let request = Request { sandbox: config.clone(), bundle: own.join("bundle"), input: input.to_owned() };
         let out = own.join(format!("out-{}", self.bump()));
         let shim = spawn(role, "__container", &request, &out);
         Running {

@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     ("processes::streams_belong_to_the_user", streams_belong_to_the_user),
     ("processes::limits_and_masks", limits_and_masks),
     ("processes::many_executed_at_once", many_executed_at_once),
+    ("processes::shim_starts_again_and_executes_itself", shim_starts_again_and_executes_itself),
 ];
 
 fn exit_codes_are_those_of_the_program(lab: &Lab) {
@@ -190,4 +191,14 @@ fn many_executed_at_once(lab: &Lab) {
         }
     });
     running.stop();
+}
+
+fn shim_starts_again_and_executes_itself(lab: &Lab) {
+    let config = lab.config(&["sh", "-c", "echo x >> /kept; cat /kept | wc -l; sleep 600"]);
+    let mut request = lab.request(&config);
+    request.starts = 3;
+    request.probe =
+        Some(process(&["sh", "-c", "test -d /proc/1 && grep -q '^Seccomp:.2' /proc/self/status && exit 5"]));
+    let outcome = lab.start_with(&config, &[], request).finish();
+    assert_eq!((outcome.code, outcome.probe, outcome.error), (Some(137), Some(5), None));
 }
