@@ -64,13 +64,13 @@ fn overlays_names_and_virtual_addresses() {
     // Traffic, across nodes, by the address of each task and by the service's.
     for address in &tasks {
         wait_until(Duration::from_secs(20), &format!("an answer from {address}"), || {
-            let page = sh(&format!("wget -q -T 3 -O - http://{address}/"));
+            let page = sh(&format!("timeout 3 wget -q -O - http://{address}/"));
             page.stdout.contains(&welcome("alpine")).then_some(()).ok_or(page.to_string())
         });
     }
     let mut hosts = BTreeSet::new();
     wait_until(Duration::from_secs(30), "every task to be asked through the one address", || {
-        let said = sh("wget -q -T 3 -O - http://web/host");
+        let said = sh("timeout 3 wget -q -O - http://web/host");
         hosts.insert(said.stdout.trim().to_owned());
         hosts.remove("");
         (hosts.len() == 3).then_some(()).ok_or(format!("{hosts:?}\n{said}"))
@@ -83,7 +83,7 @@ fn overlays_names_and_virtual_addresses() {
     assert_eq!(mtu, "1450", "the underlay's less VXLAN's own");
     sh("ping -c 1 -W 2 -s 1400 web").ok();
     assert_eq!(
-        sh(&format!("wget -q -T 5 -O - http://{}/v2/", lab.registry.address)).ok(),
+        sh(&format!("timeout 5 wget -q -O - http://{}/v2/", lab.registry.address)).ok(),
         "{}",
         "out, by the gateway bridge"
     );
@@ -104,8 +104,20 @@ fn overlays_names_and_virtual_addresses() {
     assert!(!seen.contains("ARP"), "neighbours are known, not asked for:\n{seen}");
 
     // A plain container may join, for the network is attachable.
-    let answer =
-        one.skep(&["run", "--rm", "--network", "app", "busybox", "wget", "-q", "-T", "5", "-O", "-", "http://web/"]);
+    let answer = one.skep(&[
+        "run",
+        "--rm",
+        "--network",
+        "app",
+        "busybox",
+        "timeout",
+        "5",
+        "wget",
+        "-q",
+        "-O",
+        "-",
+        "http://web/",
+    ]);
     assert!(answer.ok().contains(&welcome("alpine")));
 
     // Names follow the tasks.
@@ -115,7 +127,7 @@ fn overlays_names_and_virtual_addresses() {
         (tasks.len() == 1).then_some(()).ok_or(format!("{tasks:?}"))
     });
     for _ in 0..6 {
-        assert!(sh("wget -q -T 3 -O - http://web/").ok().contains(&welcome("alpine")));
+        assert!(sh("timeout 3 wget -q -O - http://web/").ok().contains(&welcome("alpine")));
     }
     one.skep(&["service", "rm", "web", "client", "listed"]).ok();
     wait_until(Duration::from_secs(40), "the network to be free", || {
@@ -171,7 +183,6 @@ fn the_routing_mesh() {
     one.skep(&["service", "update", "--publish-add", "published=8081,target=80", "web"]).ok();
     wait_mesh(&lab, 8081, &welcome("latest"));
     wait_mesh(&lab, 8080, &welcome("latest"));
-    one.skep(&["service", "update", "--publish-rm", "80", "web"]);
 
     // What a user finds who looks inside with the ordinary tools.
     let sandbox = one.run_root.join("netns/ingress_sbox");
@@ -194,9 +205,10 @@ fn the_routing_mesh() {
     let bridge = one.skep(&["network", "inspect", "skep_gwbridge"]).ok();
     assert!(bridge.contains("ingress-sbox"), "{bridge}");
     assert_eq!(bridge, one.skep(&["network", "inspect", "docker_gwbridge"]).ok(), "its old name is understood");
-    one.skep(&["service", "rm", "web", "local"]).ok();
+    one.skep(&["service", "update", "--publish-rm", "80", "web"]).ok();
     wait_until(Duration::from_secs(20), "the port to be closed", || match swarm::fetch(one, lab.node(3), 8080, "/") {
         Err(_) => Ok(()),
         Ok(page) => Err(page),
     });
+    one.skep(&["service", "rm", "web", "local"]).ok();
 }

@@ -196,8 +196,8 @@ fn services_follow_their_nodes() {
     ])
     .ok();
     wait_until(Duration::from_secs(60), "the update to be paused", || {
-        let state = one.skep(&["service", "inspect", "--format", "{{.UpdateStatus.State}}", "web"]).ok();
-        (state == "paused").then_some(()).ok_or(state)
+        let state = one.skep(&["service", "inspect", "--format", "{{.UpdateStatus.State}}", "web"]);
+        (state.stdout.trim() == "paused").then_some(()).ok_or(state.to_string())
     });
     assert!(images(one, "web").contains("nginx:latest"), "a paused update leaves the rest alone");
     one.skep(&["service", "rollback", "-d", "web"]);
