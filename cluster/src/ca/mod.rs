@@ -51,7 +51,7 @@ pub enum CaError {
     #[error("{0}")]
     Refused(String),
     /// No manager could be reached.
-    #[error("{addr}: {reason}")]
+    #[error("cannot reach the manager at {addr}: {reason}")]
     Unreachable {
         /// HOST:PORT.
         addr: String,

@@ -150,9 +150,14 @@ impl Active {
         let manager = manager.ok_or_else(|| NodeError::Refused(self.info().error))?;
         let mut views = manager.raft().watch();
         let ready = tokio::time::timeout(self.config.timing.request(), views.wait_for(|view| view.cluster().is_some()));
-        let Ok(Ok(view)) = ready.await else {
-            return Err(NodeError::Refused("the new swarm did not come up in time; see the agent's log".into()));
+        // Not held on to: the guard of the watch would lock it while waiting below.
+        let view = match ready.await {
+            Ok(Ok(view)) => view.clone(),
+            Ok(Err(_)) | Err(_) => {
+                return Err(NodeError::Refused("the new swarm did not come up in time; see the agent's log".into()));
+            }
         };
+        let _ = manager.membership().wait_for(|membership| *membership == Membership::Member).await;
         let root = view.cluster().and_then(|cluster| cluster.root_ca.clone());
         Ok(InitResponse {
             node_id: self.identity().node_id,

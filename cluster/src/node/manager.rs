@@ -22,6 +22,7 @@ use crate::store::{ProposeError, Store};
 use crate::timing::Timing;
 use crate::wire::{self, Managers, Peers, Tls};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -89,7 +90,7 @@ impl Manager {
         if initialized {
             raft.initialize().await?;
         }
-        let (membership_sender, membership) = watch::channel(Membership::Joining("starting".into()));
+        let (membership_sender, membership) = watch::channel(Membership::Joining(String::new()));
         tasks.spawn({
             let (tls, gate, stop, timing) = (parts.tls.clone(), gate.clone(), stop.clone(), parts.timing);
             async move {
@@ -98,7 +99,8 @@ impl Manager {
                 }
             }
         });
-        tasks.spawn(join_raft(raft.clone(), parts.clone(), membership_sender, stop.clone()));
+        let known = initialized || !raft.is_pristine();
+        tasks.spawn(join_raft(raft.clone(), parts.clone(), known, membership_sender, stop.clone()));
         tasks.spawn(lead(raft.clone(), parts, first, leading_sender, stop.clone()));
         Ok(Arc::new(Self { raft, gate, stop, tasks, membership }))
     }
@@ -127,37 +129,38 @@ impl Manager {
     }
 }
 
-/// Asks to be added until this member votes.
-async fn join_raft(raft: Arc<RaftNode>, parts: Parts, membership: watch::Sender<Membership>, stop: CancellationToken) {
+/// Asks to be added until this member votes. One that was a member first waits for the others to tell it so.
+async fn join_raft(
+    raft: Arc<RaftNode>,
+    parts: Parts,
+    known: bool,
+    membership: watch::Sender<Membership>,
+    stop: CancellationToken,
+) {
     let votes = || raft.members().iter().any(|member| member.raft_id == raft.id() && member.voter);
-    // One that was a member waits for the others to tell it so.
-    let mut patience = if raft.is_pristine() { 0 } else { 20 };
+    let patience = if known { parts.timing.request() } else { Duration::ZERO };
+    let begun = Instant::now();
     loop {
         if votes() {
             membership.send_replace(Membership::Member);
             return;
         }
-        if patience == 0 {
-            match ask_to_join(&raft, &parts).await {
-                Ok(()) => {}
-                Err(status) if status.code() == tonic::Code::Aborted => {
-                    membership.send_replace(Membership::Removed);
-                    return;
-                }
-                Err(status) => {
-                    let reason = wire::explain(&status);
-                    tracing::warn!(reason, "not yet a member of raft");
-                    membership.send_replace(Membership::Joining(reason));
-                    parts.managers.failed();
-                }
+        let patient = begun.elapsed() < patience;
+        if !patient && let Err(status) = ask_to_join(&raft, &parts).await {
+            if status.code() == tonic::Code::Aborted {
+                membership.send_replace(Membership::Removed);
+                return;
             }
-        } else {
-            patience -= 1;
+            let reason = wire::explain(&status);
+            tracing::warn!(reason, "not yet a member of raft");
+            membership.send_replace(Membership::Joining(reason));
+            parts.managers.failed();
         }
+        let pause = if patient || votes() { 20 } else { 500 };
         // Cancel safe: both arms only wait.
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(parts.timing.scale(500)) => {}
+            () = tokio::time::sleep(parts.timing.scale(pause)) => {}
         }
     }
 }

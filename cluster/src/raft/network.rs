@@ -13,6 +13,7 @@ use openraft::raft::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
@@ -54,7 +55,13 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Connection;
 
     async fn new_client(&mut self, target: RaftId, node: &Node) -> Connection {
-        Connection { peers: self.peers.clone(), heard: self.heard.clone(), target, addr: node.addr.clone() }
+        Connection {
+            peers: self.peers.clone(),
+            heard: self.heard.clone(),
+            target,
+            addr: node.addr.clone(),
+            silent: AtomicBool::new(false),
+        }
     }
 }
 
@@ -65,6 +72,8 @@ pub struct Connection {
     heard: Heard,
     target: RaftId,
     addr: String,
+    /// The last call got no answer. Only the changes are worth a word.
+    silent: AtomicBool,
 }
 
 enum Method {
@@ -79,6 +88,12 @@ impl Connection {
         Ok(RaftClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    fn note_silence(&self, reason: &str) {
+        if !self.silent.swap(true, Ordering::Relaxed) {
+            tracing::warn!(addr = self.addr, reason, "a manager does not answer");
+        }
     }
 
     async fn call<Q, A, E>(&self, method: Method, rpc: &Q, limit: Duration) -> Result<A, RPCError<RaftId, Node, E>>
@@ -100,10 +115,19 @@ impl Connection {
         };
         let answer = match tokio::time::timeout(limit, call).await {
             Ok(Ok(answer)) => answer.into_inner(),
-            Ok(Err(status)) => return Err(failure(&status)),
-            Err(elapsed) => return Err(NetworkError::new(&elapsed).into()),
+            Ok(Err(status)) => {
+                self.note_silence(&crate::wire::explain(&status));
+                return Err(failure(&status));
+            }
+            Err(elapsed) => {
+                self.note_silence("no answer in time");
+                return Err(NetworkError::new(&elapsed).into());
+            }
         };
         self.heard.note(self.target);
+        if self.silent.swap(false, Ordering::Relaxed) {
+            tracing::info!(addr = self.addr, "the manager answers again");
+        }
         let result: Result<A, E> =
             serde_json::from_slice(&answer.payload).map_err(|error| NetworkError::new(&error))?;
         result.map_err(|error| RemoteError::new(self.target, error).into())

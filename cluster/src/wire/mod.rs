@@ -37,11 +37,14 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 /// A failed call in one line: what the peer said, or why it could not be asked.
 pub fn explain(status: &tonic::Status) -> String {
     let mut reason = status.message().to_owned();
-    if let Some(source) = std::error::Error::source(status) {
-        let cause = chain(source);
-        if !reason.contains(&cause) {
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        let cause = error.to_string();
+        // Tonic's own layer says no more than that there was an error.
+        if cause != "transport error" && !reason.contains(&cause) {
             reason = format!("{reason}: {cause}");
         }
+        source = error.source();
     }
     reason
 }

@@ -198,3 +198,60 @@ fn reason(error: &io::Error) -> String {
         _ => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::GetRootCaRequest;
+    use crate::api::NodeRole;
+    use crate::api::ca_client::CaClient;
+    use crate::api::ca_server::CaServer;
+    use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
+    use crate::store::MemoryStore;
+    use crate::wire::{Credentials, Peers};
+    use std::time::SystemTime;
+    use tonic::service::Routes;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn credentials(root: &RootKey, cluster: &str, validity: Duration, now: SystemTime) -> Credentials {
+        let key = NodeKey::generate().unwrap();
+        let node = Caller { node_id: "n".into(), role: NodeRole::Manager, cluster_id: cluster.into(), addr: None };
+        let chain = sign_node(root, &key.request_pem, &node, validity, now).unwrap();
+        Credentials::from_pem(root.cert_pem.as_bytes(), chain.as_bytes(), key.key_pem.as_bytes()).unwrap()
+    }
+
+    async fn ask(tls: &Arc<Tls>, addr: SocketAddr) -> Result<(), tonic::Status> {
+        let channel = Peers::new(tls.clone(), Timing::default()).channel(&addr.to_string()).unwrap();
+        CaClient::new(channel).get_root_ca(GetRootCaRequest {}).await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn certificates_of_another_swarm_or_time_get_no_connection_and_renewed_ones_are_used_at_once() {
+        let now = SystemTime::now();
+        let root = new_root(now - HOUR * 24).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = Arc::new(Tls::new(credentials(&root, "c", NODE_VALIDITY, now)));
+        let ca = CaService::new(Arc::new(MemoryStore::new()), b"root".to_vec());
+        let routes = Routes::new(CaServer::new(ca)).prepare();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, server.clone(), Timing::default(), routes, stop.clone()));
+
+        let client = Arc::new(Tls::new(credentials(&root, "c", NODE_VALIDITY, now)));
+        ask(&client, addr).await.unwrap();
+        client.replace(credentials(&root, "other", NODE_VALIDITY, now));
+        ask(&client, addr).await.unwrap_err();
+        client.replace(credentials(&root, "c", HOUR, now - HOUR * 2));
+        ask(&client, addr).await.unwrap_err();
+        // Renewed while the server runs: the next connection shows it.
+        client.replace(credentials(&root, "c", HOUR, now));
+        ask(&client, addr).await.unwrap();
+        server.replace(credentials(&root, "c", HOUR, now - HOUR * 2));
+        ask(&client, addr).await.unwrap_err();
+        server.replace(credentials(&root, "c", HOUR, now));
+        ask(&client, addr).await.unwrap();
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+    }
+}
