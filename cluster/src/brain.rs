@@ -55,7 +55,9 @@ pub struct Pace {
     pub debounce: Duration,
     /// Decide at the latest so long after the first commit.
     pub debounce_max: Duration,
-    /// Pause after a refused proposal other than a conflict.
+    /// Pause after a conflict.
+    pub again: Duration,
+    /// Pause after a proposal that was refused for another reason.
     pub retry: Duration,
 }
 
@@ -64,6 +66,7 @@ impl Default for Pace {
         Self {
             debounce: Duration::from_millis(50),
             debounce_max: Duration::from_secs(1),
+            again: Duration::from_millis(5),
             retry: Duration::from_millis(500),
         }
     }
@@ -84,11 +87,10 @@ pub async fn run_brain(brain: impl Brain, store: Arc<dyn Store>, pace: Pace, can
             Outcome::Conflict => {
                 // Smaller transactions meet fewer concurrent writers, so that this ends.
                 pack = (pack / 2).max(1);
-                if cancel.is_cancelled() {
-                    return;
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = sleep(pace.again) => continue,
                 }
-                tokio::task::yield_now().await;
-                continue;
             }
             Outcome::Retry => {
                 tokio::select! {

@@ -131,7 +131,8 @@ impl Agent {
                     self.config.managers.failed();
                 }
             }
-            let pause = backoff + rand::rng().random_range(Duration::ZERO..backoff);
+            // Not all at the same time, after a manager that all of them used was lost.
+            let pause = rand::rng().random_range(backoff / 2..=backoff);
             backoff = (backoff * 2).min(BACKOFF_MAX);
             sleep(pause).await;
         }

@@ -132,6 +132,62 @@ proptest! {
         prop_assert_eq!(world.view.version(), version);
     }
 
+    /// Nodes and services come and go; a global service is everywhere in the end, and what was removed is gone.
+    #[test]
+    fn nodes_and_services_come_and_go(events in proptest::collection::vec((0..6_u8, 0..5_usize), 1..25)) {
+        let mut world = World::new(3);
+        world.add_network("app", false);
+        world.add_service("g", ServiceSpec {
+            mode: Some(service_spec::Mode::Global(crate::api::GlobalService {})),
+            ..on_network(replicated(0, "agent"), "app")
+        });
+        let mut made = 0;
+        for (kind, index) in events {
+            let node = format!("node{index}");
+            let known = world.view.nodes().contains_key(&node);
+            match kind {
+                0 if !known => {
+                    world.cut_off.remove(&node);
+                    world.running.retain(|_, at| *at != node);
+                    world.add_node(&node);
+                }
+                1 if known && world.view.nodes().len() > 1 => {
+                    world.cut_off.insert(node.clone());
+                    world.commit(vec![remove(ObjectKind::Node, &node)]);
+                }
+                2 if known && !world.cut_off.contains(&node) => world.cut(&node),
+                3 if known => world.heal(&node),
+                4 => {
+                    made += 1;
+                    world.add_service(&format!("s{made}"), published(on_network(replicated(3, "x"), "app"), 0));
+                }
+                5 if made > 0 => {
+                    let id = format!("s{}", index % made + 1);
+                    if let Some(service) = world.view.services().get(&id) {
+                        let service = Service { pending_delete: true, ..Service::clone(service) };
+                        world.commit(vec![update(object::Object::Service(service))]);
+                    }
+                }
+                _ => {}
+            }
+            world.ticks(index);
+        }
+        let nodes: Vec<String> = world.view.nodes().keys().cloned().collect();
+        nodes.iter().for_each(|node| world.heal(node));
+        world.ticks(100);
+        prop_assert_eq!(world.up("g").len(), nodes.len());
+        for service in world.view.services().values() {
+            prop_assert!(!service.pending_delete);
+            prop_assert_eq!(world.up(&service.id).len(), if service.id == "g" { nodes.len() } else { 3 });
+        }
+        for task in world.view.tasks().values() {
+            prop_assert!(world.view.services().contains_key(&task.service_id));
+        }
+        let version = world.view.version();
+        world.ticks(3);
+        prop_assert_eq!(world.view.version(), version);
+    }
+
     #[test]
     fn drains_in_any_order_never_double_a_slot(order in proptest::collection::vec((0..4_usize, any::<bool>()), 1..12)) {
         let mut world = World::new(4);
