@@ -6,6 +6,8 @@ use std::str::FromStr;
 use gtmpl::{Context, FuncError, Template, Value as Item};
 use serde_json::Value;
 
+type Function = fn(&[Item]) -> Result<Item, FuncError>;
+
 /// A template that was read without error.
 pub struct Compiled(Template);
 
@@ -17,7 +19,7 @@ pub fn compile(text: &str) -> Result<Compiled, String> {
 /// Reads a template as it is.
 pub fn compile_verbatim(text: &str) -> Result<Compiled, String> {
     let mut template = Template::default();
-    let functions: [(&str, fn(&[Item]) -> Result<Item, FuncError>); 8] = [
+    let functions: [(&str, Function); 8] = [
         ("json", json),
         ("join", join),
         ("split", split),

@@ -209,7 +209,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn check(spec: &str, expected: &[(Option<&str>, Option<(u16, u16)>, u16, PortProtocol)]) {
+    type Expected<'a> = (Option<&'a str>, Option<(u16, u16)>, u16, PortProtocol);
+
+    fn check(spec: &str, expected: &[Expected<'_>]) {
         let expected: Vec<PortSpec> = expected
             .iter()
             .map(|(ip, host, container, protocol)| PortSpec {

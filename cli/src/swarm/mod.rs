@@ -26,7 +26,7 @@ pub async fn client(node: &Node) -> Result<Client> {
     crate::context::require_root()?;
     match Client::connect(&node::socket_path(&node.roots().run_root)).await {
         Ok(client) => Ok(client),
-        Err(client::ClientError::NotRunning { .. }) => Err(anyhow!(
+        Err(client::ClientError::NotRunning) => Err(anyhow!(
             "the swarm agent of this node is not running: start it with \"skep agent\" (or \"systemctl start skep-agent\")"
         )),
         Err(error) => Err(error.into()),

@@ -73,7 +73,11 @@ pub fn remove(node: &Node, args: &Remove) -> Result<i32> {
     each(&args.containers, |name| {
         let attached = match runtime.record(name) {
             Ok((record, _)) => overlay::attachments(&record),
-            Err(error) if args.force && error.is_not_found() => return Err(error.into()),
+            Err(error) if args.force && error.is_not_found() => {
+                // As docker: it is said, but what was asked for is so.
+                eprintln!("Error: {error}");
+                return Ok(String::new());
+            }
             Err(_) => Vec::new(),
         };
         runtime.remove(name, &options)?;

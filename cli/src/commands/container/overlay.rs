@@ -19,6 +19,9 @@ use skep_runtime::config::{ContainerConfig, ContainerRecord, NetworkMode};
 use crate::context::{self, Node};
 use crate::swarm;
 
+/// How long a network may take to come to this node.
+const ARRIVAL_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How often the agent looks for leases that nobody uses.
 const JANITOR_PERIOD: Duration = Duration::from_secs(30);
 
@@ -54,7 +57,7 @@ pub fn resolve(node: &Node, runtime: &Runtime, config: &mut ContainerConfig) -> 
     for index in foreign {
         let Some(endpoint) = config.endpoints.get_mut(index) else { continue };
         let name = config.name.clone().unwrap_or_else(|| id.chars().take(12).collect());
-        match context::block_on(lease(node, &id, &name, endpoint)) {
+        match context::block_on(lease(node, runtime, &id, &name, endpoint)) {
             Ok(lease) => leases.push(lease),
             Err(error) => {
                 release(node, &leases);
@@ -67,6 +70,7 @@ pub fn resolve(node: &Node, runtime: &Runtime, config: &mut ContainerConfig) -> 
 
 async fn lease(
     node: &Node,
+    runtime: &Runtime,
     id: &str,
     name: &str,
     endpoint: &mut skep_runtime::config::EndpointConfig,
@@ -107,8 +111,24 @@ async fn lease(
         Some(address.parse().with_context(|| format!("the swarm lent the address {address:?} on {network_name}"))?);
     endpoint.network = network.id;
     endpoint.overlay = true;
-    endpoint.network_name = Some(network_name);
+    endpoint.network_name = Some(network_name.clone());
+    if let Err(error) = arrival(runtime, &endpoint.network).await {
+        give_back(node, &[lease]).await.ok();
+        return Err(error.context(format!("network {network_name} did not come to this node")));
+    }
     Ok(lease)
+}
+
+/// The network comes to this node because of the lease: waits for the agent to have made it.
+async fn arrival(runtime: &Runtime, network: &str) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + ARRIVAL_PATIENCE;
+    loop {
+        match runtime.net().inspect_network(network) {
+            Ok(_) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() > deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
 }
 
 impl Lease {

@@ -7,7 +7,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use skep_image::StoreError;
 use skep_runtime::{Attach, AttachEnd, Created, ProxyOptions, RemoveOptions, Runtime};
 
-use super::{config, overlay};
+use super::config;
+use super::overlay::{self, Lease};
 use crate::args::container::{ContainerFlags, Create, Run};
 use crate::commands::image::pull;
 use crate::context::Node;
@@ -25,9 +26,9 @@ pub fn run(node: &Node, args: Run) -> Result<i32> {
         return Err(Failure { message: "the input device is not a TTY".to_owned(), code: 1 }.into());
     }
     let streams = streams(&args.create, detach);
-    let result = made(node, &args.create, &args.words, streams).and_then(|(runtime, created)| match detach {
-        true => in_background(node, &runtime, &created),
-        false => in_foreground(&runtime, &created, &args, streams),
+    let result = made(node, &args.create, &args.words, streams).and_then(|made| match detach {
+        true => in_background(node, &made),
+        false => in_foreground(node, &made, &args, streams),
     });
     result.map_err(|error| failure::of_run("run", &error))
 }
@@ -35,9 +36,8 @@ pub fn run(node: &Node, args: Run) -> Result<i32> {
 /// `create`
 pub fn create(node: &Node, args: Create) -> Result<i32> {
     let streams = streams(&args.create, false);
-    let (_, created) =
-        made(node, &args.create, &args.words, streams).map_err(|error| failure::of_run("create", &error))?;
-    output::line(&created.id)?;
+    let made = made(node, &args.create, &args.words, streams).map_err(|error| failure::of_run("create", &error))?;
+    output::line(&made.created.id)?;
     Ok(0)
 }
 
@@ -53,8 +53,16 @@ fn streams(flags: &ContainerFlags, detach: bool) -> Attach {
     }
 }
 
+/// A container that was made.
+struct Made {
+    runtime: Runtime,
+    created: Created,
+    /// What the swarm lent it.
+    leases: Vec<Lease>,
+}
+
 /// The container, made, with its image pulled if it has to be.
-fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) -> Result<(Runtime, Created)> {
+fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) -> Result<Made> {
     if !matches!(flags.pull.as_str(), "always" | "missing" | "never" | "") {
         bail!("invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"", flags.pull);
     }
@@ -71,11 +79,11 @@ fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) 
         bail!("container ID file found, make sure the other container isn't running or delete {path}");
     }
     have_image(&runtime, flags, &config.image)?;
-    let leased = overlay::resolve(node, &runtime, &mut config)?;
+    let leases = overlay::resolve(node, &runtime, &mut config)?;
     let created = match runtime.create(&config) {
         Ok(created) => created,
         Err(error) => {
-            overlay::release(node, &leased);
+            overlay::release(node, &leases);
             return Err(error.into());
         }
     };
@@ -87,7 +95,7 @@ fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) 
             .with_context(|| format!("failed to create the container ID file {path}"))?;
         file.write_all(created.id.as_bytes()).with_context(|| format!("failed to write the container ID to {path}"))?;
     }
-    Ok((runtime, created))
+    Ok(Made { runtime, created, leases })
 }
 
 fn have_image(runtime: &Runtime, flags: &ContainerFlags, image: &str) -> Result<()> {
@@ -107,40 +115,45 @@ fn have_image(runtime: &Runtime, flags: &ContainerFlags, image: &str) -> Result<
     pull::for_container(runtime, image, flags.platform.as_deref(), flags.quiet)
 }
 
-fn in_background(node: &Node, runtime: &Runtime, created: &Created) -> Result<i32> {
-    if let Err(error) = runtime.start(&created.id) {
-        // As docker: the id is known, the container stays (unless --rm) and says why it did not start.
-        forget_if_transient(node, runtime, &created.id);
+fn in_background(node: &Node, made: &Made) -> Result<i32> {
+    if let Err(error) = made.runtime.start(&made.created.id) {
+        // As docker: the container stays (unless --rm) and says why it did not start.
+        forget_if_transient(node, made);
         return Err(error.into());
     }
-    output::line(&created.id)?;
+    output::line(&made.created.id)?;
     Ok(0)
 }
 
-fn in_foreground(runtime: &Runtime, created: &Created, args: &Run, streams: Attach) -> Result<i32> {
-    let stream = match runtime.start_attached(&created.id, streams) {
+fn in_foreground(node: &Node, made: &Made, args: &Run, streams: Attach) -> Result<i32> {
+    let stream = match made.runtime.start_attached(&made.created.id, streams) {
         Ok(stream) => stream,
         Err(error) => {
-            if args.create.rm {
-                runtime.remove(&created.id, &RemoveOptions { force: true, volumes: true }).ok();
-            }
+            forget_if_transient(node, made);
             return Err(error.into());
         }
     };
     let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy && !args.create.tty };
     match stream.run(&options)? {
-        AttachEnd::Exited(code) => Ok(code),
+        AttachEnd::Exited(code) => {
+            if args.create.rm {
+                overlay::release(node, &made.leases);
+            }
+            Ok(code)
+        }
         AttachEnd::Detached => Ok(0),
     }
 }
 
 /// A `--rm` container that could not be started goes at once.
-fn forget_if_transient(node: &Node, runtime: &Runtime, id: &str) {
-    let Ok((record, _)) = runtime.record(id) else { return };
-    if record.config.auto_remove {
-        let attached = overlay::attachments(&record);
-        runtime.remove(id, &RemoveOptions { force: true, volumes: true }).ok();
-        overlay::release(node, &attached);
+fn forget_if_transient(node: &Node, made: &Made) {
+    let transient = match made.runtime.record(&made.created.id) {
+        Ok((record, _)) => record.config.auto_remove,
+        Err(error) => error.is_not_found(),
+    };
+    if transient {
+        made.runtime.remove(&made.created.id, &RemoveOptions { force: true, volumes: true }).ok();
+        overlay::release(node, &made.leases);
     }
 }
 
