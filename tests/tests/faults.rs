@@ -140,10 +140,10 @@ fn strangers_are_refused() {
     // The token of another swarm names another authority.
     swarm::init(three);
     let foreign = three.skep(&["swarm", "join-token", "-q", "worker"]).ok();
-    two.skep(&["swarm", "join", "--token", &foreign, &there]).fails_saying(1, &["token"]);
+    two.skep(&["swarm", "join", "--token", &foreign, &there]).fails_saying(1, &["fingerprint"]);
     let mut foreign_digest = foreign.clone();
     foreign_digest.replace_range(59.., &token[59..]);
-    two.skep(&["swarm", "join", "--token", &foreign_digest, &there]).fails_saying(1, &["ca"]);
+    two.skep(&["swarm", "join", "--token", &foreign_digest, &there]).fails_saying(1, &["fingerprint"]);
     two.skep(&["swarm", "join", "--token", &token, &format!("{}:2399", one.address)]).fails_saying(1, &["2399"]);
     assert!(two.skep(&["info"]).ok().contains("inactive"), "a refused node is in no swarm");
 
@@ -181,7 +181,7 @@ fn an_interrupted_demo_leaves_nothing() {
         if output.contains("node1# skep service ls") { Ok(output) } else { Err(output) }
     });
     let lab = output.lines().find_map(|line| line.split(sweep::BASE).nth(1)).unwrap();
-    let lab = format!("{}{}", sweep::BASE, lab.split_whitespace().next().unwrap());
+    let lab = format!("{}{}", sweep::BASE, lab.split_whitespace().next().unwrap().trim_end_matches('.'));
     assert!(std::path::Path::new(&lab).exists(), "{lab}");
     kill(Pid::from_raw(i32::try_from(demo.id()).unwrap()), Signal::SIGINT).unwrap();
     let status = demo.wait().unwrap();

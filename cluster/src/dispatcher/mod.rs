@@ -193,6 +193,14 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let caller = caller(&request)?;
         let period = period(self.shared.store.as_ref());
         self.shared.sessions.beat(&caller.node_id, request.get_ref(), period)?;
+        let store = self.shared.store.as_ref();
+        let ready = |node: &Arc<api::Node>| node.status.as_ref().is_some_and(|s| s.state() == NodeState::Ready);
+        if store.view().nodes().get(&caller.node_id).is_some_and(|node| !ready(node)) {
+            // A registration that found the node Ready wrote nothing, and so did not stop a new leader's doubt that
+            // was on its way.
+            let changed = change_node(store, &caller.node_id, |node| set_state(node, NodeState::Ready, ""));
+            changed.await.map_err(|error| Status::unavailable(error.to_string()))?;
+        }
         // Spread over time, or all nodes would call at once after a change of the leader.
         let next = period.mul_f64(rand::rng().random_range(0.9..1.1));
         Ok(Response::new(HeartbeatResponse { period_ns: i64::try_from(next.as_nanos()).unwrap_or(i64::MAX) }))
