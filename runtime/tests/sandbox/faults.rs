@@ -5,7 +5,7 @@ use std::fs;
 use skep_runtime::sandbox;
 
 use crate::Case;
-use crate::lab::{Lab, process};
+use crate::lab::{Lab, process, wait_for};
 use crate::roles::Started;
 
 pub const CASES: &[Case] = &[
@@ -84,9 +84,7 @@ fn executing_in_what_is_gone_is_refused(lab: &Lab) {
     let recycled = Started { start_time: started.start_time + 1, ..started };
     assert_eq!(running.exec_request(&request(recycled)).failure(), message);
     sandbox::kill_all(&running.config, 9).unwrap();
-    while alive(started.pid) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    wait_for("its end", || (!alive(started.pid)).then_some(()));
     assert_eq!(running.exec_request(&request(started)).failure(), message);
     running.finish();
 }
@@ -96,9 +94,7 @@ fn whole_container_is_killed_without_its_own_pids(lab: &Lab) {
     config.namespaces.pid = sandbox::Namespace::Host;
     let running = lab.start(&config).up();
     let paths = sandbox::cgroup::Paths::find(&config.cgroup).unwrap();
-    while paths.processes().unwrap().len() < 3 {
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    wait_for("its processes", || (paths.processes().unwrap().len() >= 3).then_some(()));
     let pids = paths.processes().unwrap();
     assert_eq!(running.stop().code, Some(137));
     for pid in pids {

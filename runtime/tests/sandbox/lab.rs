@@ -205,7 +205,8 @@ fn spawn(way: &[impl AsRef<str>], role: &str, request: &impl serde::Serialize, o
         .unwrap()
 }
 
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+/// Looks until there is something to see; half a minute is a failure.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(found) = look() {
