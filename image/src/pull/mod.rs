@@ -101,9 +101,10 @@ pub async fn pull(
     let (store, manifests, config) = (store.clone(), outline.manifests, outline.config);
     blocking(move || {
         for (digest, bytes) in &manifests {
-            store.put_blob_if_missing(&work, digest, bytes)?;
+            store.put_blob_if_missing(&work, digest, bytes, false)?;
         }
-        store.put_blob_if_missing(&work, &id.0, &config)?;
+        // Without its configuration an image in the index could not be used.
+        store.put_blob_if_missing(&work, &id.0, &config, true)?;
         if was_complete { Ok(()) } else { store.commit_image(&id, record, &names) }
     })
     .await?;

@@ -40,13 +40,19 @@ impl ImageStore {
     }
 
     /// Gives verified bytes their final name, unless they have it.
-    pub(crate) fn put_blob_if_missing(&self, work: &Work, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn put_blob_if_missing(
+        &self,
+        work: &Work,
+        digest: &Digest,
+        bytes: &[u8],
+        durable: bool,
+    ) -> Result<(), StoreError> {
         if self.has_blob(digest, bytes.len() as u64) {
             return Ok(());
         }
         let temporary = work.path().join(format!("small-{}", digest.hex()));
         fs::write(&temporary, bytes).during("write", &temporary)?;
-        self.adopt_blob(digest, &temporary, true)
+        self.adopt_blob(digest, &temporary, durable)
     }
 
     /// Gives a file whose content was verified its final name. What is not made durable can be lost with

@@ -71,6 +71,8 @@ impl FileLock {
 }
 
 /// Replaces a file's content, all or nothing. The caller holds the lock that guards the file.
+///
+/// If `durable`, a power cut leaves the old content or the new one, whole. Which of them is not waited for.
 pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), StoreError> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
@@ -86,14 +88,5 @@ pub(crate) fn replace(path: &Path, content: &[u8], durable: bool) -> Result<(), 
     if durable {
         file.sync_all().during("sync", temporary)?;
     }
-    fs::rename(temporary, path).during("replace", path)?;
-    if durable && let Some(parent) = path.parent() {
-        sync_directory(parent)?;
-    }
-    Ok(())
-}
-
-/// Makes renames within a directory survive a power cut.
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|directory| directory.sync_all()).during("sync", path)
+    fs::rename(temporary, path).during("replace", path)
 }

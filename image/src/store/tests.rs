@@ -43,7 +43,7 @@ impl Fixture {
         for content in layers {
             self.layer(content);
         }
-        self.store.put_blob_if_missing(&work, &digest, &config).unwrap();
+        self.store.put_blob_if_missing(&work, &digest, &config, true).unwrap();
         let record = ImageRecord { manifest: None, blobs: [digest].into(), layers: diff_ids };
         let names: Vec<Reference> = names.iter().map(|name| name.parse().unwrap()).collect();
         self.store.commit_image(&ImageId(digest), record, &names).unwrap();

