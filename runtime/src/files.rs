@@ -72,23 +72,37 @@ pub(crate) fn make_directory(path: &Path) -> Result<()> {
 
 /// Replaces `path` by `value` as JSON: temporary file, fsync, rename.
 pub(crate) fn store<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let text = serde_json::to_vec(value).map_err(|source| Error::File {
-        action: "write",
-        path: path.to_owned(),
-        source: io::Error::other(source),
-    })?;
+    let text = serde_json::to_vec(value).map_err(io::Error::from).map_err(Error::file("write", path))?;
     replace(path, &text, 0o600).map_err(Error::file("write", path))
+}
+
+/// Replaces `path` by `value` as JSON, as [`store`] does, but not safe from a power cut: for what a
+/// reboot makes worthless, and for what is written again soon.
+pub(crate) fn store_for_now<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let text = serde_json::to_vec(value).map_err(io::Error::from).map_err(Error::file("write", path))?;
+    replace_for_now(path, &text, 0o600).map(drop).map_err(Error::file("write", path))
 }
 
 /// Replaces `path` by `text`: temporary file, fsync, rename, fsync of the directory.
 pub(crate) fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
-    let permissions = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
-    let mut temporary = tempfile::Builder::new().prefix(".tmp-").permissions(permissions).tempfile_in(parent)?;
-    temporary.write_all(text)?;
+    let temporary = temporary(parent, text, mode)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|failure| failure.error)?;
     File::open(parent)?.sync_all()
+}
+
+/// Replaces `path` by `text`: temporary file, rename.
+pub(crate) fn replace_for_now(path: &Path, text: &[u8], mode: u32) -> io::Result<File> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    temporary(parent, text, mode)?.persist(path).map_err(|failure| failure.error)
+}
+
+fn temporary(parent: &Path, text: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
+    let permissions = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
+    let mut temporary = tempfile::Builder::new().prefix(".tmp-").permissions(permissions).tempfile_in(parent)?;
+    temporary.write_all(text)?;
+    Ok(temporary)
 }
 
 /// Reads `path`; `None` when there is no such file.

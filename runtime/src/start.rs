@@ -137,7 +137,7 @@ impl Runtime {
         if sockets.is_none() {
             launch.dns = None;
         }
-        files::store(&paths.sandbox(), &launch)?;
+        files::store_for_now(&paths.sandbox(), &launch)?;
         Ok(sockets)
     }
 
@@ -163,7 +163,7 @@ impl Runtime {
     fn write_files(&self, record: &ContainerRecord, joined: &Joined, hostname: &str) -> Result<()> {
         let (paths, config) = (self.paths(&record.id), &record.config);
         let write = |path: std::path::PathBuf, text: &str| {
-            files::replace(&path, text.as_bytes(), 0o644).map_err(Error::file("write", path))
+            files::replace_for_now(&path, text.as_bytes(), 0o644).map(drop).map_err(Error::file("write", path))
         };
         write(paths.hostname(), &format!("{hostname}\n"))?;
         let host_network = config.network == NetworkMode::Host;

@@ -183,7 +183,7 @@ impl Runtime {
         if let Some(mut launch) = files::load::<Launch>(&launch_path)? {
             launch.restart = record.config.restart;
             launch.sandbox.resources = resources;
-            files::store(&launch_path, &launch)?;
+            files::store_for_now(&launch_path, &launch)?;
             if state.status.is_active() {
                 self.ask(&id, &Request::Reload)?;
             }

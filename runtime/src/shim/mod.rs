@@ -10,6 +10,7 @@
 
 mod client;
 mod log;
+mod mounts;
 mod probe;
 mod restart;
 mod run;

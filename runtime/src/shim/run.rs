@@ -28,7 +28,7 @@ use crate::launch::{DnsSettings, Launch};
 use crate::logs::LogStream;
 use crate::roots::{ContainerPaths, Roots};
 use crate::sandbox::cgroup::Paths as Cgroup;
-use crate::sandbox::{self, CgroupPath};
+use crate::sandbox::{self, CgroupPath, Namespace};
 use crate::state::{ContainerState, Health, ProcessId, Status};
 use crate::{config, process};
 
@@ -111,6 +111,10 @@ pub(super) fn run(given: Given) -> Result<()> {
     let Given { roots, paths, id, mut starter, order, first_client, dns, lock, mounts } = given;
     let signals = block_signals()?;
     let launch = load_launch(&paths)?;
+    super::mounts::release_namespaces(match &launch.sandbox.namespaces.network {
+        Namespace::Path(path) => Some(path),
+        Namespace::Private | Namespace::Host => None,
+    });
     let mut state: ContainerState = files::load(&paths.state())?.unwrap_or_default();
     let restart_count = if order.restarted { state.restart_count } else { 0 };
     state = ContainerState {
@@ -124,7 +128,7 @@ pub(super) fn run(given: Given) -> Result<()> {
         exit_code: state.exit_code,
         ..ContainerState::default()
     };
-    files::store(&paths.state(), &state)?;
+    files::store_for_now(&paths.state(), &state)?;
     drop(lock);
     let listener = listen(&paths)?;
     let dns = launch.dns.as_ref().zip(dns).and_then(|(settings, (udp, tcp))| name_server(settings, udp, tcp));
@@ -368,7 +372,7 @@ impl Shim {
         let (Some(prober), Some(health)) = (self.prober.as_mut(), self.state.health.as_mut()) else { return };
         health.record(&prober.check, result, uptime);
         prober.next = Instant::now() + health.next_probe(&prober.check, uptime);
-        self.save();
+        files::store_for_now(&self.paths.state(), &self.state).ok();
     }
 
     fn on_signals(&mut self) {

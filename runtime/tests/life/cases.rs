@@ -279,6 +279,7 @@ fn limits_hold_and_change(node: &Node) {
     config.limits = Limits { memory: Some(16 << 20), pids: Some(50), ..Limits::default() };
     let id = node.run(&config);
     node.runtime.wait(&id, WaitCondition::NotRunning).unwrap();
+    assert!(node.state(&id).oom_killed);
     let idle = node.run(&node.config(&["sleep", "1000"]));
     let update = Update { limits: Limits { memory: Some(32 << 20), ..Limits::default() }, restart: None };
     node.runtime.update(&idle, &update).unwrap();

@@ -56,6 +56,10 @@ fn containers_of_a_network_find_each_other(node: &Node) {
     config.name = Some("bee".to_owned());
     config.endpoints[0].aliases.clear();
     let bee = node.run(&config);
+    // The shim of the second one does not keep the first one's namespace.
+    let shim = node.state(&bee).shim.unwrap().pid;
+    let mounts = std::fs::read_to_string(format!("/proc/{shim}/mountinfo")).unwrap();
+    assert_eq!(mounts.lines().filter(|line| line.contains(" nsfs ") && line.contains("/netns/")).count(), 1);
     let resolv = String::from_utf8(node.exec(&bee, &["cat", "/etc/resolv.conf"]).stdout).unwrap();
     assert!(resolv.starts_with("nameserver 127.0.0.11\n"), "{resolv}");
     for name in ["flower", "alias"] {
