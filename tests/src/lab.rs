@@ -269,7 +269,7 @@ impl Capture {
         let pid = i32::try_from(self.process.id())?;
         kill(Pid::from_raw(pid), Signal::SIGTERM)?;
         self.process.wait()?;
-        program::tool(&["tcpdump", "-nn", "-e", "-r", &self.file.display().to_string()])
+        program::tool(&["tcpdump", "-nn", "-e", "-Z", "root", "-r", &self.file.display().to_string()])
     }
 }
 
