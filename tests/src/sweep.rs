@@ -61,6 +61,8 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        // Then the lab is swept already, and the exit code is the signal's.
+        stop_if_interrupted();
         sweep(self.number, &self.directory);
         live().retain(|(number, _)| *number != self.number);
         // Fails while another lab is there.

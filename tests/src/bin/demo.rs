@@ -14,7 +14,7 @@ use skep_tests::program::{run, shown_words};
 use skep_tests::pty::Terminal;
 use skep_tests::swarm::fetch;
 use skep_tests::wait::try_until;
-use skep_tests::{Lab, Node};
+use skep_tests::{Lab, Node, sweep};
 
 fn main() -> ExitCode {
     let begun = Instant::now();
@@ -49,6 +49,8 @@ fn tell() -> Result<()> {
         .and_then(|()| story.a_lost_node())
         .and_then(|()| story.the_end());
     if told.is_err() {
+        // Commands fail when everything is being removed under them.
+        sweep::stop_if_interrupted();
         for node in &lab.nodes {
             println!("{}", node.diagnosis());
         }
