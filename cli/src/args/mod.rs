@@ -3,6 +3,9 @@
 //! Types only: what a command does is in [`crate::commands`], what a value means in [`crate::parse`].
 //! [`usage`] turns clap's errors into docker's words and exit codes.
 
+// These comments are the help that users read, brackets and all.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, rustdoc::bare_urls)]
+
 pub mod container;
 pub mod image;
 pub mod network;
