@@ -347,7 +347,7 @@ fn boot(kernel: &Kernel, ram_disk: &Path, disk: &Path) -> Result<i32> {
     command
         .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3G"])
         .args(["-nographic", "-no-reboot", "-nic", "none", "-append"])
-        .arg("console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on")
+        .arg("console=ttyS0 quiet panic=-1 mitigations=off no_timer_check random.trust_cpu=on")
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
