@@ -435,9 +435,11 @@ async fn containers_of_forgotten_tasks_are_removed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_sees_and_reports_its_own_tasks_only() {
-    let swarm = Swarm::new(2).await;
+    let mut swarm = Swarm::new(2).await;
     swarm.add_service("s", replicated(2, "x")).await;
     swarm.until("both run", |view| up(view, "s") == 2).await;
+    // The node's own agent would take its session back.
+    swarm.stop_agent("node1").await;
     let view = swarm.store.view();
     let foreign = view.tasks_of_node("node0").next().unwrap().id.clone();
     let leader = swarm.leader.as_ref().unwrap();
