@@ -10,7 +10,6 @@ use crate::config::{ContainerRecord, MountType};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::runtime::Runtime;
-use crate::start::wait_gone;
 use crate::state::Status;
 use crate::stop::StopOptions;
 
@@ -55,13 +54,14 @@ impl Runtime {
             Err(Error::NoSuchContainer(_)) if options.force => return Ok(()),
             Err(error) => return Err(error),
         };
-        if let Some(shim) = self.state(&id)?.and_then(|state| state.shim) {
-            wait_gone(shim, &id)?;
-        }
-        self.heal_locked(&id)?;
-        match self.state(&id)? {
+        match self.settle(&id)? {
+            Some(state) if state.status.is_active() && options.force => {
+                // A shim whose starter was killed has only now started it.
+                drop(lock);
+                return self.remove(&id, options);
+            }
             Some(state) if state.status.is_active() => return Err(Error::RemoveRunning(record.name)),
-            Some(_) => {}
+            Some(_) => self.heal_locked(&id)?,
             None => return Ok(()),
         }
         self.tear_down(&id, false)?;

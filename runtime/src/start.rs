@@ -25,11 +25,11 @@ use crate::launch::{Launch, LogSettings};
 use crate::network::Joined;
 use crate::runtime::Runtime;
 use crate::sandbox::{self, CgroupPath, FileBind, Namespace, Namespaces, Rootfs, SandboxConfig, Seccomp, Shm};
-use crate::state::{ContainerState, ProcessId, Status};
+use crate::state::{ContainerState, Status};
 use crate::{descriptors, merge, signal};
 
-/// How long a shim that has ended its container may take to go.
-const GONE_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a shim may take to go, or to start its container.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Runtime {
     /// Starts a container. Returns once its program runs. One that runs already is left as it is.
@@ -63,15 +63,11 @@ impl Runtime {
         let lock = self.lock(&id)?;
         self.heal_locked(&id)?;
         let missing = || Error::NoSuchContainer(name_or_id.to_owned());
-        let (_, state) = self.load(&id)?.ok_or_else(missing)?;
-        match state.status {
+        match self.settle(&id)?.ok_or_else(missing)?.status {
             Status::Running | Status::Restarting => return Ok(None),
             Status::Paused => return Err(Error::StartPaused),
             Status::Removing | Status::Dead => return Err(missing()),
             Status::Created | Status::Exited => {}
-        }
-        if let Some(shim) = state.shim {
-            wait_gone(shim, &id)?;
         }
         let (record, _) = self.load(&id)?.ok_or_else(missing)?;
         let attach = attach.map(|attach| Attach { stdin: attach.stdin && record.config.stdin_open, ..attach });
@@ -362,6 +358,25 @@ impl Runtime {
         }
     }
 
+    /// Waits until a container that neither runs nor is without a shim is one or the other: its
+    /// shim is about to go, or (when the starter was killed) about to start it. The lock is held.
+    pub(crate) fn settle(&self, id: &str) -> Result<Option<ContainerState>> {
+        let deadline = Instant::now() + SETTLE_PATIENCE;
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let Some(state) = self.state(id)? else { return Ok(None) };
+            match state.shim {
+                Some(shim) if !state.status.is_active() && shim.is_alive() => {}
+                _ => return Ok(Some(state)),
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::Busy(id.to_owned()));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
     /// Whether the container can be spoken to.
     pub(crate) fn require_running(&self, id: &str, state: &ContainerState, what: &'static str) -> Result<()> {
         match state.status {
@@ -388,18 +403,4 @@ fn hostname(record: &ContainerRecord) -> String {
         }
         None => own(),
     }
-}
-
-/// Waits for a shim that has recorded its container's end.
-pub(crate) fn wait_gone(shim: ProcessId, id: &str) -> Result<()> {
-    let deadline = Instant::now() + GONE_PATIENCE;
-    let mut pause = Duration::from_millis(1);
-    while shim.is_alive() {
-        if Instant::now() >= deadline {
-            return Err(Error::Busy(id.to_owned()));
-        }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
-    Ok(())
 }
