@@ -112,7 +112,9 @@ fn the_tutorial() {
     for node in [two, three] {
         assert_eq!(node.skep(&["swarm", "leave"]).ok(), "Node left the swarm.");
     }
-    wait_status(one, "node3", "Down");
+    for node in [two, three] {
+        wait_status(one, &node.name, "Down");
+    }
     assert_eq!(one.skep(&["node", "rm", "node2", "node3"]).ok(), "node2\nnode3");
     assert_eq!(one.skep(&["swarm", "leave", "--force"]).ok(), "Node left the swarm.");
     for node in &lab.nodes {
