@@ -413,7 +413,8 @@ mod tests {
 
     fn sleeper(paths: &Paths) -> std::process::Child {
         let child = std::process::Command::new("/bin/sleep").arg("600").spawn().unwrap();
-        for directory in paths.directories() {
+        // Beside version 1, the unified hierarchy is left alone by processes that are in its root.
+        for directory in paths.directories().filter(|directory| directory.exists()) {
             write(&directory.join("cgroup.procs"), &child.id().to_string()).unwrap();
         }
         child
