@@ -1,6 +1,6 @@
 //! One task's container. Every call is idempotent: an agent that was restarted goes on where the last one ended.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -84,12 +84,18 @@ impl TaskController {
         }
     }
 
-    /// The task's networks are assigned with it: they are here in a moment, or [`container::config`] says what is not.
-    async fn have_networks(&self) {
+    /// The task's networks are assigned with it: they are here in a moment, or it is known why they cannot be made, or
+    /// [`container::config`] says which is not here.
+    async fn have_networks(&self) -> Result<(), ExecutorError> {
         let deadline = tokio::time::Instant::now() + NETWORK_PATIENCE;
         let here = || self.task.networks.iter().all(|network| self.machine.assigned(&network.network_id).is_some());
         while !here() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let reason = self.machine.network_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match reason {
+            Some(reason) if !here() => Err(ExecutorError::Fatal(reason)),
+            _ => Ok(()),
         }
     }
 }
@@ -101,7 +107,7 @@ impl Controller for TaskController {
             return Ok(());
         }
         self.have_image().await?;
-        self.have_networks().await;
+        self.have_networks().await?;
         let (machine, task) = (Arc::clone(&self.machine), Arc::clone(&self.task));
         blocking(move || {
             let config = container::config(&task, &hostname(), |network| machine.assigned(network))?;

@@ -37,6 +37,8 @@ struct Machine {
     runtime: Runtime,
     /// What the networks assigned to this node are, by id.
     networks: Mutex<HashMap<String, Assigned>>,
+    /// Why the data plane could not be made when that was tried last.
+    network_error: Mutex<Option<String>>,
     /// Wakes those who wait for containers to change.
     watcher: watch::Watcher,
     /// One pull of an image at a time: ten tasks of a service ask the registry once.
@@ -57,7 +59,13 @@ impl NodeExecutor {
     /// When the kernel has no inotify instance left.
     pub fn new(runtime: Runtime) -> std::io::Result<Self> {
         let watcher = watch::Watcher::new()?;
-        let machine = Machine { runtime, networks: Mutex::default(), watcher, pulls: Mutex::default() };
+        let machine = Machine {
+            runtime,
+            networks: Mutex::default(),
+            network_error: Mutex::default(),
+            watcher,
+            pulls: Mutex::default(),
+        };
         Ok(Self { machine: Arc::new(machine) })
     }
 }
@@ -142,7 +150,13 @@ impl Executor for NodeExecutor {
 
     async fn configure_network(&self, network: &NodeNetwork) -> Result<(), ExecutorError> {
         let (machine, network) = (Arc::clone(&self.machine), network.clone());
-        blocking(move || network::configure(&machine, &network)).await
+        blocking(move || {
+            let result = network::configure(&machine, &network);
+            *machine.network_error.lock().unwrap_or_else(PoisonError::into_inner) =
+                result.as_ref().err().map(ToString::to_string);
+            result
+        })
+        .await
     }
 
     fn controller(&self, task: &Task) -> Arc<dyn Controller> {
