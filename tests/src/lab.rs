@@ -227,7 +227,7 @@ impl Lab {
         let log = self.claim.directory.join(format!("{}.tcpdump", node.name));
         let mut command = self.switch.command();
         command
-            .args(["tcpdump", "-U", "-nn", "-Z", "root", "-i", &node.name, "-w"])
+            .args(["tcpdump", "-U", "--immediate-mode", "-nn", "-Z", "root", "-i", &node.name, "-w"])
             .arg(&file)
             .args(["udp", "port", "4789"])
             .stdin(Stdio::null())
@@ -266,6 +266,9 @@ impl Capture {
     /// # Errors
     /// When the capture cannot be read.
     pub fn finish(mut self) -> Result<String> {
+        // What has gone over the wire is still on its way through the kernel to the file.
+        let settled = Duration::from_millis(1500);
+        std::thread::sleep(settled);
         let pid = i32::try_from(self.process.id())?;
         kill(Pid::from_raw(pid), Signal::SIGTERM)?;
         self.process.wait()?;
