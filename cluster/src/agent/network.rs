@@ -14,8 +14,14 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// The data plane is looked through so often though nothing changed: what somebody else broke is repaired.
 const REPAIR: Duration = Duration::from_secs(30);
 
-/// Ids of the networks that the node carries now.
-pub type Carried = Arc<BTreeSet<String>>;
+/// What the node's data plane is like now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Ids of the networks that the node carries.
+    pub networks: BTreeSet<String>,
+    /// Why it does not carry all that it should.
+    pub trouble: Option<String>,
+}
 
 /// Applies what comes in `wanted` until `stop`, and tells in `carried` what has been applied.
 pub async fn run(
@@ -33,12 +39,18 @@ pub async fn run(
             Some(network) => match executor.configure_network(&network).await {
                 Ok(()) => {
                     retry = RETRY_MIN;
-                    let ids = network.networks.iter().map(|n| n.id.clone()).collect();
-                    carried.send_replace(Arc::new(ids));
+                    let networks = network.networks.iter().map(|n| n.id.clone()).collect();
+                    carried.send_replace(Carried { networks, trouble: None });
                     REPAIR
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the node's networks could not be configured");
+                    let trouble = Some(error.to_string());
+                    carried.send_if_modified(|carried| {
+                        let news = carried.trouble != trouble;
+                        carried.trouble = trouble;
+                        news
+                    });
                     retry = (retry * 2).min(RETRY_MAX);
                     retry
                 }

@@ -97,7 +97,7 @@ impl TaskManager {
     fn network_ready(&self) -> bool {
         let carried = self.shared.carried.borrow();
         let networks = self.task.networks.iter().map(|n| n.network_id.as_str());
-        networks.filter(|id| !PREDEFINED_NETWORKS.contains(id)).all(|id| carried.contains(id))
+        networks.filter(|id| !PREDEFINED_NETWORKS.contains(id)).all(|id| carried.networks.contains(id))
     }
 
     /// One step; false when the agent ends.
@@ -178,16 +178,20 @@ impl TaskManager {
     /// Shows the reason, and waits a little longer each time.
     async fn pause(&mut self, what: &str, error: &ExecutorError) -> bool {
         tracing::warn!(task.id = self.task.id, %error, what, "task");
-        let reason = error.to_string();
-        if let Some(status) = self.task.status.as_mut().filter(|s| s.err != reason) {
-            status.err = reason;
-            self.shared.reporter.report(&self.task.id, status.clone());
-        }
+        self.tell(error.to_string());
         let pause = self.retry;
         self.retry = (self.retry * 2).min(RETRY_MAX);
         tokio::select! {
             () = sleep(pause) => true,
             changed = self.wanted.changed() => changed.is_ok(),
+        }
+    }
+
+    /// Shows why the task does not get on.
+    fn tell(&mut self, reason: String) {
+        if let Some(status) = self.task.status.as_mut().filter(|s| s.err != reason) {
+            status.err = reason;
+            self.shared.reporter.report(&self.task.id, status.clone());
         }
     }
 
@@ -233,6 +237,10 @@ impl TaskManager {
         carried.mark_unchanged();
         if self.network_ready() {
             return true;
+        }
+        let trouble = carried.borrow().trouble.clone();
+        if let Some(reason) = trouble {
+            self.tell(reason);
         }
         tokio::select! {
             changed = self.wanted.changed() => changed.is_ok(),
