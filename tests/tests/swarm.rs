@@ -251,6 +251,11 @@ fn images_behind_a_password() {
     assert!(terminal.screen().contains("converged"), "{}", terminal.screen());
     one.skep(&["service", "rm", "known"]).ok();
     wait_until(Duration::from_secs(30), "the image to be out of use", || {
+        // As long as a container is there, removal takes the image's names only.
+        let containers = lab.node(2).skep(&["ps", "-a", "-q"]).ok();
+        if !containers.is_empty() {
+            return Err(containers);
+        }
         // Pulled by digest, it has no tag.
         let image = lab.node(2).skep(&["images", "-q"]).ok();
         let removed = lab.node(2).skep(&["rmi", "-f", &image]);
