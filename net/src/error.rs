@@ -176,7 +176,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// UDP 4789 is taken.
+    /// The UDP port of the overlays is taken.
     #[error(
         "cannot open the VXLAN port UDP {port}: already in use: stop the program (or other overlay software) bound to it"
     )]

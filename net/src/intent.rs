@@ -384,6 +384,13 @@ pub struct ServiceIntent {
     pub ports: Vec<PublishedPort>,
 }
 
+/// UDP port of VXLAN (RFC 7348, section 5), where a swarm has chosen no other.
+pub const VXLAN_PORT: u16 = 4789;
+
+fn default_data_path_port() -> u16 {
+    VXLAN_PORT
+}
+
 /// The whole desired overlay data plane of this node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeIntent {
@@ -391,6 +398,9 @@ pub struct NodeIntent {
     pub node_id: String,
     /// Local address for VXLAN traffic.
     pub data_path_address: Ipv4Addr,
+    /// UDP port of VXLAN traffic, the same on every node.
+    #[serde(default = "default_data_path_port")]
+    pub data_path_port: u16,
     /// Overlays that are to be on this node.
     #[serde(default)]
     pub networks: Vec<OverlayIntent>,
@@ -408,6 +418,7 @@ impl NodeIntent {
         Self {
             node_id: node_id.into(),
             data_path_address,
+            data_path_port: VXLAN_PORT,
             networks: Vec::new(),
             endpoints: Vec::new(),
             services: Vec::new(),
@@ -445,6 +456,9 @@ impl NodeIntent {
             if !identifiers.insert(network.vni) {
                 return invalid(&network.name, "its VXLAN identifier is another network's");
             }
+        }
+        if self.data_path_port == 0 {
+            return invalid("node", "0 is no port for VXLAN traffic");
         }
         if self.networks.iter().filter(|network| network.ingress).count() > 1 {
             return invalid("node", "there are two ingress networks");

@@ -41,7 +41,7 @@ pub use error::{Error, Result};
 pub use files::NetPaths;
 pub use intent::{
     DnsPorts, EndpointIntent, MacAddress, NetworkId, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent,
-    PortMapping, PortProtocol, PublishedPort, SandboxId, SandboxIntent, ServiceId, ServiceIntent,
+    PortMapping, PortProtocol, PublishedPort, SandboxId, SandboxIntent, ServiceId, ServiceIntent, VXLAN_PORT,
 };
 pub use names::{DEFAULT_BRIDGE, GATEWAY_BRIDGE, GATEWAY_BRIDGE_ALIAS, INGRESS_SANDBOX, mac_of};
 pub use net::{Backend, BoundPort, Endpoint, EndpointView, Finding, Net, NetworkView, NodeReport, Sandbox};

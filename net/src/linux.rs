@@ -14,10 +14,10 @@ use crate::apply::Kernel;
 use crate::diff::Op;
 use crate::error::{Error, Result};
 use crate::files::NetPaths;
-use crate::intent::MacAddress;
+use crate::intent::{MacAddress, VXLAN_PORT};
 use crate::ipvs;
 use crate::model::{Link, LinkKind, Place};
-use crate::netlink::route::{self, LinkChange, NewLink, RouteSocket, VXLAN_PORT};
+use crate::netlink::route::{self, LinkChange, NewLink, RouteSocket};
 use crate::netlink::socket::errno;
 use crate::netlink::{NetlinkSocket, Protocol};
 use crate::netns;
@@ -159,9 +159,9 @@ impl Linux {
                 let new = NewLink::Veth { peer, peer_mac, peer_namespace: namespace.as_fd() };
                 route::add_link(self.route(place)?, name, mac, link.mtu, &new).map_err(failed)
             }
-            LinkKind::Vxlan { vni, local } => {
+            LinkKind::Vxlan { vni, port, local } => {
                 let namespace = File::open(self.namespace_file(place)).map_err(failed)?;
-                let new = NewLink::Vxlan { vni: *vni, local: *local, namespace: namespace.as_fd() };
+                let new = NewLink::Vxlan { vni: *vni, port: *port, local: *local, namespace: namespace.as_fd() };
                 // Asked for in the host's namespace, which its packets then leave through.
                 let socket = self.route(&Place::Host)?;
                 match route::add_link(socket, name, mac, link.mtu, &new) {
@@ -196,7 +196,8 @@ impl Linux {
         let operation = || format!("set link {name} {}", if up { "up" } else { "down" });
         match self.on_link(place, name, operation, |socket, index| route::set_link(socket, index, change)) {
             Err(Error::Kernel { source, .. }) if errno(&source) == Some(libc::EADDRINUSE) => {
-                Err(Error::VxlanPortTaken { port: VXLAN_PORT, source })
+                let tunnel = route::link(self.route(place)?, name).ok().flatten();
+                Err(Error::VxlanPortTaken { port: tunnel.and_then(|link| link.port).unwrap_or(VXLAN_PORT), source })
             }
             result => result,
         }

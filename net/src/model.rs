@@ -126,6 +126,7 @@ pub(crate) enum LinkKind {
     /// Its packets leave through the host's namespace.
     Vxlan {
         vni: u32,
+        port: u16,
         local: Ipv4Addr,
     },
     /// Seen, never planned.

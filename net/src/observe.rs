@@ -122,7 +122,11 @@ fn kind_of(link: &KernelLink) -> LinkKind {
     match link.kind.as_str() {
         "bridge" => LinkKind::Bridge,
         "veth" => LinkKind::Veth { peer: None, outer: link.name.starts_with(names::VETH_PREFIX) },
-        "vxlan" => LinkKind::Vxlan { vni: link.vni.unwrap_or(0), local: link.local.unwrap_or(Ipv4Addr::UNSPECIFIED) },
+        "vxlan" => LinkKind::Vxlan {
+            vni: link.vni.unwrap_or(0),
+            port: link.port.unwrap_or(0),
+            local: link.local.unwrap_or(Ipv4Addr::UNSPECIFIED),
+        },
         _ if link.name == "lo" => LinkKind::Loopback,
         _ => LinkKind::Other,
     }

@@ -271,11 +271,14 @@ fn users_see_the_balancer(node: &Node) {
     }
     let addresses = inside(&mesh, "ip", &["-br", "addr"]);
     assert!(addresses.contains("10.0.0.2/24 10.0.0.5/32"), "{addresses}");
-    let overlay = node.net.paths().namespace("1-app0000000");
-    let tunnel = inside(&overlay, "ip", &["-d", "link", "show", "vxlan0"]);
+    let tunnel = tunnel(node);
     for wanted in ["vxlan id 4097 local 192.0.2.11", "dstport 4789", "nolearning proxy l2miss l3miss", "mtu 1350"] {
         assert!(tunnel.contains(wanted), "{wanted}: {tunnel}");
     }
+}
+
+fn tunnel(node: &Node) -> String {
+    inside(&node.net.paths().namespace("1-app0000000"), "ip", &["-d", "link", "show", "vxlan0"])
 }
 
 fn count_tunnelled(node: &Node) {
@@ -467,8 +470,13 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
         let taken = intent(&nodes, node, &[]);
         let failure = node.run(|net| net.apply_node(&taken)).unwrap_err();
         assert!(matches!(failure, Error::VxlanPortTaken { port: 4789, .. }), "{failure}");
+        // Another port is free; and afterwards the first one is, too.
+        let elsewhere = NodeIntent { data_path_port: 4790, ..taken.clone() };
+        node.run(|net| net.apply_node(&elsewhere)).unwrap();
+        assert!(tunnel(node).contains("dstport 4790"), "{}", tunnel(node));
         drop(squatter);
         node.run(|net| net.apply_node(&taken)).unwrap();
+        assert!(tunnel(node).contains("dstport 4789"), "{}", tunnel(node));
         node.run(Net::teardown_node).unwrap();
         assert_eq!(node.tables(), "");
     });

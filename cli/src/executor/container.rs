@@ -107,6 +107,11 @@ fn networks(
     let mut endpoints = Vec::new();
     for attached in &task.networks {
         let id = &attached.network_id;
+        if id == "bridge" {
+            let local = EndpointConfig { network: id.clone(), aliases: attached.aliases.clone(), ..Default::default() };
+            endpoints.push((false, local));
+            continue;
+        }
         // The assignment of the network comes with the task's; until it has, the task waits.
         let known = assigned(id)
             .ok_or_else(|| ExecutorError::Temporary(format!("network {id} has not reached this node yet")))?;

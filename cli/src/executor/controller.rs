@@ -1,10 +1,11 @@
 //! One task's container. Every call is idempotent: an agent that was restarted goes on where the last one ended.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use skep_cluster::allocator::PREDEFINED_NETWORKS;
 use skep_cluster::api::{ContainerStatus, LogMessage, PortConfig, PortStatus, PublishMode, Task};
 use skep_cluster::executor::{Controller, ExecutorError, LogOptions, Observed};
 use skep_image::{Credentials, NoProgress, PullOptions, Reference};
@@ -88,14 +89,25 @@ impl TaskController {
     /// [`container::config`] says which is not here.
     async fn have_networks(&self) -> Result<(), ExecutorError> {
         let deadline = tokio::time::Instant::now() + NETWORK_PATIENCE;
-        let here = || self.task.networks.iter().all(|network| self.machine.assigned(&network.network_id).is_some());
-        while !here() && tokio::time::Instant::now() < deadline {
+        let wanted = || {
+            let ids = self.task.networks.iter().map(|network| &network.network_id);
+            ids.filter(|id| !PREDEFINED_NETWORKS.contains(&id.as_str()))
+        };
+        loop {
+            let reason = {
+                let known = self.machine.networks();
+                if let Some(reason) = wanted().find_map(|id| known.refused.get(id)) {
+                    return Err(ExecutorError::Fatal(reason.clone()));
+                }
+                if wanted().all(|id| known.here.contains_key(id)) {
+                    return Ok(());
+                }
+                known.error.clone()
+            };
+            if tokio::time::Instant::now() >= deadline {
+                return reason.map_or(Ok(()), |reason| Err(ExecutorError::Fatal(reason)));
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        let reason = self.machine.network_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match reason {
-            Some(reason) if !here() => Err(ExecutorError::Fatal(reason)),
-            _ => Ok(()),
         }
     }
 }

@@ -12,7 +12,7 @@ mod template;
 mod watch;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use skep_cluster::api::{NodeDescription, Platform, Resources, Task};
@@ -35,10 +35,8 @@ pub struct NodeExecutor {
 /// What all controllers share.
 struct Machine {
     runtime: Runtime,
-    /// What the networks assigned to this node are, by id.
-    networks: Mutex<HashMap<String, Assigned>>,
-    /// Why the data plane could not be made when that was tried last.
-    network_error: Mutex<Option<String>>,
+    /// The networks assigned to this node.
+    networks: Mutex<Networks>,
     /// Wakes those who wait for containers to change.
     watcher: watch::Watcher,
     /// One pull of an image at a time: ten tasks of a service ask the registry once.
@@ -52,6 +50,17 @@ struct Assigned {
     ingress: bool,
 }
 
+/// The networks assigned to this node, by id.
+#[derive(Debug, Default)]
+struct Networks {
+    /// Those that are here.
+    here: HashMap<String, Assigned>,
+    /// Those that cannot be, and why.
+    refused: HashMap<String, String>,
+    /// Why the data plane could not be made when that was tried last.
+    error: Option<String>,
+}
+
 impl NodeExecutor {
     /// The machine of a runtime.
     ///
@@ -59,20 +68,18 @@ impl NodeExecutor {
     /// When the kernel has no inotify instance left.
     pub fn new(runtime: Runtime) -> std::io::Result<Self> {
         let watcher = watch::Watcher::new()?;
-        let machine = Machine {
-            runtime,
-            networks: Mutex::default(),
-            network_error: Mutex::default(),
-            watcher,
-            pulls: Mutex::default(),
-        };
+        let machine = Machine { runtime, networks: Mutex::default(), watcher, pulls: Mutex::default() };
         Ok(Self { machine: Arc::new(machine) })
     }
 }
 
 impl Machine {
+    fn networks(&self) -> MutexGuard<'_, Networks> {
+        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn assigned(&self, network: &str) -> Option<Assigned> {
-        self.networks.lock().unwrap_or_else(PoisonError::into_inner).get(network).cloned()
+        self.networks().here.get(network).cloned()
     }
 
     fn pull_lock(&self, image: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -152,8 +159,7 @@ impl Executor for NodeExecutor {
         let (machine, network) = (Arc::clone(&self.machine), network.clone());
         blocking(move || {
             let result = network::configure(&machine, &network);
-            *machine.network_error.lock().unwrap_or_else(PoisonError::into_inner) =
-                result.as_ref().err().map(ToString::to_string);
+            machine.networks().error = result.as_ref().err().map(ToString::to_string);
             result
         })
         .await
@@ -185,7 +191,7 @@ impl Executor for NodeExecutor {
             for id in machine.runtime.find_by_label(TASK_LABEL, None).map_err(of_runtime)? {
                 remove(&machine.runtime, &id)?;
             }
-            machine.networks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            *machine.networks() = Networks::default();
             machine.runtime.net().teardown_node().map_err(of_net)
         })
         .await

@@ -2,33 +2,29 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::PoisonError;
 
 use ipnet::Ipv4Net;
 use skep_cluster::api::{AssignedNetwork, NetworkEndpoint, NetworkService};
 use skep_cluster::executor::{ExecutorError, NodeNetwork};
 use skep_net::{NetworkId, NodeIntent, OverlayEndpoint, OverlayIntent, PublishedPort, ServiceId, ServiceIntent};
 
-use super::{Assigned, Machine, of_net};
+use super::{Assigned, Machine, Networks, of_net};
 use crate::parse::port;
 
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 
 /// Makes the data plane as it is assigned.
 pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<(), ExecutorError> {
-    let known: HashMap<String, Assigned> = network
-        .networks
-        .iter()
-        .map(|network| (network.id.clone(), Assigned { name: network.name.clone(), ingress: network.ingress }))
-        .collect();
-    if known.is_empty() && network.endpoints.is_empty() && network.data_path_addr.is_empty() {
-        *machine.networks.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    if network.networks.is_empty() && network.endpoints.is_empty() && network.data_path_addr.is_empty() {
+        *machine.networks() = Networks::default();
         return machine.runtime.net().teardown_node().map_err(of_net);
     }
-    let intent = intent(network)?;
+    let (intent, refused) = intent(network)?;
     let report = machine.runtime.net().apply_node(&intent).map_err(of_net)?;
     // Only now may tasks join: their networks are there.
-    *machine.networks.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    let here = network.networks.iter().filter(|network| !refused.contains_key(&network.id));
+    let here = here.map(|of| (of.id.clone(), Assigned { name: of.name.clone(), ingress: of.ingress })).collect();
+    *machine.networks() = Networks { here, refused, error: None };
     if report.operations > 0 {
         tracing::debug!(operations = report.operations, "data plane changed");
     }
@@ -47,11 +43,21 @@ fn network_id(text: &str) -> Result<NetworkId, ExecutorError> {
     NetworkId::new(text).map_err(of_net)
 }
 
-/// The intent. Which containers are this node's needs not be told: they connect by themselves.
-pub fn intent(network: &NodeNetwork) -> Result<NodeIntent, ExecutorError> {
+/// The intent, and the networks that cannot be in it, by id, with the reason: one that makes no sense must not stand
+/// in the way of the others. Which containers are this node's needs not be told: they connect by themselves.
+pub fn intent(network: &NodeNetwork) -> Result<(NodeIntent, HashMap<String, String>), ExecutorError> {
+    let mut refused = HashMap::new();
     let mut intent = NodeIntent::new(network.node_id.clone(), address(&network.data_path_addr)?);
+    let port = network.data_path_port;
+    intent.data_path_port = u16::try_from(port).map_err(|_| bad("the data path port", &port.to_string()))?;
     for assigned in &network.networks {
-        intent.networks.push(overlay(assigned)?);
+        match overlay(assigned) {
+            Ok(overlay) => intent.networks.push(overlay),
+            Err(error) => {
+                tracing::error!(network.id = assigned.id, network.name = assigned.name, %error, "network left out");
+                refused.insert(assigned.id.clone(), error.to_string());
+            }
+        }
     }
     for endpoint in &network.endpoints {
         let own = endpoint.node_id == network.node_id;
@@ -60,12 +66,18 @@ pub fn intent(network: &NodeNetwork) -> Result<NodeIntent, ExecutorError> {
         if own && balancer {
             continue;
         }
-        intent.endpoints.push(overlay_endpoint(endpoint)?);
+        match overlay_endpoint(endpoint) {
+            Ok(endpoint) => intent.endpoints.push(endpoint),
+            Err(error) => tracing::error!(address = endpoint.address, %error, "endpoint left out"),
+        }
     }
     for service in &network.services {
-        intent.services.push(overlay_service(service)?);
+        match overlay_service(service) {
+            Ok(service) => intent.services.push(service),
+            Err(error) => tracing::error!(service.id = service.service_id, %error, "service left out"),
+        }
     }
-    Ok(intent)
+    Ok((intent, refused))
 }
 
 fn overlay(assigned: &AssignedNetwork) -> Result<OverlayIntent, ExecutorError> {
@@ -74,6 +86,10 @@ fn overlay(assigned: &AssignedNetwork) -> Result<OverlayIntent, ExecutorError> {
         Some(text) => Some(text.parse().map_err(|_| bad("the MTU", text))?),
         None => None,
     };
+    if assigned.driver_options.contains_key("encrypted") {
+        let name = assigned.name.clone();
+        return Err(of_net(skep_net::Error::EncryptionUnsupported { name }));
+    }
     Ok(OverlayIntent {
         id: network_id(&assigned.id)?,
         name: assigned.name.clone(),
@@ -83,7 +99,7 @@ fn overlay(assigned: &AssignedNetwork) -> Result<OverlayIntent, ExecutorError> {
         ingress: assigned.ingress,
         mtu,
         internal: assigned.internal,
-        encrypted: assigned.driver_options.contains_key("encrypted"),
+        encrypted: false,
         lb_address: match assigned.lb_address.as_str() {
             "" => None,
             text => Some(address(text)?),
@@ -154,7 +170,7 @@ mod tests {
         let network = NodeNetwork {
             node_id: "n1".to_owned(),
             data_path_addr: "192.168.0.1".to_owned(),
-            data_path_port: 4789,
+            data_path_port: 4790,
             networks: vec![AssignedNetwork {
                 id: "net1".to_owned(),
                 name: "app".to_owned(),
@@ -179,7 +195,9 @@ mod tests {
                 ..NetworkService::default()
             }],
         };
-        let intent = intent(&network).unwrap();
+        let (intent, refused) = intent(&network).unwrap();
+        assert!(refused.is_empty());
+        assert_eq!(intent.data_path_port, 4790);
         assert_eq!(intent.networks[0].mtu, Some(1400));
         assert_eq!(intent.endpoints.len(), 3, "the node's own balancer comes with the network");
         assert!(!intent.endpoints[1].serving, "what is draining takes nothing new");
@@ -190,5 +208,39 @@ mod tests {
     fn nonsense_is_refused() {
         let network = NodeNetwork { data_path_addr: "nowhere".to_owned(), ..NodeNetwork::default() };
         assert!(intent(&network).is_err());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out_and_the_rest_stays() {
+        let overlay = |id: &str, options: &[(&str, &str)]| AssignedNetwork {
+            id: id.to_owned(),
+            subnet: "10.0.1.0/24".to_owned(),
+            gateway: "10.0.1.1".to_owned(),
+            vni: 4097,
+            driver_options: options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            ..AssignedNetwork::default()
+        };
+        let endpoint = |node_addr: &str| NetworkEndpoint {
+            network_id: "good".to_owned(),
+            address: "10.0.1.5".to_owned(),
+            node_addr: node_addr.to_owned(),
+            task_id: "t".to_owned(),
+            ..NetworkEndpoint::default()
+        };
+        let network = NodeNetwork {
+            data_path_addr: "192.168.0.1".to_owned(),
+            data_path_port: 4789,
+            networks: vec![
+                overlay("good", &[]),
+                overlay("odd", &[(MTU_OPTION, "x")]),
+                overlay("secret", &[("encrypted", "")]),
+            ],
+            endpoints: vec![endpoint("192.168.0.2"), endpoint("fd00::2")],
+            ..NodeNetwork::default()
+        };
+        let (intent, refused) = intent(&network).unwrap();
+        assert_eq!((intent.networks.len(), intent.endpoints.len()), (1, 1));
+        assert!(refused["odd"].contains("the MTU \"x\""), "{refused:?}");
+        assert!(refused["secret"].contains("encrypt"), "{refused:?}");
     }
 }

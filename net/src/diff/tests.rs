@@ -177,7 +177,11 @@ fn plan_of(octets: &[u8]) -> Plan {
         }
         space.sysctls.insert("net/ipv4/ip_forward".to_owned(), (next() % 2).to_string());
         if next() % 2 > 0 {
-            let kind = LinkKind::Vxlan { vni: 4096 + u32::from(next() % 2), local: Ipv4Addr::LOCALHOST };
+            let kind = LinkKind::Vxlan {
+                vni: 4096 + u32::from(next() % 2),
+                port: 4789 + u16::from(next() % 2),
+                local: Ipv4Addr::LOCALHOST,
+            };
             let master = space.links.contains_key("br0").then(|| "br0".to_owned());
             space.links.insert("vxlan0".to_owned(), Link { master, ..Link::new(kind) });
             for last in (1..4).filter(|_| next() % 2 > 0) {

@@ -29,9 +29,6 @@ use tokio::runtime::Runtime;
 /// NUD_NOARP and NUD_PERMANENT together, as static forwarding entries have them.
 const STATIC_FORWARDING: u16 = 0x40 | 0x80;
 
-/// The VXLAN port (IANA's).
-pub(crate) const VXLAN_PORT: u16 = 4789;
-
 /// A routing socket. It belongs for ever to the namespace it was opened in, and may be used from any thread
 /// that does not run an event loop itself.
 pub(crate) struct RouteSocket {
@@ -90,6 +87,8 @@ pub(crate) struct KernelLink {
     pub(crate) isolated: bool,
     pub(crate) hairpin: bool,
     pub(crate) vni: Option<u32>,
+    /// UDP port of a VXLAN link.
+    pub(crate) port: Option<u16>,
     pub(crate) local: Option<Ipv4Addr>,
 }
 
@@ -116,6 +115,7 @@ pub(crate) enum NewLink<'a> {
     /// Made in another namespace; its packets leave through the socket's own.
     Vxlan {
         vni: u32,
+        port: u16,
         local: Ipv4Addr,
         namespace: BorrowedFd<'a>,
     },
@@ -149,6 +149,7 @@ fn parse_link(message: LinkMessage) -> Option<KernelLink> {
         isolated: false,
         hairpin: false,
         vni: None,
+        port: None,
         local: None,
     };
     for attribute in message.attributes {
@@ -172,6 +173,7 @@ fn parse_info(link: &mut KernelLink, info: LinkInfo) {
             for value in data {
                 match value {
                     InfoVxlan::Id(vni) => link.vni = Some(vni),
+                    InfoVxlan::Port(port) => link.port = Some(port),
                     InfoVxlan::Local(local) => link.local = Some(local),
                     _ => {}
                 }
@@ -201,9 +203,9 @@ pub(crate) fn add_link(
                 .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
                 .build()
         }
-        NewLink::Vxlan { vni, local, namespace } => {
+        NewLink::Vxlan { vni, port, local, namespace } => {
             let link = shaped(LinkVxlan::new(name, *vni), mac, mtu)
-                .port(VXLAN_PORT)
+                .port(*port)
                 .learning(false)
                 .proxy(true)
                 .l2miss(true)

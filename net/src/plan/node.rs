@@ -43,7 +43,7 @@ fn overlay(node: &NodeRecord, network: &OverlayIntent, plan: &mut Plan, scope: &
     let mtu = node.mtu(network);
     let space = plan.space(&place);
     let bridge = Link { mac: Some(names::mac_of(network.gateway)), mtu: Some(mtu), ..Link::new(LinkKind::Bridge) };
-    let tunnel = LinkKind::Vxlan { vni: network.vni, local: node.tunnel_address };
+    let tunnel = LinkKind::Vxlan { vni: network.vni, port: node.intent.data_path_port, local: node.tunnel_address };
     let tunnel = Link { mtu: Some(mtu), master: Some(names::OVERLAY_BRIDGE.to_owned()), ..Link::new(tunnel) };
     space.links.insert(names::OVERLAY_BRIDGE.to_owned(), bridge);
     space.links.insert(names::OVERLAY_VXLAN.to_owned(), tunnel);

@@ -156,7 +156,7 @@ fn only_endpoints_elsewhere_have_forwarding_and_neighbours() {
     assert_eq!(addresses, [Ipv4Addr::new(10, 0, 1, 5), Ipv4Addr::new(10, 0, 1, 6)]);
     assert!(space.forwarding.values().all(|node| *node == THERE));
     assert_eq!(space.links["vxlan0"].mtu, Some(1450));
-    assert_eq!(space.links["vxlan0"].kind, LinkKind::Vxlan { vni: 4097, local: HERE });
+    assert_eq!(space.links["vxlan0"].kind, LinkKind::Vxlan { vni: 4097, port: 4789, local: HERE });
 }
 
 #[test]
