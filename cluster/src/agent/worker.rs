@@ -7,7 +7,7 @@ use super::network::{self, Carried};
 use super::reporter::Reporter;
 use super::task::{Shared, TaskManager, Wanted};
 use crate::api::{AssignmentsMessage, Task, WorkerState};
-use crate::executor::{Executor, NodeNetwork};
+use crate::executor::{DATA_PATH_PORT_DEFAULT, Executor, NodeNetwork};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +16,6 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-
-/// UDP port of VXLAN, where the cluster names none.
-const DATA_PATH_PORT_DEFAULT: u32 = 4789;
 
 /// The tasks on this node, for whoever has to find them by id.
 #[derive(Debug, Clone, Default)]

@@ -287,7 +287,6 @@ impl Active {
             peers: self.peers.clone(),
             managers: self.managers.clone(),
             timing: self.config.timing,
-            snapshot_interval: None,
         };
         let manager = Manager::start(parts, listener).await?;
         self.set_error(String::new());

@@ -8,6 +8,7 @@ use crate::api::{
     StoreTransaction, object,
 };
 use crate::ca;
+use crate::executor::DATA_PATH_PORT_DEFAULT;
 use crate::id::new_id;
 use crate::raft::DiskKey;
 use crate::store::{View, create};
@@ -19,9 +20,8 @@ use std::time::Duration;
 const CONTEXT: &[u8] = b"bootstrap 1";
 const DEFAULT_POOL: &str = "10.0.0.0/8";
 const DEFAULT_SUBNET_SIZE: u32 = 24;
-const DEFAULT_DATA_PATH_PORT: u32 = 4789;
 const DEFAULT_HISTORY: i64 = 5;
-const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
+pub(super) const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Cluster, first node and ingress network.
@@ -31,7 +31,7 @@ pub fn first_objects(
     request: InitRequest,
     description: NodeDescription,
 ) -> Result<StoreTransaction, NodeError> {
-    let port = if request.data_path_port == 0 { DEFAULT_DATA_PATH_PORT } else { request.data_path_port };
+    let port = if request.data_path_port == 0 { DATA_PATH_PORT_DEFAULT } else { request.data_path_port };
     if !(1024..=49151).contains(&port) {
         return Err(NodeError::Refused(format!("data path port {port} is not between 1024 and 49151")));
     }

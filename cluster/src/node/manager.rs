@@ -29,8 +29,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
-const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
-
 /// What a manager is made of.
 #[derive(Clone)]
 pub struct Parts {
@@ -40,8 +38,6 @@ pub struct Parts {
     pub peers: Arc<Peers>,
     pub managers: Arc<Managers>,
     pub timing: Timing,
-    /// Entries between two snapshots; `None` for what the swarm has set, or the default.
-    pub snapshot_interval: Option<u64>,
 }
 
 /// A running manager.
@@ -76,7 +72,7 @@ impl Manager {
             addr: parts.state.advertise_addr.clone(),
             peers: parts.peers.clone(),
             timing: parts.timing,
-            snapshot_interval: parts.snapshot_interval.unwrap_or(DEFAULT_SNAPSHOT_INTERVAL),
+            snapshot_interval: bootstrap::DEFAULT_SNAPSHOT_INTERVAL,
         })
         .await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());

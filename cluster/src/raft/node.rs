@@ -45,7 +45,7 @@ pub struct RaftSettings {
     pub peers: Arc<Peers>,
     /// Time limits.
     pub timing: Timing,
-    /// Entries between two snapshots.
+    /// Entries between two snapshots, until the swarm's own setting is known.
     pub snapshot_interval: u64,
 }
 
@@ -86,7 +86,7 @@ pub struct RaftNode {
     heard: Heard,
     views: watch::Receiver<Arc<View>>,
     leadership: watch::Receiver<Leadership>,
-    observer: JoinHandle<()>,
+    helpers: [JoinHandle<()>; 2],
 }
 
 impl std::fmt::Debug for RaftNode {
@@ -112,6 +112,7 @@ impl RaftNode {
         let raft = Raft::new(id, config, network, log, machine).await.map_err(|e| RaftError::Core(e.to_string()))?;
         let (sender, leadership) = watch::channel(Leadership::default());
         let observer = tokio::spawn(observe(raft.metrics(), sender, settings.timing));
+        let snapshots = tokio::spawn(take_snapshots(raft.clone(), views.clone(), settings.snapshot_interval));
         Ok(Arc::new(Self {
             raft,
             id,
@@ -122,7 +123,7 @@ impl RaftNode {
             heard,
             views,
             leadership,
-            observer,
+            helpers: [observer, snapshots],
         }))
     }
 
@@ -188,7 +189,7 @@ impl RaftNode {
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "raft did not stop cleanly");
         }
-        self.observer.abort();
+        self.helpers.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -234,7 +235,7 @@ fn config(settings: &RaftSettings) -> Result<Config, RaftError> {
         election_timeout_min,
         election_timeout_max,
         install_snapshot_timeout: u64::try_from(limit).unwrap_or(u64::MAX),
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(settings.snapshot_interval),
+        snapshot_policy: SnapshotPolicy::Never,
         replication_lag_threshold: settings.snapshot_interval.saturating_add(ENTRIES_KEPT),
         snapshot_max_chunk_size: SNAPSHOT_PART_BYTES,
         max_in_snapshot_log_to_keep: ENTRIES_KEPT.min(settings.snapshot_interval / 2),
@@ -290,6 +291,27 @@ async fn observe(
             changed
         });
     }
+}
+
+/// Has a snapshot written whenever so many entries as the swarm has set were applied since the last: openraft's
+/// own policy is fixed at the start.
+async fn take_snapshots(raft: Raft<TypeConfig>, views: watch::Receiver<Arc<View>>, unset: u64) {
+    let mut metrics = raft.metrics();
+    while metrics.changed().await.is_ok() {
+        let due = {
+            let now = metrics.borrow_and_update();
+            let index = |id: Option<openraft::LogId<RaftId>>| id.map_or(0, |id| id.index);
+            index(now.last_applied).saturating_sub(index(now.snapshot)) >= snapshot_interval(&views.borrow(), unset)
+        };
+        if due && let Err(error) = raft.trigger().snapshot().await {
+            tracing::warn!(%error, "no snapshot could be asked for");
+        }
+    }
+}
+
+fn snapshot_interval(view: &View, unset: u64) -> u64 {
+    let set = view.cluster().and_then(|cluster| cluster.spec.as_ref()).map_or(0, |spec| spec.snapshot_interval);
+    if set == 0 { unset } else { set }
 }
 
 fn leadership(metrics: &RaftMetrics<RaftId, Node>, leader_since: &mut Option<Instant>, timing: Timing) -> Leadership {

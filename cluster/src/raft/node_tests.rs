@@ -3,7 +3,7 @@
 use super::*;
 use crate::api::ca_server::CaServer;
 use crate::api::raft_membership_server::RaftMembershipServer;
-use crate::api::{NodeRole, Task, object};
+use crate::api::{Cluster, ClusterSpec, NodeRole, Task, object};
 use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
 use crate::raft::MembershipService;
 use crate::store::create;
@@ -131,6 +131,22 @@ async fn a_member_finds_its_state_in_snapshot_and_log() {
     again.node.read_barrier().await.unwrap();
     assert_eq!(again.node.view().tasks(), view.tasks());
     again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_swarm_sets_how_often_snapshots_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = new_root(SystemTime::now()).unwrap();
+    let first = member(&directory, &root, "a", listener().await).await;
+    first.node.initialize().await.unwrap();
+    first.leads().await;
+    let spec = ClusterSpec { snapshot_interval: 5, ..ClusterSpec::default() };
+    let cluster = Cluster { id: "c".into(), spec: Some(spec), ..Cluster::default() };
+    first.node.propose(vec![create(object::Object::Cluster(cluster))]).await.unwrap();
+    first.write(0..6).await;
+    let written = first.node.raft.wait(Some(LIMIT));
+    written.metrics(|metrics| metrics.snapshot.is_some(), "after 5 entries, not after 20").await.unwrap();
+    first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
