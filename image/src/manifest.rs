@@ -1,12 +1,17 @@
 //! Manifests and indexes: which blobs an image is made of.
 //!
-//! OCI image specification, `manifest.md` and `image-index.md`, and Docker's schema 2 of the same shape.
-//! A document that could be read as both is refused (CVE-2021-41190), as are the limits below exceeded.
+//! OCI image specification, `manifest.md` and `image-index.md`, and Docker's schema 2 of the same shape,
+//! read with oci-client's types. A document that could be read as both is refused (CVE-2021-41190), as are the limits below exceeded.
 //! Called by the pull with bytes whose digest is already verified, and by the store with its own.
 
 use std::collections::BTreeMap;
 
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageIndex, OciImageManifest,
+};
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
 use thiserror::Error;
 
 use crate::digest::Digest;
@@ -18,10 +23,8 @@ pub(crate) const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const LAYERS_MAX: usize = 200;
 
 /// The media types of manifests that are asked for.
-pub(crate) const ACCEPTED: &str = "application/vnd.oci.image.manifest.v1+json, \
-     application/vnd.oci.image.index.v1+json, \
-     application/vnd.docker.distribution.manifest.v2+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json";
+pub(crate) const ACCEPTED: [&str; 4] =
+    [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
 
 /// Why a document is not a usable manifest.
 #[derive(Debug, Error)]
@@ -95,16 +98,16 @@ pub enum ManifestError {
     },
 }
 
-/// A reference to a blob or to another manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// A reference to a blob or to another manifest, its digest and size checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Descriptor {
-    #[serde(default, rename = "mediaType")]
     pub(crate) media_type: String,
     pub(crate) digest: Digest,
+    /// In bytes.
     pub(crate) size: u64,
-    #[serde(default)]
-    urls: Option<Vec<String>>,
-    #[serde(default)]
+    /// It is kept elsewhere than in the registry.
+    foreign: bool,
+    /// Of an index's entries.
     pub(crate) platform: Option<Platform>,
 }
 
@@ -122,45 +125,41 @@ pub(crate) struct ImageManifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
+/// What tells the kinds of documents apart.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireManifest {
+struct Outline {
     schema_version: Option<u32>,
     #[serde(default)]
     media_type: Option<String>,
-    config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-    manifests: Option<Vec<Descriptor>>,
-    fs_layers: Option<serde::de::IgnoredAny>,
-    artifact_type: Option<String>,
+    config: Option<IgnoredAny>,
+    layers: Option<IgnoredAny>,
+    manifests: Option<IgnoredAny>,
+    fs_layers: Option<IgnoredAny>,
 }
 
 impl Manifest {
     pub(crate) fn parse(digest: &Digest, bytes: &[u8]) -> Result<Manifest, ManifestError> {
         let digest = *digest;
-        let wire: WireManifest =
-            serde_json::from_slice(bytes).map_err(|source| ManifestError::Malformed { digest, source })?;
-        if wire.fs_layers.is_some() || wire.schema_version == Some(1) {
+        let outline: Outline = read(digest, bytes)?;
+        if outline.fs_layers.is_some() || outline.schema_version == Some(1) {
             return Err(ManifestError::Schema1 { digest });
         }
         let ambiguous = |reason: &str| ManifestError::Ambiguous { digest, reason: reason.into() };
-        let media_type = wire.media_type.unwrap_or_default();
+        let media_type = outline.media_type.unwrap_or_default();
         let says_index = media_type.contains("image.index") || media_type.contains("manifest.list");
         let says_image = media_type.contains("image.manifest") || media_type.contains("distribution.manifest.v2");
-        match (wire.manifests, wire.config, wire.layers) {
+        match (outline.manifests, outline.config, outline.layers) {
             (Some(_), _, Some(_)) => Err(ambiguous("it has both layers and manifests")),
             (Some(_), Some(_), None) => Err(ambiguous("it has both a configuration and manifests")),
             (Some(_), None, None) if says_image => Err(ambiguous("it says it is an image but lists manifests")),
-            (Some(manifests), None, None) => Ok(Manifest::Index(manifests)),
-            (None, Some(_), _) if says_index => Err(ambiguous("it says it is an index but lists layers")),
-            (None, Some(config), layers) => {
-                let artifact = wire.artifact_type.is_some() || config.media_type == "application/vnd.oci.empty.v1+json";
-                if artifact {
-                    let reason = "it is an artifact that cannot be run".into();
-                    return Err(ManifestError::Unsupported { digest, reason });
-                }
-                ImageManifest::check(digest, config, layers.unwrap_or_default()).map(Manifest::Image)
+            (Some(_), None, None) => {
+                let index: OciImageIndex = read(digest, bytes)?;
+                let entries = index.manifests.into_iter().map(|entry| Descriptor::of_entry(digest, entry));
+                Ok(Manifest::Index(entries.collect::<Result<_, _>>()?))
             }
+            (None, Some(_), _) if says_index => Err(ambiguous("it says it is an index but lists layers")),
+            (None, Some(_), _) => ImageManifest::check(digest, read(digest, bytes)?).map(Manifest::Image),
             (None, None, _) => {
                 let reason = "it lists no configuration and no manifests".into();
                 Err(ManifestError::Unsupported { digest, reason })
@@ -169,15 +168,51 @@ impl Manifest {
     }
 }
 
+fn read<T: DeserializeOwned>(digest: Digest, bytes: &[u8]) -> Result<T, ManifestError> {
+    serde_json::from_slice(bytes).map_err(|source| ManifestError::Malformed { digest, source })
+}
+
+impl Descriptor {
+    /// `document` is the manifest that lists it.
+    fn new(document: Digest, wire: OciDescriptor) -> Result<Descriptor, ManifestError> {
+        let malformed = |reason: String| {
+            let source = serde_json::Error::custom(reason);
+            ManifestError::Malformed { digest: document, source }
+        };
+        let digest = wire.digest.parse().map_err(|error| malformed(format!("{error}")))?;
+        let size = u64::try_from(wire.size).map_err(|_| malformed(format!("{} is no size", wire.size)))?;
+        let elsewhere = ["foreign", "nondistributable"].iter().any(|word| wire.media_type.contains(word));
+        let foreign = elsewhere && wire.urls.is_some_and(|urls| !urls.is_empty());
+        Ok(Descriptor { media_type: wire.media_type, digest, size, foreign, platform: None })
+    }
+
+    fn of_entry(document: Digest, entry: ImageIndexEntry) -> Result<Descriptor, ManifestError> {
+        let platform = entry.platform.map(|platform| Platform {
+            os: platform.os.to_string(),
+            architecture: platform.architecture.to_string(),
+            variant: platform.variant,
+        });
+        let (media_type, digest, size) = (entry.media_type, entry.digest, entry.size);
+        let wire = OciDescriptor { media_type, digest, size, ..OciDescriptor::default() };
+        Ok(Descriptor { platform, ..Descriptor::new(document, wire)? })
+    }
+}
+
 impl ImageManifest {
-    fn check(digest: Digest, config: Descriptor, layers: Vec<Descriptor>) -> Result<ImageManifest, ManifestError> {
-        if layers.len() > LAYERS_MAX {
-            return Err(ManifestError::TooManyLayers { digest, count: layers.len() });
+    fn check(digest: Digest, wire: OciImageManifest) -> Result<ImageManifest, ManifestError> {
+        if wire.artifact_type.is_some() || wire.config.media_type == "application/vnd.oci.empty.v1+json" {
+            let reason = "it is an artifact that cannot be run".into();
+            return Err(ManifestError::Unsupported { digest, reason });
         }
+        if wire.layers.len() > LAYERS_MAX {
+            return Err(ManifestError::TooManyLayers { digest, count: wire.layers.len() });
+        }
+        let config = Descriptor::new(digest, wire.config)?;
+        let layers =
+            wire.layers.into_iter().map(|layer| Descriptor::new(digest, layer)).collect::<Result<Vec<_>, _>>()?;
         let mut sizes = BTreeMap::from([(config.digest, config.size)]);
         for layer in &layers {
-            let foreign = ["foreign", "nondistributable"].iter().any(|word| layer.media_type.contains(word));
-            if foreign && layer.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
+            if layer.foreign {
                 let media_type = layer.media_type.clone();
                 return Err(ManifestError::ForeignLayer { digest, layer: layer.digest, media_type });
             }
@@ -196,7 +231,10 @@ impl ImageManifest {
 mod tests {
     use super::*;
 
-    const A: &str = r#"{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":1}"#;
+    const A: &str = concat!(
+        r#"{"mediaType":"application/octet-stream","size":1,"#,
+        r#""digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}"#
+    );
 
     fn parse(json: &str) -> Result<Manifest, ManifestError> {
         Manifest::parse(&Digest::of(json.as_bytes()), json.as_bytes())
@@ -235,10 +273,15 @@ mod tests {
         let conflict = format!(r#"{{"schemaVersion":2,"config":{A},"layers":[{other}]}}"#);
         assert!(matches!(parse(&conflict), Err(ManifestError::SizeConflict { first: 1, second: 2, .. })));
         let kind = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-        let foreign = A.replace("\"size\":1", &format!(r#""size":1,"mediaType":"{kind}","urls":["http://x/"]"#));
+        let foreign = A.replace("\"size\":1", r#""size":1,"urls":["http://x/"]"#);
+        let foreign = foreign.replace("application/octet-stream", kind);
         let foreign = format!(r#"{{"schemaVersion":2,"config":{A},"layers":[{foreign}]}}"#);
         assert!(matches!(parse(&foreign), Err(ManifestError::ForeignLayer { .. })));
         let negative = A.replace("\"size\":1", "\"size\":-1");
-        assert!(matches!(parse(&format!(r#"{{"config":{negative}}}"#)), Err(ManifestError::Malformed { .. })));
+        let digest = A.replace("e3b0", "xyz");
+        for odd in [negative, digest] {
+            let odd = format!(r#"{{"schemaVersion":2,"config":{odd},"layers":[]}}"#);
+            assert!(matches!(parse(&odd), Err(ManifestError::Malformed { .. })), "{odd}");
+        }
     }
 }

@@ -110,12 +110,13 @@ fn server_key(registry: &str) -> String {
 
 /// Changes the entries of the registries; what else is in the file stays.
 fn change_auths<T>(config: &mut Map<String, Value>, change: impl FnOnce(&mut Map<String, Value>) -> T) -> T {
-    let mut auths = match config.remove("auths") {
-        Some(Value::Object(auths)) => auths,
+    let entry = config.entry("auths").or_insert(Value::Null);
+    let mut auths = match entry.take() {
+        Value::Object(auths) => auths,
         _ => Map::new(),
     };
     let result = change(&mut auths);
-    config.insert("auths".into(), Value::Object(auths));
+    *entry = Value::Object(auths);
     result
 }
 

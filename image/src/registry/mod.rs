@@ -1,7 +1,8 @@
 //! The registry protocol (distribution-spec), as much of it as pulling needs.
 //!
-//! Built on reqwest directly: published clients read manifests of any size into memory, resolve names
-//! with the C library, and hide the headers by which a registry asks for patience.
+//! Requests are sent with reqwest rather than with oci-client's `Client`, of which only the document types
+//! (`manifest`) serve here: that client reads manifests of any size into memory, follows redirects wherever they
+//! lead, and hides the headers by which a registry asks for patience.
 
 mod challenge;
 mod error;
@@ -351,7 +352,7 @@ fn better(previous: Option<RegistryError>, error: RegistryError) -> RegistryErro
 }
 
 fn accept() -> HeaderMap {
-    HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(ACCEPTED))])
+    HeaderMap::from_iter(HeaderValue::from_str(&ACCEPTED.join(", ")).ok().map(|accepted| (ACCEPT, accepted)))
 }
 
 fn manifest_path(transport: &Transport, target: Target<'_>) -> String {

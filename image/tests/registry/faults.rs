@@ -275,7 +275,9 @@ async fn manifests_and_configurations_have_limits() {
         format!("registry {host} sent a manifest of more than 4194304 bytes, which is refused")
     );
     registry.heal();
-    let huge = json!({"schemaVersion": 2, "layers": [], "config": {"digest": Digest::of(b"x"), "size": 1_u64 << 30}});
+    let huge = json!({"schemaVersion": 2, "layers": [], "config": {
+        "mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::of(b"x"), "size": 1_u64 << 30,
+    }});
     registry.blob(b"x".to_vec());
     registry.manifest(OCI_MANIFEST, &huge, &["latest"]);
     assert_eq!(
@@ -288,8 +290,11 @@ async fn manifests_and_configurations_have_limits() {
 async fn contradictory_manifests_are_refused() {
     let registry = Registry::start().await;
     let name = registry.reference("app").familiar();
-    let entry =
-        |digest: &Digest| json!({"digest": digest, "size": 1, "platform": {"os": "linux", "architecture": "amd64"}});
+    let on = |digest: &Digest, os: &str, architecture: &str| {
+        let platform = json!({"os": os, "architecture": architecture});
+        json!({"mediaType": OCI_MANIFEST, "digest": digest, "size": 1, "platform": platform})
+    };
+    let entry = |digest: &Digest| on(digest, "linux", "amd64");
     let image = registry.image(&[layer("a", b"1")], &[]);
 
     let both = json!({"schemaVersion": 2, "config": entry(&image), "layers": [], "manifests": [entry(&image)]});
@@ -302,10 +307,8 @@ async fn contradictory_manifests_are_refused() {
     }
     assert!(refused(&registry).await.contains("is an index within an index"));
 
-    let foreign = json!({"schemaVersion": 2, "manifests": [
-        {"digest": image, "size": 1, "platform": {"os": "linux", "architecture": "s390x"}},
-        {"digest": image, "size": 1, "platform": {"os": "windows", "architecture": "amd64"}},
-    ]});
+    let elsewhere = [on(&image, "linux", "s390x"), on(&image, "windows", "amd64")];
+    let foreign = json!({"schemaVersion": 2, "manifests": elsewhere});
     registry.manifest(OCI_INDEX, &foreign, &["latest"]);
     assert_eq!(
         refused(&registry).await,
@@ -320,7 +323,8 @@ async fn contradictory_manifests_are_refused() {
     assert!(refused(&registry).await.contains("is malformed"));
 
     let config = registry.blob(br#"{"rootfs":{"type":"layers","diff_ids":[]}}"#.to_vec());
-    let more = json!({"schemaVersion": 2, "layers": [entry(&image)], "config": {"digest": config, "size": 42}});
+    let config = json!({"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 42});
+    let more = json!({"schemaVersion": 2, "layers": [entry(&image)], "config": config});
     registry.manifest(OCI_MANIFEST, &more, &["latest"]);
     assert_eq!(refused(&registry).await, format!("the manifest of {name} lists 1 layers and its configuration 0"));
 }
