@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `create` | directory without config.json, perhaps a name | removed |
 //! | `start` before the shim | network, launch.json | network given back, container as before |
-//! | shim | running processes, cgroup, network, state "running" | processes killed, exited 137 |
+//! | shim | running processes, cgroup, network, state "running" | processes killed, exited 137; started again if its policy says so |
 //! | `rm` | removing.json | removal carried on |
 //! | the machine | state "running" of another boot | exited 255; started again by `recover` |
 //!
@@ -18,6 +18,7 @@ use crate::error::{DisplayChain, Error, Result};
 use crate::files::{self, FileLock};
 use crate::launch::Launch;
 use crate::runtime::{Runtime, is_id};
+use crate::shim::restart_wanted;
 use crate::state::{ContainerState, Status};
 use crate::{process, sandbox};
 
@@ -83,12 +84,16 @@ impl Runtime {
         if !self.needs_healing(id)? {
             return Ok(());
         }
-        match FileLock::attempt(&self.paths(id).lock()) {
-            Ok(Some(_lock)) => self.heal_locked(id),
-            Ok(None) => Ok(()),
-            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+        let resumes = match FileLock::attempt(&self.paths(id).lock()) {
+            Ok(Some(_lock)) => self.heal_locked(id)?,
+            Ok(None) => false,
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if resumes {
+            self.launch(id, None, true)?;
         }
+        Ok(())
     }
 
     fn needs_healing(&self, id: &str) -> Result<bool> {
@@ -103,13 +108,13 @@ impl Runtime {
         })
     }
 
-    /// Heals one container. The caller holds its lock.
-    pub(crate) fn heal_locked(&self, id: &str) -> Result<()> {
+    /// Heals one container. The caller holds its lock. Tells whether its restart policy wants it started again.
+    pub(crate) fn heal_locked(&self, id: &str) -> Result<bool> {
         if !self.needs_healing(id)? {
-            return Ok(());
+            return Ok(false);
         }
         let Some((record, mut state)) = self.load(id)? else {
-            return self.sweep(id);
+            return self.sweep(id).map(|()| false);
         };
         let rebooted = !state.boot_id.is_empty() && state.boot_id != process::boot_id();
         let was_active = state.status.is_active();
@@ -117,8 +122,13 @@ impl Runtime {
         let remove = record.config.auto_remove && state.started_at.is_some();
         self.tear_down(id, remove)?;
         if remove {
-            return Ok(());
+            return Ok(false);
         }
+        // After a reboot, `recover` decides.
+        let resumes = was_active
+            && !rebooted
+            && !state.stopped_by_user
+            && restart_wanted(record.config.restart, KILLED, state.restart_count);
         if was_active {
             state = ContainerState {
                 status: Status::Exited,
@@ -130,7 +140,9 @@ impl Runtime {
         }
         state.init = None;
         state.shim = None;
-        files::store(&self.paths(id).state(), &state)
+        state.restart_count += u32::from(resumes);
+        files::store(&self.paths(id).state(), &state)?;
+        Ok(resumes)
     }
 
     /// Gives back what a container holds of the kernel and the network; with `remove`, the

@@ -47,7 +47,7 @@ mod health;
 mod hosts;
 mod launch;
 mod merge;
-mod names;
+pub mod names;
 mod network;
 mod process;
 mod shim;

@@ -13,8 +13,8 @@ const NOUNS: [&str; 40] = [
     "skep", "swarm", "thyme", "wax", "willow", "worker",
 ];
 
-/// A name nobody chose; after a few attempts with a digit.
-pub(crate) fn made_up(attempt: usize) -> String {
+/// A name nobody chose, for what was given none; after a few attempts with a number.
+pub fn made_up(attempt: usize) -> String {
     let random: [u8; 2] = rand::random();
     let adjective = ADJECTIVES[usize::from(random[0]) % ADJECTIVES.len()];
     let noun = NOUNS[usize::from(random[1]) % NOUNS.len()];

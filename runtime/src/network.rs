@@ -97,7 +97,7 @@ impl Runtime {
         intent.hostname.clone_from(&record.config.hostname);
         intent.ports.clone_from(&record.resolved.ports);
         intent.sysctls = network_sysctls(&record.config);
-        let (mut named, mut internal) = (Vec::new(), true);
+        let mut named = Vec::new();
         if record.config.network == NetworkMode::Endpoints {
             for endpoint in wanted_endpoints(&record.config) {
                 let local = if endpoint.overlay { None } else { Some(self.local_network(&endpoint.network)?) };
@@ -105,11 +105,9 @@ impl Runtime {
                 if local.as_ref().is_none_or(NetworkDefinition::has_names) {
                     named.push(leg.network.id().clone());
                 }
-                internal &= local.as_ref().is_some_and(|network| network.internal);
                 intent.endpoints.push(leg);
             }
         } else {
-            internal = false;
             intent.ports.clear();
         }
         let sandbox = match self.net().connect(&intent) {
@@ -124,6 +122,7 @@ impl Runtime {
             }
             other => other?,
         };
+        let internal = !sandbox.endpoints.is_empty() && !sandbox.endpoints.iter().any(|leg| leg.default_route);
         let gateway = self.net().networks().get("bridge").ok().and_then(|bridge| bridge.gateway);
         Ok(Joined {
             namespace: Namespace::Path(sandbox.namespace.clone()),

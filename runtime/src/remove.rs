@@ -61,7 +61,7 @@ impl Runtime {
                 return self.remove(&id, options);
             }
             Some(state) if state.status.is_active() => return Err(Error::RemoveRunning(record.name)),
-            Some(_) => self.heal_locked(&id)?,
+            Some(_) => self.heal_locked(&id).map(drop)?,
             None => return Ok(()),
         }
         self.tear_down(&id, false)?;

@@ -17,6 +17,8 @@ mod run;
 mod streams;
 mod sys;
 
+pub(crate) use restart::wanted as restart_wanted;
+
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -28,7 +28,7 @@ impl Backoff {
 }
 
 /// Whether the policy wants a container started again that ended by itself.
-pub(super) fn wanted(policy: RestartPolicy, exit_code: i32, restarts: u32) -> bool {
+pub(crate) fn wanted(policy: RestartPolicy, exit_code: i32, restarts: u32) -> bool {
     match policy {
         RestartPolicy::No => false,
         RestartPolicy::Always | RestartPolicy::UnlessStopped => true,

@@ -14,6 +14,7 @@ type Case = (&'static str, fn(&Node));
 
 pub const ALL: &[Case] = &[
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
+    ("a_killed_shim_is_followed_by_another_where_the_policy_says_so", a_killed_shim_is_followed_by_another),
     ("whoever_waits_learns_of_a_killed_shim", whoever_waits_learns_of_a_killed_shim),
     ("half_made_containers_are_swept", half_made_containers_are_swept),
     ("a_killed_starter_leaves_nothing", a_killed_starter_leaves_nothing),
@@ -38,6 +39,26 @@ fn a_killed_shim_takes_its_container_along(node: &Node) {
     assert_eq!(node.state(&id).status, Status::Running);
     node.runtime.remove(&id, &RemoveOptions { force: true, volumes: false }).unwrap();
     assert!(!is_there(init.pid) || !init.is_alive());
+}
+
+fn a_killed_shim_is_followed_by_another(node: &Node) {
+    let mut config = node.config(&["sleep", "1000"]);
+    config.restart = RestartPolicy::OnFailure(1);
+    let id = node.run(&config);
+    let kill_shim = || {
+        let shim = node.state(&id).shim.unwrap();
+        kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
+        while shim.is_alive() {
+            std::thread::yield_now();
+        }
+    };
+    kill_shim();
+    let (_, state) = node.runtime.record(&id).unwrap();
+    assert_eq!((state.status, state.restart_count), (Status::Running, 1));
+    // Once was all that the policy allows.
+    kill_shim();
+    let (_, state) = node.runtime.record(&id).unwrap();
+    assert_eq!((state.status, state.exit_code, state.restart_count), (Status::Exited, 137, 1));
 }
 
 fn whoever_waits_learns_of_a_killed_shim(node: &Node) {
