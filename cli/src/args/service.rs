@@ -156,7 +156,7 @@ pub struct Common {
     #[arg(short, long)]
     pub quiet: bool,
     /// Mount the container's root filesystem as read only
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub read_only: Option<bool>,
     /// Number of tasks
     #[arg(long, value_name = "uint")]
@@ -192,13 +192,13 @@ pub struct Common {
     #[arg(long, value_name = "string", value_parser = options::signal_name)]
     pub stop_signal: Option<String>,
     /// Allocate a pseudo-TTY
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub tty: Option<bool>,
     /// `--update-*`
     #[command(flatten)]
     pub update: UpdateFlags,
     /// Use an init inside each service container to forward signals and reap processes
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub init: Option<bool>,
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, value_name = "string")]

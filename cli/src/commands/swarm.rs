@@ -102,7 +102,7 @@ fn init(node: &Node, args: &Init) -> Result<i32> {
         match agent.client.local().init(request).await {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => {
-                agent.give_up();
+                agent.give_up(node);
                 Err(said(status))
             }
         }
@@ -155,7 +155,7 @@ fn join(node: &Node, args: Join) -> Result<i32> {
         match agent.client.local().join(request).await {
             Ok(answer) => Ok(answer.into_inner()),
             Err(status) => {
-                agent.give_up();
+                agent.give_up(node);
                 Err(said(status))
             }
         }

@@ -24,7 +24,7 @@ impl List<'_> {
         let text = match (quiet, format) {
             (Some(field), None) => self.rows.iter().map(|row| format!("{}\n", cell(row, field))).collect(),
             (_, None | Some("table")) => self.table(),
-            (_, Some("json")) => self.rows.iter().map(|row| format!("{row}\n")).collect(),
+            (_, Some("json")) => self.sorted_rows().map(|row| format!("{row}\n")).collect(),
             (_, Some(format)) => match format.strip_prefix("table") {
                 Some(rest) if rest.starts_with([' ', '\t']) || rest.starts_with("\\t") => {
                     self.templated_table(rest.trim_start())?
@@ -41,11 +41,19 @@ impl List<'_> {
         table::aligned(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
     }
 
+    /// A list's rows have their fields in the order of the alphabet; what is inspected keeps its own.
+    fn sorted_rows(&self) -> impl Iterator<Item = Value> {
+        self.rows.iter().cloned().map(|mut row| {
+            row.sort_all_objects();
+            row
+        })
+    }
+
     fn templated(&self, format: &str) -> Result<String> {
         let template = template::compile(format).map_err(|error| anyhow!(error))?;
         let mut text = String::new();
-        for row in &self.rows {
-            text.push_str(&template.render(row).map_err(|error| anyhow!(error))?);
+        for row in self.sorted_rows() {
+            text.push_str(&template.render(&row).map_err(|error| anyhow!(error))?);
             text.push('\n');
         }
         Ok(text)
@@ -132,6 +140,14 @@ mod tests {
         assert_eq!(list().table(), "ID        NAME\nabc       web\n");
         assert_eq!(list().templated_table("{{.Names}}\\t{{.Size}}").unwrap(), "NAME      SIZE\nweb       1kB\n");
         assert_eq!(list().templated("{{.ID}}").unwrap(), "abc\n");
+    }
+
+    #[test]
+    fn rows_are_sorted_and_inspections_are_not() {
+        let rows = vec![json!({"Names": "web", "ID": "abc"})];
+        let text = List { rows, ..list() }.templated("{{json .}}").unwrap();
+        assert_eq!(text, "{\"ID\":\"abc\",\"Names\":\"web\"}\n");
+        assert_eq!(json!({"Names": "web", "ID": "abc"}).to_string(), "{\"Names\":\"web\",\"ID\":\"abc\"}");
     }
 
     #[test]

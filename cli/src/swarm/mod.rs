@@ -20,10 +20,11 @@ pub fn is_active(node: &Node) -> bool {
 
 /// A connection to this node's agent.
 pub async fn client(node: &Node) -> Result<Client> {
+    // Before the look into a directory that is root's alone.
+    crate::context::require_root()?;
     if !is_active(node) {
         return Err(anyhow!(NOT_A_MANAGER));
     }
-    crate::context::require_root()?;
     match Client::connect(&node::socket_path(&node.roots().run_root)).await {
         Ok(client) => Ok(client),
         Err(client::ClientError::NotRunning) => Err(anyhow!(

@@ -50,9 +50,10 @@ impl Agent {
         }
     }
 
-    /// The command failed: an agent that was started for it goes away again.
-    pub fn give_up(mut self) {
-        if let Some(child) = &mut self.started {
+    /// The command failed: an agent that was started for it goes away again, unless it is in a swarm by now (a manager
+    /// that took longer than the command waited goes on in the background).
+    pub fn give_up(mut self, node: &Node) {
+        if let Some(child) = self.started.as_mut().filter(|_| !super::is_active(node)) {
             end(child);
         }
     }

@@ -39,8 +39,8 @@ impl Entry {
     }
 }
 
-/// Every network, by name.
-pub fn all(node: &Node) -> Result<Vec<Entry>> {
+/// Every network, by name; and why the swarm's are missing, if they are.
+pub fn all(node: &Node) -> Result<(Vec<Entry>, Option<anyhow::Error>)> {
     let mut entries = Vec::new();
     for network in node.runtime()?.net().networks().list()? {
         entries.push(Entry {
@@ -53,7 +53,11 @@ pub fn all(node: &Node) -> Result<Vec<Entry>> {
             created: i64::try_from(network.created_seconds).ok().and_then(|s| Timestamp::from_second(s).ok()),
         });
     }
-    for network in of_swarm(node) {
+    let (of_swarm, failure) = match of_swarm(node) {
+        Ok(networks) => (networks, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    for network in of_swarm {
         let spec = network.spec.clone().unwrap_or_default();
         entries.push(Entry {
             id: network.id.clone(),
@@ -66,7 +70,7 @@ pub fn all(node: &Node) -> Result<Vec<Entry>> {
         });
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name).then_with(|| a.id.cmp(&b.id)));
-    Ok(entries)
+    Ok((entries, failure))
 }
 
 /// Docker's name of a driver.
@@ -84,7 +88,8 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
         .map_err(|error| anyhow!(error))?;
     filters.check("type", &["custom", "builtin"]).map_err(|error| anyhow!(error))?;
     filters.check("scope", &["swarm", "global", "local"]).map_err(|error| anyhow!(error))?;
-    let rows = all(node)?
+    let (entries, failure) = all(node)?;
+    let rows = entries
         .iter()
         .filter(|entry| {
             filters.any("driver", |driver| driver == entry.driver)
@@ -108,7 +113,7 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
         rows,
     };
     list.print(args.list.format.as_deref(), args.list.quiet.then_some("ID"))?;
-    Ok(0)
+    failure.map_or(Ok(0), Err)
 }
 
 fn row(entry: &Entry, whole: bool) -> Value {

@@ -6,7 +6,8 @@ pub mod list;
 pub mod remove;
 
 use anyhow::Result;
-use skep_cluster::api::{ListNetworksRequest, Network};
+use skep_cluster::api::{Annotations, ListNetworksRequest, Network, NetworkSpec};
+use skep_net::OverlayIntent;
 
 use crate::args::network::Command;
 use crate::context::{self, Node};
@@ -23,20 +24,28 @@ pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
     }
 }
 
-/// The swarm's networks; none where there is no swarm, or where this node may not ask.
-fn of_swarm(node: &Node) -> Vec<Network> {
+/// The swarm's networks, of which a worker knows only those that it carries; none where there is no swarm.
+fn of_swarm(node: &Node) -> Result<Vec<Network>> {
     if !swarm::is_active(node) {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let found = context::block_on(async {
+    let answer = context::block_on(async {
         let client = swarm::client(node).await?;
-        let answer = client.control().list_networks(ListNetworksRequest {}).await.map_err(swarm::said)?;
-        Ok(answer.into_inner().networks)
-    });
-    found.unwrap_or_else(|error| {
-        tracing::debug!(error = format!("{error:#}"), "the swarm's networks are not known here");
-        Vec::new()
-    })
+        Ok(client.control().list_networks(ListNetworksRequest {}).await)
+    })?;
+    match answer {
+        Ok(answer) => Ok(answer.into_inner().networks),
+        Err(status) if status.code() == tonic::Code::FailedPrecondition => {
+            Ok(node.runtime()?.net().overlays()?.into_iter().map(carried).collect())
+        }
+        Err(status) => Err(swarm::said(status)),
+    }
+}
+
+fn carried(overlay: OverlayIntent) -> Network {
+    let annotations = Annotations { name: overlay.name, ..Annotations::default() };
+    let spec = NetworkSpec { annotations: Some(annotations), internal: overlay.internal, ..NetworkSpec::default() };
+    Network { id: overlay.id.to_string(), spec: Some(spec), ..Network::default() }
 }
 
 fn network_name(network: &Network) -> &str {

@@ -45,7 +45,8 @@ pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
     let now = jiff::Timestamp::now();
     let until = filters.values("until").first().map(|text| logs::time(text, now)).transpose()?;
     let mut removed = Vec::new();
-    for entry in list::all(node)? {
+    let (entries, failure) = list::all(node)?;
+    for entry in entries {
         let wanted = !entry.is_builtin()
             && !matches!(entry.name.as_str(), "ingress" | skep_net::GATEWAY_BRIDGE)
             && until.is_none_or(|until| entry.created.is_some_and(|created| created < until))
@@ -59,5 +60,5 @@ pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
     if !removed.is_empty() {
         output::print(&format!("Deleted Networks:\n{}\n\n", removed.join("\n")))?;
     }
-    Ok(0)
+    failure.map_or(Ok(0), Err)
 }

@@ -23,7 +23,7 @@ pub fn apply(wanted: &mut ServiceSpec, args: &Update) -> Result<(), String> {
     replace(&mut placement.spread, &preferences(&args.placement_pref_rm)?, &preferences(&args.placement_pref_add)?);
     for network in &args.network_add {
         task.networks.retain(|attached| attached.target != network.name);
-        task.networks.push(spec::network(network));
+        task.networks.push(spec::network(network)?);
     }
     container(task.container.get_or_insert_default(), args)
 }

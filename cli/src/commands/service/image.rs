@@ -10,10 +10,8 @@ pub async fn settle(task: &mut TaskSpec, no_resolve: bool, with_auth: bool) -> R
     let reference: Reference = container.image.parse()?;
     let options = PullOptions::from_environment()?;
     if with_auth {
-        let files = skep_image::auth::CredentialFiles::from_environment();
-        let stored = files.find(reference.domain(), reference.path())?;
-        container.registry_auth =
-            stored.credentials.map(|credentials| credentials.to_registry_auth_header()).unwrap_or_default();
+        let stored = options.stored_credentials(&reference)?;
+        container.registry_auth = stored.map(|credentials| credentials.to_registry_auth_header()).unwrap_or_default();
     }
     container.image = reference.familiar();
     if no_resolve {

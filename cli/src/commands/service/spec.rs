@@ -56,7 +56,7 @@ pub fn from_flags(args: &Create) -> Result<ServiceSpec> {
         annotations: Some(Annotations { name: args.name.clone().unwrap_or_default(), labels: env::pairs(&args.label) }),
         task: Some(TaskSpec {
             container: Some(container),
-            networks: args.network.iter().map(network).collect(),
+            networks: said(args.network.iter().map(network).collect())?,
             placement: Some(Placement {
                 constraints: args.constraint.clone(),
                 spread: said(args.placement_pref.iter().map(|text| preference(text)).collect())?,
@@ -136,7 +136,9 @@ fn container_flags(container: &mut ContainerSpec, flags: &Common) -> Result<()> 
     }
     container.tty = flags.tty.unwrap_or(container.tty);
     container.read_only = flags.read_only.unwrap_or(container.read_only);
-    container.init = flags.init.unwrap_or(container.init);
+    if flags.init == Some(true) {
+        bail!("--init is not supported: let the image bring an init such as tini as its entrypoint");
+    }
     container.oom_score_adj = flags.oom_score_adj.unwrap_or(container.oom_score_adj);
     if flags.stop_grace_period.is_some() {
         container.stop_grace_period_ns = flags.stop_grace_period;
@@ -278,12 +280,18 @@ pub fn mounts(specs: &[mount::MountSpec]) -> Result<Vec<Mount>, String> {
 }
 
 /// A network by the name given.
-pub fn network(spec: &NetworkSpec) -> NetworkAttachmentSpec {
-    NetworkAttachmentSpec {
+pub fn network(spec: &NetworkSpec) -> Result<NetworkAttachmentSpec, String> {
+    if spec.address.is_some() || spec.mac_address.is_some() || spec.gateway_priority != 0 {
+        let name = &spec.name;
+        return Err(format!(
+            "network {name}: ip, mac-address and gw-priority are for single containers, not for services"
+        ));
+    }
+    Ok(NetworkAttachmentSpec {
         target: spec.name.clone(),
         aliases: spec.aliases.clone(),
         driver_opts: spec.driver_options.clone(),
-    }
+    })
 }
 
 /// `spread=node.labels.zone`
