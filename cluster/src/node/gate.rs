@@ -5,7 +5,7 @@ use crate::api::NodeRole;
 use crate::raft::{Leadership, RaftNode};
 use crate::store::Store;
 use crate::timing::Timing;
-use crate::wire::access::{Place, allows, rule};
+use crate::wire::access::{Access, Place, allows, rule};
 use crate::wire::{Caller, Peer, Peers};
 use http_body_util::{BodyExt, Full, Limited};
 use std::convert::Infallible;
@@ -90,11 +90,10 @@ impl Inner {
         let passed_on = request.headers_mut().remove(CALLER);
         let is_passed_on = passed_on.is_some();
         let caller = match passed_on {
-            Some(value) if peer.caller.as_ref().is_some_and(Caller::is_manager) => read_caller(&value)?,
-            Some(_) => return Err(Status::permission_denied("only managers may speak for other nodes")),
-            None => peer.caller.clone(),
+            Some(value) => self.admit_speaker(&peer, &path).and_then(|()| read_caller(&value)),
+            None => Ok(peer.caller.clone()),
         };
-        let caller = self.admit(caller, &path, access).inspect_err(|status| {
+        let caller = caller.and_then(|caller| self.admit(caller, &path, access)).inspect_err(|status| {
             let from = peer.addr.map(|addr| addr.to_string());
             let node = peer.caller.as_ref().map(|caller| caller.node_id.as_str());
             tracing::warn!(path, from, node, reason = status.message(), "refused a request");
@@ -148,12 +147,16 @@ impl Inner {
         }
     }
 
-    fn admit(
-        &self,
-        caller: Option<Caller>,
-        path: &str,
-        access: crate::wire::access::Access,
-    ) -> Result<Option<Caller>, Status> {
+    /// Whoever names another node as the caller has to be a manager now: the certificate of one that was removed or
+    /// demoted is valid for a while yet.
+    fn admit_speaker(&self, peer: &Peer, path: &str) -> Result<(), Status> {
+        if !peer.caller.as_ref().is_some_and(Caller::is_manager) {
+            return Err(Status::permission_denied("only managers may speak for other nodes"));
+        }
+        self.admit(peer.caller.clone(), path, Access::Manager).map(drop)
+    }
+
+    fn admit(&self, caller: Option<Caller>, path: &str, access: Access) -> Result<Option<Caller>, Status> {
         let view = self.raft.view();
         let mut role = caller.as_ref().map(|caller| caller.role);
         if let Some(caller) = &caller {

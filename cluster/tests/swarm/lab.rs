@@ -4,10 +4,10 @@
 use crate::fake::Machine;
 use skep_cluster::api::{
     Annotations, ContainerSpec, CreateServiceRequest, GetClusterRequest, GetServiceRequest, InitRequest, JoinRequest,
-    LeaveRequest, ListNodesRequest, ListServicesRequest, Node, NodeRole, NodeState, ReplicatedService, Service,
-    ServiceSpec, TaskSpec, service_spec,
+    LeaveRequest, ListNodesRequest, ListServicesRequest, Node, NodeRole, NodeSpec, NodeState, ReplicatedService,
+    Service, ServiceSpec, TaskSpec, UpdateNodeRequest, service_spec,
 };
-use skep_cluster::client::Client;
+use skep_cluster::client::{Client, message};
 use skep_cluster::node::{NodeConfig, NodeError, run_until, socket_path};
 use skep_cluster::timing::Timing;
 use std::path::{Path, PathBuf};
@@ -202,6 +202,19 @@ where
         }
         assert!(begun.elapsed() < LIMIT, "{what} did not come");
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Asks for another role of a node.
+pub async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), tonic::Status> {
+    loop {
+        let node = at.node(id).await.unwrap();
+        let spec = NodeSpec { desired_role: role.into(), ..node.spec.unwrap() };
+        let request = UpdateNodeRequest { r#ref: id.into(), version: node.meta.unwrap().version, spec: Some(spec) };
+        match at.client().await.control().update_node(request).await {
+            Err(status) if message(&status) == "update out of sequence" => {}
+            result => return result.map(drop),
+        }
     }
 }
 

@@ -1,14 +1,14 @@
 //! Who is not let in, and how that is said.
 
-use crate::lab::{TestNode, eventually, is_ready};
+use crate::lab::{TestNode, eventually, is_ready, set_role};
 use skep_cluster::api::ca_client::CaClient;
 use skep_cluster::api::control_client::ControlClient;
 use skep_cluster::api::dispatcher_client::DispatcherClient;
 use skep_cluster::api::raft_client::RaftClient;
 use skep_cluster::api::raft_membership_client::RaftMembershipClient;
 use skep_cluster::api::{
-    CreateAttachmentRequest, GetRootCaRequest, HeartbeatRequest, JoinRaftRequest, ListNodesRequest, NodeRole,
-    RaftMessage, RemoveNodeRequest, TakeOverRequest,
+    CreateAttachmentRequest, GetRootCaRequest, HeartbeatRequest, IssueCertificateRequest, JoinRaftRequest,
+    ListNodesRequest, NodeRole, RaftMessage, RemoveNodeRequest, TakeOverRequest,
 };
 use skep_cluster::ca::{NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
 use skep_cluster::client::message;
@@ -106,6 +106,44 @@ async fn every_kind_of_call_is_checked_against_the_certificate() {
     assert_eq!(codes(channel.clone()).await, [not; 6]);
     let refused = CaClient::new(channel).get_root_ca(GetRootCaRequest {}).await.unwrap_err();
     assert_eq!(message(&refused), format!("node {id} was removed from the swarm"));
+}
+
+/// What a node that knows how to pass requests on might ask in the name of another manager.
+async fn speaks_for(other: &str, channel: &Channel) -> [String; 2] {
+    let name: tonic::metadata::MetadataValue<_> = format!("{other} 1 swarm -").parse().unwrap();
+    let mut list = Request::new(ListNodesRequest {});
+    list.metadata_mut().insert("skep-caller", name.clone());
+    let listed = ControlClient::new(channel.clone()).list_nodes(list).await.map(drop);
+    let csr_pem = NodeKey::generate().unwrap().request_pem.into_bytes();
+    let mut issue = Request::new(IssueCertificateRequest { csr_pem, ..IssueCertificateRequest::default() });
+    issue.metadata_mut().insert("skep-caller", name);
+    let issued = CaClient::new(channel.clone()).issue_certificate(issue).await.map(drop);
+    [listed, issued].map(|answer| answer.map_or_else(|status| message(&status), |()| "done".into()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_no_longer_a_manager_speaks_for_nobody() {
+    let manager = TestNode::start("m1");
+    manager.init().await;
+    let (_, token) = manager.tokens().await;
+    let mut other = TestNode::start("m2");
+    other.join(&token, &manager).await.unwrap();
+    let (first, second) = (manager.id().await, other.id().await);
+    let channel = as_node(&other, &manager);
+    assert_eq!(speaks_for(&first, &channel).await, ["done", "done"]);
+
+    // The channel goes on showing the certificate of a manager.
+    set_role(&manager, &second, NodeRole::Worker).await.unwrap();
+    eventually("it is a worker", || async { manager.node(&second).await.filter(|n| n.role() == NodeRole::Worker) })
+        .await;
+    let refused = speaks_for(&first, &channel).await;
+    assert!(refused.iter().all(|words| words.ends_with("may be called by managers only")), "{refused:?}");
+
+    other.stop().await.unwrap();
+    let remove = RemoveNodeRequest { r#ref: second.clone(), force: true };
+    manager.client().await.control().remove_node(remove).await.unwrap();
+    let words = format!("node {second} was removed from the swarm");
+    assert_eq!(speaks_for(&first, &channel).await, [words.clone(), words]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Three managers: one may fail.
 
-use crate::lab::{TestNode, eventually, is_ready, swarm};
-use skep_cluster::api::{InitRequest, NodeRole, NodeSpec, Reachability, RemoveNodeRequest, UpdateNodeRequest};
+use crate::lab::{TestNode, eventually, is_ready, set_role, swarm};
+use skep_cluster::api::{InitRequest, NodeRole, Reachability, RemoveNodeRequest};
 use skep_cluster::client::message;
 
 async fn leader(nodes: &[TestNode]) -> usize {
@@ -14,18 +14,6 @@ async fn leader(nodes: &[TestNode]) -> usize {
         None
     })
     .await
-}
-
-async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), tonic::Status> {
-    loop {
-        let node = at.node(id).await.unwrap();
-        let spec = NodeSpec { desired_role: role.into(), ..node.spec.unwrap() };
-        let request = UpdateNodeRequest { r#ref: id.into(), version: node.meta.unwrap().version, spec: Some(spec) };
-        match at.client().await.control().update_node(request).await {
-            Err(status) if message(&status) == "update out of sequence" => {}
-            result => return result.map(drop),
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
