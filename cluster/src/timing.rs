@@ -57,6 +57,11 @@ impl Timing {
         self.scale(10_000)
     }
 
+    /// How long a connection without a certificate may last: enough to get one, a leader being elected meanwhile.
+    pub fn anonymous(self) -> Duration {
+        self.scale(60_000)
+    }
+
     /// How long a new manager may take to catch up.
     pub fn catch_up(self) -> Duration {
         self.scale(60_000)

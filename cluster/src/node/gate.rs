@@ -7,7 +7,8 @@ use crate::store::Store;
 use crate::timing::Timing;
 use crate::wire::access::{Access, Place, allows, rule};
 use crate::wire::{Caller, Peer, Peers};
-use http_body_util::{BodyExt, Full, Limited};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::ErrorKind;
@@ -15,7 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderValue, Request, Response};
@@ -28,6 +29,10 @@ const CALLER: &str = "skep-caller";
 const NOBODY: &str = "-";
 /// The largest request of one message.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
+/// The largest request of a node without a certificate.
+const ANONYMOUS_BYTES_MAX: usize = 64 << 10;
+/// Requests without a certificate at the same time.
+const ANONYMOUS_MAX: usize = 256;
 /// Docker's words for a lost quorum.
 pub const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. \
                              Make sure more than half of the managers are online.";
@@ -47,6 +52,7 @@ struct Inner {
     /// Answered while this manager leads; `None` while it does not, or not yet.
     leading: watch::Receiver<Option<Routes>>,
     leadership: watch::Receiver<Leadership>,
+    anonymous: Semaphore,
 }
 
 enum Leader {
@@ -63,7 +69,8 @@ impl Gate {
         leading: watch::Receiver<Option<Routes>>,
     ) -> Self {
         let leadership = raft.leadership();
-        Self { inner: Arc::new(Inner { raft, peers, timing, here, leading, leadership }) }
+        let anonymous = Semaphore::new(ANONYMOUS_MAX);
+        Self { inner: Arc::new(Inner { raft, peers, timing, here, leading, leadership, anonymous }) }
     }
 }
 
@@ -98,9 +105,19 @@ impl Inner {
             let node = peer.caller.as_ref().map(|caller| caller.node_id.as_str());
             tracing::warn!(path, from, node, reason = status.message(), "refused a request");
         })?;
-        if let Some(caller) = &caller {
-            request.extensions_mut().insert(caller.clone());
-        }
+        let _anonymous = match &caller {
+            Some(caller) => {
+                request.extensions_mut().insert(caller.clone());
+                None
+            }
+            None => {
+                let permit = self.anonymous.try_acquire().map_err(|_| too_many())?;
+                let (parts, body) = request.into_parts();
+                let body = self.collect(body, ANONYMOUS_BYTES_MAX).await?;
+                request = Request::from_parts(parts, Body::new(Full::new(body)));
+                Some(permit)
+            }
+        };
         if place == Place::Here {
             return run(self.here.clone(), request).await;
         }
@@ -125,8 +142,7 @@ impl Inner {
         only_here: bool,
     ) -> Result<Response<Body>, Status> {
         let (mut parts, body) = request.into_parts();
-        let body = Limited::new(body, REQUEST_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| Status::resource_exhausted(error.to_string()))?.to_bytes();
+        let body = self.collect(body, REQUEST_BYTES_MAX).await?;
         let deadline = Instant::now() + self.timing.leader_wait();
         loop {
             let found = self.leader(only_here, deadline).await?;
@@ -145,6 +161,13 @@ impl Inner {
                 Err(error) => return Err(error.into_status()),
             }
         }
+    }
+
+    /// A whole request. Whoever sends it must get on with it: meanwhile it is held in memory.
+    async fn collect(&self, body: Body, limit: usize) -> Result<Bytes, Status> {
+        let collected = tokio::time::timeout(self.timing.request(), Limited::new(body, limit).collect()).await;
+        let collected = collected.map_err(|_| Status::deadline_exceeded("the request did not arrive in time"))?;
+        collected.map(Collected::to_bytes).map_err(|error| Status::resource_exhausted(error.to_string()))
     }
 
     /// Whoever names another node as the caller has to be a manager now: the certificate of one that was removed or
@@ -263,6 +286,10 @@ async fn run(routes: Routes, request: Request<Body>) -> Result<Response<Body>, S
         Ok(response) => Ok(response),
         Err(never) => match never {},
     }
+}
+
+fn too_many() -> Status {
+    Status::resource_exhausted("too many nodes without a certificate ask at once; try again in a few seconds")
 }
 
 fn write_caller(caller: Option<&Caller>) -> Result<HeaderValue, Status> {

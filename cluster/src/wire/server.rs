@@ -14,11 +14,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::transport::server::Connected;
@@ -29,6 +29,8 @@ use tower::Service;
 const HANDSHAKES_MAX: usize = 64;
 /// Connections at the same time, so that an attacker without a certificate cannot take all descriptors.
 const CONNECTIONS_MAX: usize = 8192;
+/// Of those, how many may show no certificate.
+const ANONYMOUS_MAX: usize = 512;
 const STREAMS_MAX: u32 = 1024;
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -45,12 +47,13 @@ pub struct Peer {
 }
 
 /// An accepted connection.
-#[derive(Debug)]
 pub struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    _permit: tokio::sync::OwnedSemaphorePermit,
+    /// When it is to end whatever it does.
+    cut: Pin<Box<dyn Future<Output = ()> + Send>>,
+    _permit: OwnedSemaphorePermit,
+    _anonymous: Option<OwnedSemaphorePermit>,
 }
 
 impl Connected for Connection {
@@ -133,6 +136,7 @@ async fn accept_loop(
 ) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let anonymous = Arc::new(Semaphore::new(ANONYMOUS_MAX));
     loop {
         let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
         let Ok(permit) = connections.clone().acquire_owned().await else { return };
@@ -149,17 +153,38 @@ async fn accept_loop(
                 continue;
             }
         };
-        let (tls, sender, cut) = (tls.clone(), sender.clone(), Box::pin(cut.clone().cancelled_owned()));
+        let (tls, sender, cut, anonymous) = (tls.clone(), sender.clone(), cut.clone(), anonymous.clone());
         tokio::spawn(async move {
-            match shake_hands(stream, addr, tls, timing).await {
-                Ok((stream, peer)) => {
-                    let _ = sender.send(Ok(Connection { stream, peer, cut, _permit: permit })).await;
-                }
+            let admitted = shake_hands(stream, addr, tls, timing).await;
+            match admitted.and_then(|(stream, peer)| admit(stream, peer, permit, &anonymous, cut, timing)) {
+                // The server has stopped.
+                Ok(connection) => drop(sender.send(Ok(connection)).await),
                 Err(reason) => tracing::warn!(%addr, reason, "refused a connection"),
             }
             drop(handshake);
         });
     }
+}
+
+/// A connection without a certificate is for one or two requests: there are few of them, and none stays.
+fn admit(
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+    permit: OwnedSemaphorePermit,
+    anonymous: &Arc<Semaphore>,
+    cut: CancellationToken,
+    timing: Timing,
+) -> Result<Connection, String> {
+    if peer.caller.is_some() {
+        let cut = Box::pin(cut.cancelled_owned());
+        return Ok(Connection { stream, peer, cut, _permit: permit, _anonymous: None });
+    }
+    let Ok(anonymous) = anonymous.clone().try_acquire_owned() else {
+        return Err("there are too many connections without a certificate".into());
+    };
+    let limit = timing.anonymous();
+    let cut = Box::pin(async move { drop(tokio::time::timeout(limit, cut.cancelled_owned()).await) });
+    Ok(Connection { stream, peer, cut, _permit: permit, _anonymous: Some(anonymous) })
 }
 
 async fn shake_hands(

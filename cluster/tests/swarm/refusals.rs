@@ -1,6 +1,7 @@
 //! Who is not let in, and how that is said.
 
 use crate::lab::{TestNode, eventually, is_ready, set_role};
+use http_body_util::StreamBody;
 use skep_cluster::api::ca_client::CaClient;
 use skep_cluster::api::control_client::ControlClient;
 use skep_cluster::api::dispatcher_client::DispatcherClient;
@@ -14,12 +15,14 @@ use skep_cluster::ca::{NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
 use skep_cluster::client::message;
 use skep_cluster::timing::Timing;
 use skep_cluster::wire::{Caller, Credentials, Peers, Tls};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status};
+use tower::ServiceExt;
 
 /// A connection that shows the certificate in a node's files.
 fn as_node(node: &TestNode, to: &TestNode) -> Channel {
@@ -144,6 +147,27 @@ async fn who_is_no_longer_a_manager_speaks_for_nobody() {
     manager.client().await.control().remove_node(remove).await.unwrap();
     let words = format!("node {second} was removed from the swarm");
     assert_eq!(speaks_for(&first, &channel).await, [words.clone(), words]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_certificate_a_request_is_short_and_sent_at_once() {
+    let manager = TestNode::start("m1");
+    manager.init().await;
+    let trusted = std::fs::read(manager.root().join("swarm/certificates/root-ca.crt")).unwrap();
+    let nobody = skep_cluster::wire::pinned_client(&trusted).unwrap();
+    let nobody = skep_cluster::wire::channel_with(&manager.addr, Timing::default(), nobody).unwrap();
+    let issue = IssueCertificateRequest { csr_pem: vec![b'x'; 100 << 10], ..IssueCertificateRequest::default() };
+    let refused = CaClient::new(nobody.clone()).issue_certificate(issue).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+
+    for method in ["GetRootCa", "IssueCertificate"] {
+        let frames = futures::stream::pending::<Result<_, Infallible>>();
+        let endless = tonic::body::Body::new(StreamBody::new(frames));
+        let uri = format!("https://{}/skep.v1.Ca/{method}", manager.addr);
+        let request = tonic::codegen::http::Request::post(uri).header("content-type", "application/grpc");
+        let answer = nobody.clone().oneshot(request.body(endless).unwrap()).await.unwrap();
+        assert_eq!(Status::from_header_map(answer.headers()).unwrap().code(), Code::DeadlineExceeded);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
