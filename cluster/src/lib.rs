@@ -25,6 +25,7 @@ pub mod scheduler;
 #[cfg(test)]
 mod sim;
 pub mod store;
+mod subnet;
 pub mod timing;
 pub mod wire;
 

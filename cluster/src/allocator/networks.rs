@@ -4,6 +4,7 @@ use super::{is_ingress, network_name};
 use crate::api::{Cluster, IpamConfig, Network, object};
 use crate::brain::Decision;
 use crate::store::{View, update};
+use crate::subnet;
 use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -58,49 +59,17 @@ fn is_overlay(network: &Network) -> bool {
 }
 
 fn subnet(view: &View, network: &Network, all: &BTreeMap<String, Network>) -> Result<IpamConfig, String> {
-    let taken: Vec<(Ipv4Net, &str)> =
-        all.values().filter_map(|n| Some((n.ipam.first()?.subnet.parse().ok()?, network_name(n)))).collect();
+    let taken = subnet::taken(all.values().map(|n| (n.ipam.as_slice(), network_name(n))));
     let asked = network.spec.as_ref().map(|s| s.ipam.as_slice()).unwrap_or_default();
-    let empty = IpamConfig::default();
-    let asked = match asked {
-        [] => &empty,
-        [one] => one,
+    let mut asked = match asked {
+        [] => IpamConfig::default(),
+        [one] => one.clone(),
         _ => return Err("an overlay network has one subnet: leave out the others".into()),
     };
-    let subnet = if asked.subnet.is_empty() { from_pools(view, &taken)? } else { asked_for(&asked.subnet, &taken)? };
-    let gateway = if asked.gateway.is_empty() {
-        Ipv4Addr::from(u32::from(subnet.network()).saturating_add(1))
-    } else {
-        asked.gateway.parse().map_err(|_| format!("gateway {} is not an IPv4 address", asked.gateway))?
-    };
-    if !subnet.contains(&gateway) {
-        return Err(format!("gateway {gateway} is not in subnet {subnet}"));
+    if asked.subnet.is_empty() {
+        asked.subnet = from_pools(view, &taken)?.to_string();
     }
-    if !asked.range.is_empty() {
-        let range: Ipv4Net =
-            asked.range.parse().map_err(|_| format!("IP range {} is not an IPv4 network", asked.range))?;
-        if !subnet.contains(&range) {
-            return Err(format!("IP range {range} is not in subnet {subnet}"));
-        }
-    }
-    Ok(IpamConfig { subnet: subnet.to_string(), range: asked.range.clone(), gateway: gateway.to_string() })
-}
-
-fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
-    a.contains(b) || b.contains(a)
-}
-
-fn asked_for(text: &str, taken: &[(Ipv4Net, &str)]) -> Result<Ipv4Net, String> {
-    let subnet: Ipv4Net =
-        text.parse().map_err(|_| format!("subnet {text} is not an IPv4 network (as 10.10.0.0/24)"))?;
-    let subnet = subnet.trunc();
-    if subnet.prefix_len() > 29 {
-        return Err(format!("subnet {subnet} is too small: use /29 or larger"));
-    }
-    match taken.iter().find(|(other, _)| overlap(other, &subnet)) {
-        Some((other, name)) => Err(format!("subnet {subnet} overlaps with {other} of network {name}")),
-        None => Ok(subnet),
-    }
+    subnet::check(&asked, &taken).map_err(|error| error.to_string())
 }
 
 /// The first free part of the pools; none in which a node has its own address.
@@ -116,7 +85,8 @@ fn from_pools(view: &View, taken: &[(Ipv4Net, &str)]) -> Result<Ipv4Net, String>
     for pool in &pools {
         let parts = pool.subnets(size.max(pool.prefix_len())).map_err(|e| e.to_string())?;
         let free = parts.into_iter().find(|part| {
-            !taken.iter().any(|(other, _)| overlap(other, part)) && !nodes.iter().any(|node| part.contains(node))
+            !taken.iter().any(|(other, _)| subnet::overlap(other, part))
+                && !nodes.iter().any(|node| part.contains(node))
         });
         if let Some(free) = free {
             return Ok(free);

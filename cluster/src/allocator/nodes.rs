@@ -8,10 +8,11 @@ use crate::orchestrator::slots::state;
 use crate::store::{View, update};
 use std::collections::BTreeSet;
 
-/// All nodes are on the ingress network; on others those with a task or a container of it.
+/// All nodes that have ever registered are on the ingress network; on others those with a task or a container of it.
 pub fn allocate(view: &View, ingress: Option<&str>, spaces: &mut Spaces, decision: &mut Decision) {
     for node in view.nodes().values() {
-        let wanted = networks_of(view, &node.id, ingress);
+        let registered = node.description.is_some();
+        let wanted = networks_of(view, &node.id, ingress.filter(|_| registered));
         let mut kept: Vec<NodeAttachment> = Vec::new();
         for attachment in &node.attachments {
             if wanted.contains(attachment.network_id.as_str()) && spaces.contains(&attachment.network_id) {

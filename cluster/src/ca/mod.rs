@@ -8,7 +8,7 @@ mod token;
 
 pub use issue::{RootKey, new_root, sign_node};
 pub use renew::{renewal_due, validity};
-pub use request::{Issued, NodeKey, fetch_root, request_certificate};
+pub use request::{Application, Issued, NodeKey, fetch_root, request_certificate};
 pub use server::CaService;
 pub(crate) use server::{new_authority, new_node, refuse_until};
 pub use token::{JoinToken, digest_of, new_secret};

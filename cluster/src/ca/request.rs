@@ -53,19 +53,30 @@ pub async fn fetch_root(addr: &str, token: &JoinToken, timing: Timing) -> Result
     Ok(root)
 }
 
-/// Asks for a certificate over `channel`; with a token for the first one, with the present certificate without.
+/// What a node brings to get its first certificate.
+#[derive(Debug, Clone, Default)]
+pub struct Application {
+    /// The join token.
+    pub token: String,
+    /// The availability that it wants.
+    pub availability: NodeAvailability,
+    /// Why it could not be a manager, if so.
+    pub unable_to_manage: String,
+}
+
+/// Asks for a certificate over `channel`: for the first one with an application, for another with the present one.
 pub async fn request_certificate(
     channel: Channel,
     addr: &str,
     key: &NodeKey,
-    token: &str,
-    availability: NodeAvailability,
+    application: Application,
     timing: Timing,
 ) -> Result<Issued, CaError> {
     let mut request = tonic::Request::new(IssueCertificateRequest {
         csr_pem: key.request_pem.clone().into_bytes(),
-        token: token.to_owned(),
-        availability: availability.into(),
+        token: application.token,
+        availability: application.availability.into(),
+        unable_to_manage: application.unable_to_manage,
     });
     request.set_timeout(timing.request() + timing.leader_wait());
     let call = CaClient::new(channel).issue_certificate(request).await;

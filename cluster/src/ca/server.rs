@@ -55,6 +55,9 @@ impl CaService {
     ) -> Result<Caller, Status> {
         let role =
             role_of(cluster, &request.token).ok_or_else(|| Status::invalid_argument(CaError::Token.to_string()))?;
+        if role == NodeRole::Manager && !request.unable_to_manage.is_empty() {
+            return Err(Status::failed_precondition(request.unable_to_manage.clone()));
+        }
         self.limit()?;
         let node = Caller {
             node_id: new_id(),

@@ -2,11 +2,12 @@
 
 use super::refs::{network, network_name, service_name};
 use crate::api::{
-    Annotations, EndpointMode, EndpointSpec, IpamConfig, NetworkSpec, PortConfig, PublishMode, ResourceRequirements,
-    Resources, Service, ServiceSpec, TaskSpec, UpdateConfig, service_spec,
+    Annotations, EndpointMode, EndpointSpec, NetworkSpec, PortConfig, PublishMode, ResourceRequirements, Resources,
+    Service, ServiceSpec, TaskSpec, UpdateConfig, service_spec,
 };
 use crate::scheduler::constraints;
 use crate::store::View;
+use crate::subnet::{self, SubnetError};
 use std::collections::BTreeSet;
 use tonic::Status;
 
@@ -14,6 +15,9 @@ const NAME_LENGTH_MAX: usize = 63;
 const CPU_NANOS_MIN: i64 = 1_000_000;
 const MEMORY_BYTES_MIN: i64 = 4 << 20;
 const REPLICAS_MAX: u64 = 100_000;
+/// IPv4's smallest, and the largest that a link can have.
+const MTU_MIN: u32 = 68;
+const MTU_MAX: u32 = 65535;
 /// Networks of every machine; they are not objects of the swarm.
 const LOCAL_NETWORKS: [&str; 3] = ["host", "bridge", "none"];
 
@@ -219,47 +223,29 @@ pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Status> 
     if spec.ingress && live().any(|network| network.spec.as_ref().is_some_and(|spec| spec.ingress)) {
         return Err(Status::already_exists("ingress network already exists"));
     }
+    check_driver_options(spec)?;
+    if spec.ipam.len() > 1 {
+        return Err(invalid("an overlay network has one subnet: leave out the others"));
+    }
+    let taken = subnet::taken(live().map(|network| (network.ipam.as_slice(), network_name(network))));
     for config in &spec.ipam {
-        check_subnet(view, config)?;
+        subnet::check(config, &taken).map_err(|error| match error {
+            SubnetError::Taken { .. } => Status::failed_precondition(format!("invalid pool request: {error}")),
+            _ => invalid(error.to_string()),
+        })?;
     }
     Ok(())
 }
 
-fn check_subnet(view: &View, config: &IpamConfig) -> Result<(), Status> {
-    if config.subnet.is_empty() {
-        return Ok(());
+/// What no node could carry out is refused here, before every node fails at it.
+fn check_driver_options(spec: &NetworkSpec) -> Result<(), Status> {
+    if spec.driver_options.contains_key("encrypted") {
+        return Err(invalid("overlay networks cannot be encrypted: create the network without --opt encrypted"));
     }
-    let subnet: ipnet::Ipv4Net = config
-        .subnet
-        .parse()
-        .map_err(|_| invalid(format!("invalid subnet {:?}: give an IPv4 network as ADDRESS/LENGTH", config.subnet)))?;
-    if subnet.prefix_len() > 29 {
-        return Err(invalid(format!("subnet {subnet} is too small: at most /29")));
-    }
-    let inside = |what: &str, text: &str| match text.parse::<std::net::Ipv4Addr>() {
-        Ok(address) if subnet.contains(&address) => Ok(()),
-        Ok(address) => Err(invalid(format!("{what} {address} is not in subnet {subnet}"))),
-        Err(_) => Err(invalid(format!("invalid {what} {text:?}"))),
-    };
-    if !config.gateway.is_empty() {
-        inside("gateway", &config.gateway)?;
-    }
-    if !config.range.is_empty() {
-        let range: ipnet::Ipv4Net =
-            config.range.parse().map_err(|_| invalid(format!("invalid address range {:?}", config.range)))?;
-        if !subnet.contains(&range) {
-            return Err(invalid(format!("address range {range} is not in subnet {subnet}")));
-        }
-    }
-    for network in view.networks().values().filter(|network| !network.pending_delete) {
-        for other in network.ipam.iter().filter_map(|ipam| ipam.subnet.parse::<ipnet::Ipv4Net>().ok()) {
-            if other.contains(&subnet) || subnet.contains(&other) {
-                return Err(Status::failed_precondition(format!(
-                    "invalid pool request: subnet {subnet} overlaps with {other} of network {}",
-                    network_name(network)
-                )));
-            }
-        }
+    if let Some(mtu) = spec.driver_options.get("com.docker.network.driver.mtu")
+        && !mtu.parse::<u32>().is_ok_and(|mtu| (MTU_MIN..=MTU_MAX).contains(&mtu))
+    {
+        return Err(invalid(format!("invalid MTU {mtu:?}: it is between {MTU_MIN} and {MTU_MAX}")));
     }
     Ok(())
 }
@@ -268,7 +254,8 @@ fn check_subnet(view: &View, config: &IpamConfig) -> Result<(), Status> {
 mod tests {
     use super::*;
     use crate::api::{
-        ContainerSpec, Mount, NetworkAttachmentSpec, Placement, ReplicatedService, StoreTransaction, object,
+        ContainerSpec, IpamConfig, Mount, Network, NetworkAttachmentSpec, Placement, ReplicatedService,
+        StoreTransaction, object,
     };
     use crate::store::create;
 
@@ -374,5 +361,36 @@ mod tests {
         refused(&|s| s.endpoint.as_mut().unwrap().ports[0].target_port = 70_000, "ports are 1 to 65535");
         refused(&|s| s.mode = None, "replicated or global");
         refused(&|s| s.update = Some(UpdateConfig { max_failure_ratio: 2.0, ..Default::default() }), "maxfailureratio");
+    }
+    #[test]
+    fn a_network_that_no_node_could_carry_is_refused() {
+        let mut view = View::default();
+        let ipam = |subnet: &str| vec![IpamConfig { subnet: subnet.into(), ..IpamConfig::default() }];
+        let spec = |name: &str| NetworkSpec {
+            annotations: Some(Annotations { name: name.into(), ..Annotations::default() }),
+            ..NetworkSpec::default()
+        };
+        let app = Network { id: "n1".into(), spec: Some(spec("app")), ipam: ipam("10.0.1.0/24"), ..Default::default() };
+        view.apply(&StoreTransaction { actions: vec![create(object::Object::Network(app))], time_ns: 1 }, 1).unwrap();
+        let check = |change: &dyn Fn(&mut NetworkSpec)| {
+            let mut spec = spec("web");
+            change(&mut spec);
+            check_network(&view, &mut spec).map_err(|status| status.message().to_owned())
+        };
+        let option = |name: &str, value: &str| {
+            let (name, value) = (name.to_owned(), value.to_owned());
+            check(&move |spec| drop(spec.driver_options.insert(name.clone(), value.clone())))
+        };
+        assert!(option("encrypted", "").unwrap_err().contains("without --opt encrypted"));
+        assert_eq!(option("com.docker.network.driver.mtu", "1400"), Ok(()));
+        for bad in ["", "x", "-1", "67", "65536", "1e3"] {
+            assert!(option("com.docker.network.driver.mtu", bad).unwrap_err().contains("invalid MTU"), "{bad}");
+        }
+        assert_eq!(check(&|spec| spec.ipam = ipam("10.0.2.0/24")), Ok(()));
+        assert_eq!(
+            check(&|spec| spec.ipam = ipam("10.0.1.128/25")),
+            Err("invalid pool request: subnet 10.0.1.128/25 overlaps with 10.0.1.0/24 of network app".into())
+        );
+        assert!(check(&|spec| spec.ipam = [ipam("10.0.2.0/24"), ipam("10.0.3.0/24")].concat()).is_err());
     }
 }

@@ -21,7 +21,7 @@ use status::Reports;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tables::Tables;
+use tables::{Tables, is_data_path};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_stream::Stream;
@@ -165,6 +165,10 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
     async fn session(&self, request: Request<SessionRequest>) -> Result<Response<Self::SessionStream>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
+        if !request.data_path_addr.is_empty() && !is_data_path(&request.data_path_addr) {
+            let addr = &request.data_path_addr;
+            return Err(Status::invalid_argument(format!("data path address {addr:?} is not a node's IPv4 address")));
+        }
         let store = self.shared.store.as_ref();
         if !store.view().nodes().contains_key(&caller.node_id) {
             return Err(Status::not_found(format!("node {} is not in the swarm: it was removed", caller.node_id)));

@@ -7,6 +7,7 @@ use crate::api::{
 use crate::orchestrator::slots::state;
 use crate::store::View;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// Identifies an assignment within a node's set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +98,7 @@ impl Tables {
         self.by_network.entry(network.clone()).or_default().insert(key, assignment);
     }
 
-    /// A node that never registered has no address where its endpoints could be reached.
+    /// A node that never registered, or with an address of another kind, has none where its endpoints could be reached.
     fn add_endpoint(&mut self, endpoint: NetworkEndpoint) {
         if !endpoint.node_addr.is_empty() {
             let key = Key::Endpoint(endpoint.network_id.clone(), endpoint.address.clone());
@@ -144,7 +145,8 @@ impl Tables {
         let Some(node) = view.nodes().get(&task.node_id) else { return };
         let down = node.status.as_ref().is_some_and(|s| s.state() == NodeState::Down);
         let running = state(task) == TaskState::Running && !down;
-        let wanted = task.desired_state() <= TaskState::Running;
+        let stopping = task.status.as_ref().is_some_and(|status| status.draining);
+        let wanted = task.desired_state() <= TaskState::Running && !stopping;
         for network in task.networks.iter().filter(|n| !n.address.is_empty()) {
             let mut names: Vec<String> = task.annotations.iter().map(|a| a.name.clone()).collect();
             names.retain(|name| !name.is_empty());
@@ -163,12 +165,17 @@ impl Tables {
     }
 }
 
+/// Whether other nodes could send VXLAN there.
+pub fn is_data_path(addr: &str) -> bool {
+    let unusable = |addr: Ipv4Addr| addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast();
+    addr.parse().is_ok_and(|addr| !unusable(addr))
+}
+
+/// Empty where there is none: one node's wrong address must not stop the others' data planes.
 fn data_path(node: &Node) -> String {
-    if node.data_path_addr.is_empty() {
-        node.status.as_ref().map(|s| s.addr.clone()).unwrap_or_default()
-    } else {
-        node.data_path_addr.clone()
-    }
+    let reached = node.status.as_ref().map_or("", |status| status.addr.as_str());
+    let addr = if node.data_path_addr.is_empty() { reached } else { &node.data_path_addr };
+    if is_data_path(addr) { addr.to_owned() } else { String::new() }
 }
 
 /// All that `node_id` has to carry out: its tasks, the networks on which it has an address, and their tables.
@@ -224,6 +231,7 @@ mod tests {
         let mut actions = vec![
             node("n1", "192.168.1.1", "10.0.1.2/24"),
             node("n2", "", "10.0.1.3/24"),
+            node("n3", "fd00::1", "10.0.1.4/24"),
             create(object::Object::Network(Network { id: "net".into(), vni: 4097, ..Network::default() })),
         ];
         for (index, (id, state, desired)) in states.iter().enumerate() {
@@ -267,7 +275,19 @@ mod tests {
         assert_eq!(flags("10.0.1.13"), None, "what has ended has no address");
         assert_eq!(flags("10.0.1.2"), Some((false, false)), "the balancer of this node");
         assert_eq!(flags("10.0.1.3"), None, "a node that never came");
+        assert_eq!(flags("10.0.1.4"), None, "no address for VXLAN");
         assert_eq!(all.keys().filter(|k| matches!(k, Key::Task(_))).count(), 4);
+        let mut view = view;
+        let mut sick = Task::clone(&view.tasks()["a"]);
+        sick.status.get_or_insert_default().draining = true;
+        let actions = vec![crate::store::update(object::Object::Task(sick))];
+        view.apply(&StoreTransaction { actions, time_ns: 2 }, 2).unwrap();
+        let all = assignments(&view, &Tables::new(&view), "n1");
+        let address = Key::Endpoint("net".into(), "10.0.1.10".into());
+        assert!(
+            matches!(&all[&address].item, Some(Item::Endpoint(e)) if e.draining && !e.serving),
+            "about to be stopped"
+        );
         let elsewhere = assignments(&view, &Tables::new(&view), "nobody");
         assert!(elsewhere.is_empty());
     }

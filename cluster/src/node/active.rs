@@ -8,10 +8,8 @@ use super::setup::bind;
 use super::state::{Files, Manager as KnownManager, State};
 use super::{NodeConfig, NodeError};
 use crate::agent::{Agent, AgentConfig};
-use crate::api::{
-    self, InfoResponse, InitResponse, JoinResponse, LocalState, NodeAvailability, NodeRole, SessionMessage,
-};
-use crate::ca::{self, NodeKey};
+use crate::api::{self, InfoResponse, InitResponse, JoinResponse, LocalState, NodeRole, SessionMessage};
+use crate::ca::{self, Application, NodeKey};
 use crate::raft::RaftNode;
 use crate::store::Store;
 use crate::wire::{Caller, Managers, Peers, Tls};
@@ -425,7 +423,7 @@ impl Active {
         let key = NodeKey::generate()?;
         let channel = self.managers.channel().await?;
         let timing = self.config.timing;
-        let asked = ca::request_certificate(channel, "the manager", &key, "", NodeAvailability::Active, timing).await;
+        let asked = ca::request_certificate(channel, "the manager", &key, Application::default(), timing).await;
         let issued = asked.inspect_err(|_| self.managers.failed())?;
         self.files.save_certificate(&key, &issued.chain_pem)?;
         self.tls.replace(self.files.credentials()?);

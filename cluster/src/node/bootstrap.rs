@@ -12,6 +12,7 @@ use crate::executor::DATA_PATH_PORT_DEFAULT;
 use crate::id::new_id;
 use crate::raft::DiskKey;
 use crate::store::{View, create};
+use crate::subnet::overlap;
 use crate::wire::Caller;
 use prost::Message;
 use std::path::Path;
@@ -108,9 +109,15 @@ fn check_pools(pools: &[String]) -> Result<Vec<String>, NodeError> {
     if pools.is_empty() {
         return Ok(vec![DEFAULT_POOL.into()]);
     }
-    for pool in pools {
-        pool.parse::<ipnet::Ipv4Net>()
-            .map_err(|_| NodeError::Refused(format!("invalid default address pool {pool:?}: give ADDRESS/LENGTH")))?;
+    let mut parsed: Vec<ipnet::Ipv4Net> = Vec::new();
+    for text in pools {
+        let pool = text
+            .parse()
+            .map_err(|_| NodeError::Refused(format!("invalid default address pool {text:?}: give ADDRESS/LENGTH")))?;
+        if let Some(other) = parsed.iter().find(|other| overlap(other, &pool)) {
+            return Err(NodeError::Refused(format!("default address pool {pool} overlaps with {other}")));
+        }
+        parsed.push(pool);
     }
     Ok(pools.to_vec())
 }

@@ -7,7 +7,8 @@ use super::state::{Files, Manager, State, availability};
 use super::{NodeConfig, NodeError};
 use crate::DEFAULT_PORT;
 use crate::api::{InitRequest, JoinRequest, NodeRole};
-use crate::ca::{self, CaError, Issued, JoinToken, NodeKey};
+use crate::ca::{self, Application, CaError, Issued, JoinToken, NodeKey};
+use crate::dispatcher::tables::is_data_path;
 use crate::id::new_id;
 use crate::wire::{self, Caller, WireError};
 use std::net::{IpAddr, SocketAddr};
@@ -85,19 +86,24 @@ pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) ->
 /// Obtains a certificate from one of the given managers and makes the files.
 pub async fn join(config: &NodeConfig, layout: &Layout, request: JoinRequest) -> Result<Ready, NodeError> {
     let token = JoinToken::parse(&request.token)?;
-    let mut addresses = addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
-    // Bound before the certificate is asked for: a node that cannot listen must not become a manager.
-    let listener = bind(&addresses.listen).await;
+    let given = addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
+    let listener = bind(&given.listen).await;
+    let application = Application {
+        token: token.to_string(),
+        availability: availability(request.availability),
+        unable_to_manage: listener.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+    };
     let mut failure = None;
     for remote in &request.remote_addrs {
+        // With the certificate the swarm has a node: what could stop this one from becoming it is tried before.
+        let addresses = complete(given.clone(), remote).await?;
         let key = NodeKey::generate()?;
-        match first_certificate(config, remote, &token, &key, request.availability).await {
+        match first_certificate(config, remote, &token, &key, application.clone()).await {
             Ok((root, issued)) => {
                 let listener = match issued.role {
                     NodeRole::Manager => Some(listener?),
                     NodeRole::Worker => None,
                 };
-                addresses = complete(addresses, remote).await?;
                 let managers = request.remote_addrs.iter();
                 let managers = managers.map(|addr| Manager { node_id: String::new(), addr: addr.clone() }).collect();
                 let state = State::new(&issued, addresses, managers);
@@ -117,12 +123,11 @@ async fn first_certificate(
     remote: &str,
     token: &JoinToken,
     key: &NodeKey,
-    wanted: i32,
+    application: Application,
 ) -> Result<(Vec<u8>, Issued), CaError> {
     let root = ca::fetch_root(remote, token, config.timing).await?;
     let channel = wire::channel_with(remote, config.timing, wire::pinned_client(&root)?)?;
-    let text = token.to_string();
-    let issued = ca::request_certificate(channel, remote, key, &text, availability(wanted), config.timing).await?;
+    let issued = ca::request_certificate(channel, remote, key, application, config.timing).await?;
     Ok((root, issued))
 }
 
@@ -135,8 +140,9 @@ async fn complete(mut addresses: Addresses, remote: &str) -> Result<Addresses, N
         let port = addresses.listen.parse::<SocketAddr>().map_or(DEFAULT_PORT, |addr| addr.port());
         addresses.advertise = wire::join_host_port(own, port);
     }
-    if addresses.data_path.is_empty() {
+    if addresses.data_path.parse::<IpAddr>().map_or(true, |ip| ip.is_unspecified()) {
         addresses.data_path = host(&addresses.advertise);
+        check_data_path(&addresses.data_path)?;
     }
     Ok(addresses)
 }
@@ -160,7 +166,18 @@ fn addresses(listen: &str, advertise: &str, data_path: &str) -> Result<Addresses
         "" => host(&advertise),
         text => wire::parse_address(text, DEFAULT_PORT)?.ip().to_string(),
     };
+    check_data_path(&data_path)?;
     Ok(Addresses { listen: listen.to_string(), advertise, data_path })
+}
+
+/// VXLAN between the nodes is IPv4; unspecified as long as the node does not know its address.
+fn check_data_path(addr: &str) -> Result<(), NodeError> {
+    match addr.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_unspecified() && !is_data_path(addr) => Err(NodeError::Refused(format!(
+            "data path address {addr} is not a node's IPv4 address - specify one with --data-path-addr"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn host(addr: &str) -> String {
@@ -197,5 +214,7 @@ mod tests {
         assert_eq!((made.advertise.as_str(), made.data_path.as_str()), ("127.0.0.1:99", "10.0.0.2"));
         assert_eq!(addresses("", "", "").unwrap().advertise, "");
         assert!(addresses("", "no-such-name", "").is_err());
+        assert!(addresses("", "fd00::1", "").unwrap_err().to_string().contains("--data-path-addr"));
+        assert_eq!(addresses("", "fd00::1", "10.0.0.2").unwrap().data_path, "10.0.0.2");
     }
 }

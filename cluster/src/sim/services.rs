@@ -87,6 +87,15 @@ fn a_taken_port_is_told_and_given_when_it_is_free() {
 }
 
 #[test]
+fn a_node_that_never_came_takes_no_address() {
+    let mut world = World::new(1);
+    world.commit(vec![create(object::Object::Node(Node { id: "ghost".into(), ..Node::default() }))]);
+    world.ticks(2);
+    assert!(world.view.nodes()["ghost"].attachments.is_empty());
+    assert_eq!(world.view.nodes()["node0"].attachments.len(), 1);
+}
+
+#[test]
 fn a_network_that_overlaps_is_refused_with_the_reason() {
     let mut world = World::new(1);
     world.ticks(1);

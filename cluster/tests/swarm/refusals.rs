@@ -19,7 +19,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tower::ServiceExt;
@@ -204,6 +204,20 @@ async fn wrong_tokens_are_refused_and_leave_nothing() {
     node.join(&token, &manager).await.unwrap();
     let id = node.id().await;
     eventually("the node is ready", || async { manager.node(&id).await.filter(is_ready) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_listen_joins_as_a_worker_only_and_leaves_nothing() {
+    let manager = TestNode::start("m1");
+    manager.init().await;
+    let (worker, token) = manager.tokens().await;
+    let node = TestNode::start("n1");
+    let taken = TcpListener::bind(&node.addr).await.unwrap();
+    let refused = node.join(&token, &manager).await.unwrap_err();
+    assert!(message(&refused).starts_with(&format!("cannot listen on {}", node.addr)), "{refused:?}");
+    assert_eq!(manager.nodes().await.unwrap().len(), 1, "a refused join makes no node");
+    assert_eq!(node.join(&worker, &manager).await.unwrap(), NodeRole::Worker);
+    drop(taken);
 }
 
 #[tokio::test(flavor = "multi_thread")]
