@@ -160,11 +160,17 @@ fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Ser
     }
     let mut service = stored.clone();
     let redeploys = previous.task != wanted.task || previous.endpoint != wanted.endpoint;
-    service.previous_spec_version = stored.spec_version;
-    service.previous_spec = Some(previous);
+    let state = stored.update_status.as_ref().map(UpdateStatus::state);
+    let paused = matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused));
+    // Asking for the same again must not lose the way back to what was before.
+    if previous != wanted {
+        service.previous_spec_version = stored.spec_version;
+        service.previous_spec = Some(previous);
+    }
     service.spec = Some(wanted);
     service.spec_version = view.version() + 1;
-    if redeploys {
+    // Every update takes up a paused one.
+    if redeploys || paused {
         service.update_status = None;
     }
     Ok(service)
@@ -214,4 +220,43 @@ fn without_credentials(service: &Service) -> Service {
         }
     }
     service
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Annotations, ContainerSpec, ReplicatedService, TaskSpec};
+
+    fn spec(image: &str) -> ServiceSpec {
+        let container = ContainerSpec { image: image.into(), ..ContainerSpec::default() };
+        ServiceSpec {
+            annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }),
+            task: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }),
+            mode: Some(service_spec::Mode::Replicated(ReplicatedService { replicas: 1 })),
+            ..ServiceSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_paused_update_is_taken_up_by_any_other_and_the_way_back_stays() {
+        for (state, kept) in [
+            (UpdateState::Paused, false),
+            (UpdateState::RollbackPaused, false),
+            (UpdateState::Updating, true),
+            (UpdateState::Completed, true),
+        ] {
+            let stored = Service {
+                id: "w".into(),
+                spec: Some(spec("new")),
+                previous_spec: Some(spec("old")),
+                update_status: Some(UpdateStatus { state: state.into(), ..UpdateStatus::default() }),
+                ..Service::default()
+            };
+            let same = updated(&View::default(), &stored, spec("new")).unwrap();
+            assert_eq!(same.update_status.is_some(), kept, "{state:?}");
+            assert_eq!(same.previous_spec, Some(spec("old")));
+            let other = updated(&View::default(), &stored, spec("newer")).unwrap();
+            assert_eq!((other.update_status, other.previous_spec), (None, Some(spec("new"))));
+        }
+    }
 }
