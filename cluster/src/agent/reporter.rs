@@ -11,6 +11,7 @@ pub struct Reporter {
     tasks: Mutex<BTreeMap<String, Entry>>,
     /// Signals that there is something to send.
     pub arrived: Notify,
+    took: Notify,
 }
 
 #[derive(Debug)]
@@ -58,6 +59,18 @@ impl Reporter {
                 }
             }
         });
+        self.took.notify_waiters();
+    }
+
+    /// Returns when the leader has taken the newest status of the task.
+    pub async fn delivered(&self, task_id: &str) {
+        loop {
+            let took = self.took.notified();
+            if self.with(|tasks| tasks.get(task_id).is_none_or(|entry| entry.taken)) {
+                return;
+            }
+            took.await;
+        }
     }
 }
 

@@ -50,7 +50,8 @@ pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) 
         TaskState::Running if !observed.exists => {
             to(TaskState::Failed, "failed", "task: its container no longer exists".into())
         }
-        TaskState::Running if observed.healthy == Some(false) => Action::StopUnhealthy,
+        // Others were told that it stops: it no longer matters if it recovers.
+        TaskState::Running if observed.healthy == Some(false) || is_draining(task) => Action::StopUnhealthy,
         TaskState::Running => Action::Wait,
         TaskState::Starting if !observed.running => {
             if network_ready {
@@ -73,6 +74,10 @@ pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) 
         TaskState::Accepted => to(TaskState::Preparing, "preparing", String::new()),
         _ => to(TaskState::Accepted, "accepted", String::new()),
     }
+}
+
+fn is_draining(task: &Task) -> bool {
+    task.status.as_ref().is_some_and(|status| status.draining)
 }
 
 /// The end of a container that ended by itself.

@@ -12,12 +12,15 @@ use crate::store::now_ns;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 /// A container is looked at so often at least, should a notice of its change be missed.
 const LOOK: Duration = Duration::from_secs(10);
+
+/// An unhealthy task is stopped even if no manager takes the report that it will be.
+const REPORTED_MAX: Duration = Duration::from_secs(2);
 
 /// An executor that claims a change which cannot be seen must not make this a busy loop.
 const BREATH: Duration = Duration::from_millis(10);
@@ -196,8 +199,7 @@ impl TaskManager {
     }
 
     async fn stop(&mut self, drain: bool) -> bool {
-        let on_overlay = self.task.networks.iter().any(|n| !n.address.is_empty());
-        if drain && on_overlay {
+        if drain && self.on_overlay() {
             // Every node hears of the desired state at the same time, and sends new connections elsewhere.
             sleep(self.shared.drain).await;
         }
@@ -210,7 +212,14 @@ impl TaskManager {
         }
     }
 
+    fn on_overlay(&self) -> bool {
+        self.task.networks.iter().any(|n| !n.address.is_empty())
+    }
+
     async fn stop_unhealthy(&mut self, observed: &Observed) -> bool {
+        if self.state() == TaskState::Running && self.on_overlay() {
+            self.drain_first().await;
+        }
         if let Err(error) = self.controller.shutdown().await {
             return self.pause("the container does not stop", &error).await;
         }
@@ -218,6 +227,18 @@ impl TaskManager {
         let seen = self.controller.observe().await.unwrap_or_else(|_| observed.clone());
         self.reach(advance(&self.task, &seen, TaskState::Failed, "unhealthy", err, now_ns()));
         true
+    }
+
+    /// Nobody but this node knows that the task is to stop: it is told, and until it is known elsewhere the task answers.
+    async fn drain_first(&mut self) {
+        let Some(status) = self.task.status.as_mut().filter(|status| !status.draining) else { return };
+        status.draining = true;
+        self.shared.disk.put_task(&self.task);
+        self.shared.reporter.report(&self.task.id, self.task.status.clone().unwrap_or_default());
+        if timeout(REPORTED_MAX, self.shared.reporter.delivered(&self.task.id)).await.is_err() {
+            tracing::debug!(task.id = self.task.id, "stopping without a manager's knowledge");
+        }
+        sleep(self.shared.drain).await;
     }
 
     async fn wait(&mut self, for_container: bool) -> bool {

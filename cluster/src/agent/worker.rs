@@ -7,10 +7,10 @@ use super::network::{self, Carried};
 use super::reporter::Reporter;
 use super::task::{Shared, TaskManager, Wanted};
 use crate::api::{AssignmentsMessage, Task, WorkerState};
-use crate::executor::{DATA_PATH_PORT_DEFAULT, Executor, NodeNetwork};
+use crate::executor::{DATA_PATH_PORT_DEFAULT, Executor, ExecutorError, NodeNetwork};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
@@ -19,16 +19,33 @@ use tokio_util::sync::CancellationToken;
 
 /// The tasks on this node, for whoever has to find them by id.
 #[derive(Debug, Clone, Default)]
-pub struct LocalTasks(Arc<Mutex<BTreeMap<String, Arc<Task>>>>);
+pub struct LocalTasks(Arc<Mutex<Local>>);
+
+#[derive(Debug, Default)]
+struct Local {
+    assigned: BTreeMap<String, Arc<Task>>,
+    /// No longer assigned, and yet to be removed by their managers.
+    leaving: BTreeSet<String>,
+}
 
 impl LocalTasks {
     /// The task as assigned.
     pub fn get(&self, id: &str) -> Option<Arc<Task>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.lock().assigned.get(id).cloned()
     }
 
-    fn set(&self, tasks: BTreeMap<String, Arc<Task>>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+    /// Whether somebody here takes care of the task.
+    fn is_managed(&self, id: &str) -> bool {
+        let local = self.lock();
+        local.assigned.contains_key(id) || local.leaving.contains(id)
+    }
+
+    fn set(&self, local: Local) {
+        *self.lock() = local;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Local> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,6 +64,8 @@ pub struct Worker {
     tables: WorkerState,
     network: watch::Sender<Option<Arc<NodeNetwork>>>,
     local: LocalTasks,
+    /// Removes containers of unknown tasks.
+    cleaner: Option<AbortHandle>,
     data_path_port: u32,
     stop: CancellationToken,
 }
@@ -71,6 +90,7 @@ impl Worker {
             tables: WorkerState::default(),
             network,
             local: LocalTasks::default(),
+            cleaner: None,
             data_path_port: tables.as_ref().map_or(DATA_PATH_PORT_DEFAULT, |t| t.data_path_port),
             config,
             stop,
@@ -137,6 +157,9 @@ impl Worker {
         self.managed.retain(|_, managed| !managed.task.is_finished());
         let tasks: BTreeMap<String, Arc<Task>> =
             self.assigned.tasks().map(|task| (task.id.clone(), Arc::new(task.clone()))).collect();
+        let leaving = self.managed.keys().filter(|id| !tasks.contains_key(*id)).cloned().collect();
+        // Known before it is made: a container that nobody knows is removed.
+        self.local.set(Local { assigned: tasks.clone(), leaving });
         for (id, managed) in &self.managed {
             let wanted = tasks.get(id).map_or(Wanted::Removed, |task| Wanted::Assigned(task.clone()));
             managed.wanted.send_if_modified(|present| {
@@ -150,7 +173,6 @@ impl Worker {
                 self.manage(task.clone());
             }
         }
-        self.local.set(tasks);
     }
 
     fn manage(&mut self, task: Arc<Task>) {
@@ -164,15 +186,17 @@ impl Worker {
 
     /// Containers of tasks that nobody wants here, perhaps from before this agent lost its memory.
     fn remove_strangers(&mut self) {
-        let known: BTreeSet<String> = self.managed.keys().cloned().collect();
-        self.running.spawn(remove_strangers(self.config.executor.clone(), known, self.stop.clone()));
+        let cleaning = remove_strangers(self.config.executor.clone(), self.local.clone(), self.stop.clone());
+        if let Some(earlier) = self.cleaner.replace(self.running.spawn(cleaning)) {
+            earlier.abort();
+        }
     }
 }
 
-async fn remove_strangers(executor: Arc<dyn Executor>, known: BTreeSet<String>, stop: CancellationToken) {
+async fn remove_strangers(executor: Arc<dyn Executor>, local: LocalTasks, stop: CancellationToken) {
     let mut pause = Duration::from_secs(1);
     while !stop.is_cancelled() {
-        match strangers(executor.as_ref(), &known).await {
+        match strangers(executor.as_ref(), &local).await {
             Ok(()) => return,
             Err(error) => tracing::warn!(%error, "containers of unknown tasks could not be removed"),
         }
@@ -181,12 +205,23 @@ async fn remove_strangers(executor: Arc<dyn Executor>, known: BTreeSet<String>, 
     }
 }
 
-async fn strangers(executor: &dyn Executor, known: &BTreeSet<String>) -> Result<(), crate::executor::ExecutorError> {
-    for id in executor.present_tasks().await?.into_iter().filter(|id| !known.contains(id)) {
+/// Tries all of them; the error of the last that could not be removed.
+async fn strangers(executor: &dyn Executor, local: &LocalTasks) -> Result<(), ExecutorError> {
+    let mut outcome = Ok(());
+    for id in executor.present_tasks().await? {
+        // Looked up now: tasks come while others are being removed.
+        if local.is_managed(&id) {
+            continue;
+        }
         tracing::info!(task.id = id, "removing the container of a task that is not assigned");
         let controller = executor.controller(&Task { id, ..Task::default() });
-        controller.shutdown().await?;
-        controller.remove().await?;
+        let removed = match controller.shutdown().await {
+            Ok(()) => controller.remove().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = removed {
+            outcome = Err(error);
+        }
     }
-    Ok(())
+    outcome
 }

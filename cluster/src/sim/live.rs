@@ -18,6 +18,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -32,18 +33,29 @@ struct Container {
     running: bool,
     exit_code: i32,
     started: bool,
+    sick: bool,
 }
 
 /// A machine that pretends. Its containers outlive every agent.
 struct Machine {
     containers: Mutex<BTreeMap<String, Container>>,
     network: Mutex<Option<NodeNetwork>>,
+    /// It cannot be looked at for strangers.
+    blind: AtomicBool,
+    /// Its containers do not stop.
+    stubborn: AtomicBool,
     changed: watch::Sender<u64>,
 }
 
 impl Machine {
     fn new() -> Arc<Self> {
-        Arc::new(Self { containers: Mutex::default(), network: Mutex::default(), changed: watch::Sender::new(0) })
+        Arc::new(Self {
+            containers: Mutex::default(),
+            network: Mutex::default(),
+            blind: AtomicBool::default(),
+            stubborn: AtomicBool::default(),
+            changed: watch::Sender::new(0),
+        })
     }
 
     fn containers(&self) -> BTreeMap<String, Container> {
@@ -82,7 +94,10 @@ impl Executor for MachineExecutor {
     }
 
     async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError> {
-        Ok(self.0.containers().into_keys().collect())
+        match self.0.blind.load(Ordering::Relaxed) {
+            true => Err(ExecutorError::Temporary("busy".into())),
+            false => Ok(self.0.containers().into_keys().collect()),
+        }
     }
 
     async fn leave(&self) -> Result<(), ExecutorError> {
@@ -116,6 +131,8 @@ impl Controller for MachineController {
             exists: container.is_some(),
             running: known.running,
             started: known.started,
+            has_health_check: true,
+            healthy: Some(!known.sick),
             container: ContainerStatus {
                 container_id: format!("c-{}", self.task.id),
                 pid: 7,
@@ -133,6 +150,9 @@ impl Controller for MachineController {
     }
 
     async fn shutdown(&self) -> Result<(), ExecutorError> {
+        while self.machine.stubborn.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         if self.machine.containers().contains_key(&self.task.id) {
             self.machine.with(&self.task.id, |c| c.running = false);
         }
@@ -411,6 +431,30 @@ async fn a_silent_node_is_down_and_its_tasks_move_and_are_stopped_on_its_return(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unhealthy_task_gets_no_connections_while_it_is_being_stopped() {
+    let swarm = Swarm::new(2).await;
+    swarm.add_service("s", on_network(replicated(2, "x"), "app")).await;
+    swarm.until("two tasks run", |view| up(view, "s") == 2).await;
+    let victim = swarm.store.view().tasks_of_node("node0").next().unwrap().id.clone();
+    let machine = &swarm.machines["node0"];
+    machine.stubborn.store(true, Ordering::Relaxed);
+    machine.with(&victim, |c| c.sick = true);
+    let drained = |machines: &BTreeMap<String, Arc<Machine>>| {
+        let network = machines["node1"].network.lock().unwrap().clone().unwrap_or_default();
+        network.endpoints.iter().any(|e| e.task_id == victim && e.draining && !e.serving)
+    };
+    swarm.until_machines("the other node drains it", drained).await;
+    assert!(machine.containers()[&victim].running);
+    machine.stubborn.store(false, Ordering::Relaxed);
+    let failed = |t: &Arc<Task>| {
+        let status = t.status.clone().unwrap_or_default();
+        status.state() == TaskState::Failed && status.err == "task: unhealthy container" && !status.draining
+    };
+    swarm.until("it has failed", |view| view.tasks().get(&victim).is_some_and(failed)).await;
+    swarm.until("it is replaced", |view| up(view, "s") == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_image_that_does_not_exist_rejects_the_task_with_the_reason() {
     let swarm = Swarm::new(1).await;
     swarm.add_service("s", replicated(1, "missing")).await;
@@ -431,6 +475,22 @@ async fn containers_of_forgotten_tasks_are_removed() {
     swarm.machines["node0"].with("stranger", |c| c.running = true);
     swarm.start_agent("node0");
     swarm.until_machines("the stranger is gone", |machines| machines["node0"].containers().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_clean_up_spares_the_tasks_that_came_meanwhile() {
+    let mut swarm = Swarm::new(1).await;
+    swarm.stop_agent("node0").await;
+    swarm.machines["node0"].with("stranger", |c| c.running = true);
+    swarm.machines["node0"].blind.store(true, Ordering::Relaxed);
+    swarm.start_agent("node0");
+    swarm.add_service("s", replicated(2, "x")).await;
+    swarm.until("both run", |view| up(view, "s") == 2).await;
+    swarm.machines["node0"].blind.store(false, Ordering::Relaxed);
+    let gone = |machines: &BTreeMap<String, Arc<Machine>>| !machines["node0"].containers().contains_key("stranger");
+    swarm.until_machines("the stranger is gone", gone).await;
+    assert_eq!(live(&swarm.machines), 2);
+    assert_eq!(swarm.store.view().tasks().len(), 2, "none was replaced");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -476,6 +536,22 @@ async fn a_node_that_registers_without_end_is_slowed_down() {
         client.session(SessionRequest::default()).await.unwrap();
     }
     assert_eq!(client.session(SessionRequest::default()).await.unwrap_err().code(), Code::ResourceExhausted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_path_that_no_node_could_use_is_refused() {
+    let swarm = Swarm::new(0).await;
+    let node = Node { id: "odd".into(), ..Node::default() };
+    swarm.store.propose(vec![create(object::Object::Node(node))]).await.unwrap();
+    let link = Link { node_id: "odd".into(), addr: swarm.addr.subscribe() };
+    let mut client = DispatcherClient::new(link.channel().await.unwrap());
+    for bad in ["fd00::1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "10.0.0.1:2377", "somewhere"] {
+        let request = SessionRequest { data_path_addr: bad.into(), ..SessionRequest::default() };
+        let refused = client.session(request).await.unwrap_err();
+        assert_eq!(refused.message(), format!("data path address {bad:?} is not a node's IPv4 address"));
+    }
+    let request = SessionRequest { data_path_addr: "10.0.0.1".into(), ..SessionRequest::default() };
+    client.session(request).await.unwrap();
 }
 
 fn logs_of(r#ref: &str, follow: bool) -> ServiceLogsRequest {
