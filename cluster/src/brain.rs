@@ -7,6 +7,7 @@
 
 use crate::api::StoreAction;
 use crate::store::{ProposeError, Store, View, now_ns};
+use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -47,6 +48,8 @@ pub trait Brain: Send + 'static {
 
 /// Most actions in one raft entry.
 pub const TRANSACTION_ACTIONS_MAX: usize = 200;
+/// Most bytes of actions that are joined to one raft entry; well below what the store takes.
+pub const TRANSACTION_BYTES_MAX: usize = 2 << 20;
 
 /// Timing of [`run_brain`].
 #[derive(Debug, Clone, Copy)]
@@ -84,8 +87,8 @@ pub async fn run_brain(brain: impl Brain, store: Arc<dyn Store>, pace: Pace, can
         let wake_at = decision.wake_at;
         match commit(&brain, store.as_ref(), decision, pack).await {
             Outcome::Done => pack = TRANSACTION_ACTIONS_MAX,
-            Outcome::Conflict => {
-                // Smaller transactions meet fewer concurrent writers, so that this ends.
+            Outcome::Smaller => {
+                // Smaller transactions meet fewer concurrent writers, and fit in the end, so that this ends.
                 pack = (pack / 2).max(1);
                 tokio::select! {
                     () = cancel.cancelled() => return,
@@ -127,21 +130,27 @@ async fn settle(watch: &mut tokio::sync::watch::Receiver<Arc<View>>, pace: Pace,
 
 enum Outcome {
     Done,
-    Conflict,
+    /// In parts, please.
+    Smaller,
     Retry,
     Stop,
 }
 
 async fn commit(brain: &impl Brain, store: &dyn Store, decision: Decision, pack: usize) -> Outcome {
-    for actions in packed(decision.changes, pack) {
+    for Packed { actions, units } in packed(decision.changes, pack) {
         let count = actions.len();
         match store.propose(actions).await {
             Ok(version) => tracing::debug!(brain = brain.name(), count, version, "committed"),
             Err(ProposeError::Conflict(error)) => {
                 tracing::debug!(brain = brain.name(), %error, "deciding again");
-                return Outcome::Conflict;
+                return Outcome::Smaller;
             }
-            Err(error @ (ProposeError::NoQuorum | ProposeError::NotLeader { .. } | ProposeError::TooLarge { .. })) => {
+            Err(ProposeError::TooLarge { .. }) if units > 1 => return Outcome::Smaller,
+            // Nothing will ever make it fit, and the others must not wait for it.
+            Err(error @ ProposeError::TooLarge { .. }) => {
+                tracing::error!(brain = brain.name(), count, %error, "left out a decision");
+            }
+            Err(error @ (ProposeError::NoQuorum | ProposeError::NotLeader { .. })) => {
                 tracing::warn!(brain = brain.name(), %error, "decision not committed");
                 return Outcome::Retry;
             }
@@ -154,13 +163,31 @@ async fn commit(brain: &impl Brain, store: &dyn Store, decision: Decision, pack:
     Outcome::Done
 }
 
-/// Joins units to transactions of at most `limit` actions (a single unit may be longer than a small limit).
-fn packed(units: Vec<Vec<StoreAction>>, limit: usize) -> Vec<Vec<StoreAction>> {
-    let mut transactions: Vec<Vec<StoreAction>> = Vec::new();
+/// One transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Packed {
+    pub(crate) actions: Vec<StoreAction>,
+    /// Of so many units.
+    pub(crate) units: usize,
+}
+
+/// Joins units to transactions of at most `limit` actions and [`TRANSACTION_BYTES_MAX`] bytes (a single unit may be
+/// more than either).
+pub(crate) fn packed(units: impl IntoIterator<Item = Vec<StoreAction>>, limit: usize) -> Vec<Packed> {
+    let mut transactions: Vec<Packed> = Vec::new();
+    let mut filled = 0;
     for unit in units.into_iter().filter(|unit| !unit.is_empty()) {
+        let bytes: usize = unit.iter().map(Message::encoded_len).sum();
         match transactions.last_mut() {
-            Some(last) if last.len() + unit.len() <= limit => last.extend(unit),
-            _ => transactions.push(unit),
+            Some(last) if last.actions.len() + unit.len() <= limit && filled + bytes <= TRANSACTION_BYTES_MAX => {
+                last.actions.extend(unit);
+                last.units += 1;
+                filled += bytes;
+            }
+            _ => {
+                transactions.push(Packed { actions: unit, units: 1 });
+                filled = bytes;
+            }
         }
     }
     transactions
@@ -171,13 +198,56 @@ mod tests {
     use super::*;
     use crate::api::{Node, ObjectKind, object};
     use crate::store::{MemoryStore, create, remove, update};
+    use async_trait::async_trait;
 
     #[test]
     fn units_are_packed_but_never_split() {
         let unit = |n: usize| vec![remove(ObjectKind::Task, "t"); n];
-        let sizes = |units, limit| packed(units, limit).iter().map(Vec::len).collect::<Vec<_>>();
+        let sizes = |units: Vec<_>, limit| packed(units, limit).iter().map(|p| p.actions.len()).collect::<Vec<_>>();
         assert_eq!(sizes(vec![unit(2), unit(2), unit(2)], 4), [4, 2]);
         assert_eq!(sizes(vec![unit(3), unit(0), unit(1)], 1), [3, 1]);
+        let large = || vec![remove(ObjectKind::Task, "t".repeat(TRANSACTION_BYTES_MAX / 2 - 100))];
+        assert_eq!(sizes(vec![large(), large(), large(), unit(1)], 200), [2, 2]);
+    }
+
+    /// Refuses what a real log would.
+    struct Narrow(MemoryStore);
+
+    #[async_trait]
+    impl Store for Narrow {
+        fn view(&self) -> Arc<View> {
+            self.0.view()
+        }
+
+        fn watch(&self) -> tokio::sync::watch::Receiver<Arc<View>> {
+            self.0.watch()
+        }
+
+        async fn propose(&self, actions: Vec<StoreAction>) -> Result<u64, ProposeError> {
+            let bytes: usize = actions.iter().map(Message::encoded_len).sum();
+            if bytes > 300 {
+                return Err(ProposeError::TooLarge { bytes });
+            }
+            self.0.propose(actions).await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_divided_and_what_never_will_holds_up_nobody() {
+        let store = Arc::new(Narrow(MemoryStore::new()));
+        for id in ["a".repeat(400), "b".into(), "c".repeat(100), "d".repeat(100), "e".repeat(100)] {
+            let node = Node { id, ..Node::default() };
+            store.0.propose(vec![create(object::Object::Node(node))]).await.unwrap();
+        }
+        let pace = Pace { debounce: Duration::from_millis(1), ..Pace::default() };
+        let cancel = CancellationToken::new();
+        let running = tokio::spawn(run_brain(Counter, store.clone(), pace, cancel.clone()));
+        let mut watch = store.watch();
+        let others = |view: &Arc<View>| view.nodes().values().skip(1).all(|n| n.data_path_addr.len() == 3);
+        tokio::time::timeout(Duration::from_secs(20), watch.wait_for(others)).await.unwrap().unwrap();
+        assert!(store.view().nodes().values().next().unwrap().data_path_addr.is_empty());
+        cancel.cancel();
+        running.await.unwrap();
     }
 
     struct Counter;

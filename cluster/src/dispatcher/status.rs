@@ -1,9 +1,10 @@
 //! What the nodes report of their tasks, collected for a moment and committed together.
 
 use crate::api::{Task, TaskState, TaskStatus, object};
+use crate::brain::packed;
 use crate::orchestrator::slots::state;
 use crate::store::{ProposeError, Store, View, now_ns, update};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use tonic::Status;
@@ -84,18 +85,24 @@ impl Reports {
 async fn commit(store: &dyn Store, newest: BTreeMap<String, TaskStatus>) -> Result<(), Status> {
     let newest: Vec<(String, TaskStatus)> = newest.into_iter().collect();
     for chunk in newest.chunks(BATCH) {
-        let actions = |view: &View| {
+        let mut left_out = BTreeSet::new();
+        let changes = |view: &View, left_out: &BTreeSet<String>| {
             let changed = |(id, status): &(String, TaskStatus)| reported(view.tasks().get(id)?, status, now_ns());
-            chunk.iter().filter_map(changed).map(|task| update(object::Object::Task(task))).collect::<Vec<_>>()
+            let wanted = chunk.iter().filter(|(id, _)| !left_out.contains(id));
+            wanted.filter_map(changed).collect::<Vec<_>>()
         };
         loop {
-            let actions = actions(&store.view());
-            if actions.is_empty() {
-                break;
-            }
-            match store.propose(actions).await {
-                Ok(_) => break,
-                Err(ProposeError::Conflict(_)) => {}
+            let tasks = changes(&store.view(), &left_out);
+            let Some(first) = tasks.first().map(|task| task.id.clone()) else { break };
+            let units = tasks.into_iter().map(|task| vec![update(object::Object::Task(task))]);
+            // What does not fit is news again the next time.
+            let Some(part) = packed(units, BATCH).into_iter().next() else { break };
+            match store.propose(part.actions).await {
+                Ok(_) | Err(ProposeError::Conflict(_)) => {}
+                Err(error @ ProposeError::TooLarge { .. }) if part.units == 1 => {
+                    tracing::error!(task.id = first, %error, "a report is left out");
+                    left_out.insert(first);
+                }
                 Err(error) => return Err(Status::unavailable(error.to_string())),
             }
         }
@@ -106,6 +113,8 @@ async fn commit(store: &dyn Store, newest: BTreeMap<String, TaskStatus>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::brain::TRANSACTION_BYTES_MAX;
+    use crate::store::{MemoryStore, create};
 
     fn status(state: TaskState) -> TaskStatus {
         TaskStatus { state: state.into(), ..TaskStatus::default() }
@@ -135,5 +144,20 @@ mod tests {
         assert!(reported(&task(TaskState::Running), &status(TaskState::Orphaned), 1).is_none());
         // REMOVE lies between REJECTED and ORPHANED, and is no observed state.
         assert!(reported(&task(TaskState::Running), &status(TaskState::Remove), 1).is_none());
+    }
+
+    #[tokio::test]
+    async fn large_reports_are_committed_in_parts() {
+        let store = MemoryStore::new();
+        for index in 0..8 {
+            let task = Task { id: format!("t{index}"), ..task(TaskState::Running) };
+            store.propose(vec![create(object::Object::Task(task))]).await.unwrap();
+        }
+        let before = store.view().version();
+        let err = "e".repeat(TRANSACTION_BYTES_MAX / 2 - 1000);
+        let report = TaskStatus { err, ..status(TaskState::Failed) };
+        commit(&store, (0..8).map(|index| (format!("t{index}"), report.clone())).collect()).await.unwrap();
+        assert_eq!(store.view().version() - before, 4, "two at a time");
+        assert!(store.view().tasks().values().all(|task| state(task) == TaskState::Failed));
     }
 }

@@ -5,8 +5,9 @@ use super::NodeError;
 use super::layout::{context, write_private};
 use crate::api::{
     Annotations, Cluster, ClusterSpec, InitRequest, ManagerStatus, Network, NetworkSpec, NodeDescription, RootCa,
-    StoreTransaction, object,
+    StoreAction, StoreTransaction, object, store_action,
 };
+use crate::brain::{TRANSACTION_ACTIONS_MAX, packed};
 use crate::ca;
 use crate::executor::DATA_PATH_PORT_DEFAULT;
 use crate::id::new_id;
@@ -147,6 +148,39 @@ pub fn done(path: &Path) -> Result<(), NodeError> {
     std::fs::remove_file(path).map_err(context("remove", path))
 }
 
+/// What of the first objects is not in the store yet, in transactions that the log can hold. The cluster is last: once
+/// it is there, all are.
+pub fn missing(view: &View, first: StoreTransaction) -> Vec<Vec<StoreAction>> {
+    if view.cluster().is_some() {
+        return Vec::new();
+    }
+    let is_cluster = |action: &StoreAction| matches!(created(action), Some(object::Object::Cluster(_)));
+    let (last, mut all): (Vec<_>, Vec<_>) = first.actions.into_iter().partition(is_cluster);
+    // A part of them was committed before the agent was killed.
+    all.retain(|action| !created(action).is_some_and(|object| exists(view, object)));
+    all.extend(last);
+    let units = all.into_iter().map(|action| vec![action]);
+    packed(units, TRANSACTION_ACTIONS_MAX).into_iter().map(|part| part.actions).collect()
+}
+
+fn created(action: &StoreAction) -> Option<&object::Object> {
+    match &action.action {
+        Some(store_action::Action::Create(created)) => created.object.as_ref(),
+        _ => None,
+    }
+}
+
+fn exists(view: &View, object: &object::Object) -> bool {
+    match object {
+        object::Object::Cluster(o) => view.cluster().is_some_and(|cluster| cluster.id == o.id),
+        object::Object::Node(o) => view.nodes().contains_key(&o.id),
+        object::Object::Service(o) => view.services().contains_key(&o.id),
+        object::Object::Task(o) => view.tasks().contains_key(&o.id),
+        object::Object::Network(o) => view.networks().contains_key(&o.id),
+        object::Object::Attachment(o) => view.attachments().contains_key(&o.id),
+    }
+}
+
 /// All that a surviving manager knows, as the first transaction of a swarm with this manager alone.
 pub fn surviving(view: &View, node_id: &str, addr: &str) -> StoreTransaction {
     let objects = view.snapshot().objects.into_iter().filter_map(|object| object.object);
@@ -165,4 +199,37 @@ pub fn surviving(view: &View, node_id: &str, addr: &str) -> StoreTransaction {
         })
         .collect();
     StoreTransaction { actions, time_ns: crate::store::now_ns() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Service;
+
+    #[test]
+    fn first_objects_come_in_parts_and_whoever_was_interrupted_goes_on() {
+        let cluster = Cluster { id: "c".into(), ..Cluster::default() };
+        let mut actions = vec![create(object::Object::Cluster(cluster))];
+        for index in 0..5 {
+            let mut service = Service { id: format!("s{index}"), ..Service::default() };
+            service.allocation_error = "x".repeat(1 << 20);
+            actions.push(create(object::Object::Service(service)));
+        }
+        let first = StoreTransaction { actions, time_ns: 1 };
+        let whole = missing(&View::default(), first.clone());
+        assert_eq!(whole.len(), 5, "each part is one service, as two and their frames are too much");
+        for cut in 0..=whole.len() {
+            let mut view = View::default();
+            let parts = |view: &View| missing(view, first.clone());
+            for (index, actions) in parts(&view).into_iter().take(cut).enumerate() {
+                view.apply(&StoreTransaction { actions, time_ns: 1 }, index as u64 + 1).unwrap();
+            }
+            assert_eq!(view.cluster().is_some(), cut == whole.len());
+            for (index, actions) in parts(&view).into_iter().enumerate() {
+                view.apply(&StoreTransaction { actions, time_ns: 1 }, index as u64 + 10).unwrap();
+            }
+            assert!(view.cluster().is_some() && view.services().len() == 5);
+            assert!(parts(&view).is_empty());
+        }
+    }
 }

@@ -215,12 +215,9 @@ async fn prepare(
 ) -> Result<(), ProposeError> {
     raft.read_barrier().await?;
     if let Some(transaction) = first.clone() {
-        if raft.view().cluster().is_none() {
-            let actions = transaction.actions.into_iter().map(|mut action| {
-                with_raft_id(&mut action, &parts.state.node_id, raft.id());
-                action
-            });
-            raft.propose(actions.collect()).await?;
+        for mut actions in bootstrap::missing(&raft.view(), transaction) {
+            actions.iter_mut().for_each(|action| with_raft_id(action, &parts.state.node_id, raft.id()));
+            raft.propose(actions).await?;
         }
         if let Err(error) = bootstrap::done(&parts.files.bootstrap()) {
             tracing::warn!(%error, "the first objects are committed, but their file stays");

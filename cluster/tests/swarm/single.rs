@@ -110,3 +110,20 @@ async fn a_root_has_one_agent_and_without_one_the_client_says_so() {
     let socket = socket_path(&node.config().run_root);
     assert!(matches!(Client::connect(&socket).await, Err(ClientError::NotRunning)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_larger_than_one_change_may_be_survives_a_forced_new_swarm() {
+    let node = TestNode::start("one");
+    node.init().await;
+    let names: Vec<String> = (0..4).map(|index| format!("large{index}")).collect();
+    for name in &names {
+        let mut spec = service(name, 0);
+        spec.task.as_mut().unwrap().container.as_mut().unwrap().env = vec![format!("A={}", "x".repeat(3 << 20))];
+        node.client().await.control().create_service(CreateServiceRequest { spec: Some(spec) }).await.unwrap();
+    }
+    let request = InitRequest { force_new_cluster: true, ..InitRequest::default() };
+    node.client().await.local().init(request).await.unwrap();
+    for name in &names {
+        eventually("the service", || async { node.service(name).await.ok() }).await;
+    }
+}
