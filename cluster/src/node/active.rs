@@ -1,7 +1,7 @@
 //! A node in a swarm: its worker always, its manager while it has the role, its certificate kept valid.
 
 use super::gate::Gate;
-use super::layout::{Layout, remove_dir};
+use super::layout::{Layout, context, remove_dir};
 use super::local::Started;
 use super::manager::{Manager, Membership, Parts};
 use super::setup::bind;
@@ -30,7 +30,10 @@ pub struct Active {
     managers: Arc<Managers>,
     manager: watch::Sender<Option<Arc<Manager>>>,
     session: watch::Sender<Option<SessionMessage>>,
+    /// Why the node is not what its role asks for.
     error: Mutex<String>,
+    /// Why it runs no tasks.
+    worker_error: Mutex<String>,
     /// Held while the manager is being replaced by hand.
     replacing: tokio::sync::Mutex<()>,
     stop: CancellationToken,
@@ -59,6 +62,7 @@ impl Active {
             manager: watch::Sender::new(None),
             session: watch::Sender::new(None),
             error: Mutex::default(),
+            worker_error: Mutex::default(),
             replacing: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -103,7 +107,8 @@ impl Active {
     pub fn info(&self) -> InfoResponse {
         let state = self.state().clone();
         let manager = self.manager.borrow().clone();
-        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let errors = [get(&self.error), get(&self.worker_error)];
+        let error = errors.into_iter().filter(|error| !error.is_empty()).collect::<Vec<_>>().join("; ");
         let joined = manager.as_ref().is_none_or(|m| *m.membership().borrow() == Membership::Member);
         let mut info = InfoResponse {
             node_id: state.node_id.clone(),
@@ -254,12 +259,17 @@ impl Active {
     }
 
     fn set_error(&self, error: String) {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        set(&self.error, error);
     }
 
     fn start_worker(self: &Arc<Self>) {
+        self.tasks.spawn(self.clone().work());
+    }
+
+    /// Runs the worker, and again after a while if it cannot run: a disk that is full today may not be tomorrow.
+    async fn work(self: Arc<Self>) {
         let state = self.state().clone();
-        let agent = Agent::new(AgentConfig {
+        let config = AgentConfig {
             node_id: state.node_id,
             state_dir: self.files.worker_dir(),
             executor: self.config.executor.clone(),
@@ -267,9 +277,18 @@ impl Active {
             data_path_addr: state.data_path_addr,
             session: self.session.clone(),
             drain: crate::agent::DRAIN_DEFAULT,
-        });
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move { agent.run(stop).await });
+        };
+        while let Err(source) = Agent::new(config.clone()).run(self.stop.clone()).await {
+            let error = context("use", &config.state_dir)(source);
+            tracing::error!(%error, "the worker cannot run");
+            set(&self.worker_error, error.to_string());
+            // Cancel safe: both arms only wait.
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(self.config.timing.scale(5000)) => {}
+            }
+            set(&self.worker_error, String::new());
+        }
     }
 
     async fn start_manager(&self, listener: Option<TcpListener>) -> Result<(), NodeError> {
@@ -351,6 +370,12 @@ impl Active {
         if wanted.is_some_and(|role| role != self.role()) {
             self.renew().await?;
         }
+        let manager = self.manager.borrow().clone();
+        if let (Some(manager), Some(node)) = (manager, &message.node)
+            && node.role() == NodeRole::Manager
+        {
+            manager.confirm(node.manager_status.as_ref()).await;
+        }
         Ok(())
     }
 
@@ -431,6 +456,14 @@ impl Active {
         tracing::info!(role = issued.role.as_str_name(), "renewed the certificate");
         Ok(())
     }
+}
+
+fn set(text: &Mutex<String>, value: String) {
+    *text.lock().unwrap_or_else(PoisonError::into_inner) = value;
+}
+
+fn get(text: &Mutex<String>) -> String {
+    text.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// Docker's words for a manager that would leave.

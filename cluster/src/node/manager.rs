@@ -12,7 +12,7 @@ use crate::api::dispatcher_server::DispatcherServer;
 use crate::api::log_broker_server::LogBrokerServer;
 use crate::api::raft_membership_client::RaftMembershipClient;
 use crate::api::raft_membership_server::RaftMembershipServer;
-use crate::api::{JoinRaftRequest, StoreTransaction, object, store_action};
+use crate::api::{JoinRaftRequest, ManagerStatus, StoreTransaction, object, store_action};
 use crate::ca::CaService;
 use crate::control::ControlService;
 use crate::dispatcher::Dispatcher;
@@ -46,7 +46,8 @@ pub struct Manager {
     gate: Gate,
     stop: CancellationToken,
     tasks: TaskTracker,
-    membership: watch::Receiver<Membership>,
+    parts: Parts,
+    membership: watch::Sender<Membership>,
 }
 
 /// Whether this manager takes part in raft.
@@ -86,7 +87,7 @@ impl Manager {
         if initialized {
             raft.initialize().await?;
         }
-        let (membership_sender, membership) = watch::channel(Membership::Joining(String::new()));
+        let membership = watch::Sender::new(Membership::Joining(String::new()));
         tasks.spawn({
             let (tls, gate, stop, timing) = (parts.tls.clone(), gate.clone(), stop.clone(), parts.timing);
             async move {
@@ -96,9 +97,9 @@ impl Manager {
             }
         });
         let known = initialized || !raft.is_pristine();
-        tasks.spawn(join_raft(raft.clone(), parts.clone(), known, membership_sender, stop.clone()));
-        tasks.spawn(lead(raft.clone(), parts, first, leading_sender, stop.clone()));
-        Ok(Arc::new(Self { raft, gate, stop, tasks, membership }))
+        tasks.spawn(join_raft(raft.clone(), parts.clone(), known, membership.clone(), stop.clone()));
+        tasks.spawn(lead(raft.clone(), parts.clone(), first, leading_sender, stop.clone()));
+        Ok(Arc::new(Self { raft, gate, stop, tasks, parts, membership }))
     }
 
     /// The raft member, which is also the store.
@@ -113,7 +114,20 @@ impl Manager {
 
     /// Whether it takes part yet.
     pub fn membership(&self) -> watch::Receiver<Membership> {
-        self.membership.clone()
+        self.membership.subscribe()
+    }
+
+    /// Asks the leader again where it does not name this member as the node's: what raft itself has on disk here may be
+    /// from before the node was demoted and promoted again.
+    pub async fn confirm(&self, named: Option<&ManagerStatus>) {
+        let doubtful = named.is_none_or(|status| status.raft_id != self.raft.id());
+        if !doubtful || *self.membership.borrow() != Membership::Member {
+            return;
+        }
+        let asked = tokio::time::timeout(self.parts.timing.request(), ask_to_join(&self.raft, &self.parts)).await;
+        if asked.is_ok_and(|answer| answer.is_err_and(|status| is_removed(&status))) {
+            self.membership.send_replace(Membership::Removed);
+        }
     }
 
     /// Stops everything and waits for it.
@@ -143,7 +157,7 @@ async fn join_raft(
         }
         let patient = begun.elapsed() < patience;
         if !patient && let Err(status) = ask_to_join(&raft, &parts).await {
-            if status.code() == tonic::Code::Aborted {
+            if is_removed(&status) {
                 membership.send_replace(Membership::Removed);
                 return;
             }
@@ -159,6 +173,10 @@ async fn join_raft(
             () = tokio::time::sleep(parts.timing.scale(pause)) => {}
         }
     }
+}
+
+fn is_removed(status: &tonic::Status) -> bool {
+    status.code() == tonic::Code::Aborted
 }
 
 async fn ask_to_join(raft: &RaftNode, parts: &Parts) -> Result<(), tonic::Status> {

@@ -2,7 +2,7 @@
 
 use crate::lab::{TestNode, eventually, files, is_ready, service};
 use skep_cluster::api::{
-    CreateServiceRequest, GetServiceRequest, InitRequest, ListNetworksRequest, ListServicesRequest,
+    CreateServiceRequest, GetServiceRequest, InfoRequest, InitRequest, ListNetworksRequest, ListServicesRequest,
     RemoveServiceRequest, UpdateServiceRequest, service_spec,
 };
 use skep_cluster::client::{Client, ClientError, message};
@@ -126,4 +126,22 @@ async fn a_state_larger_than_one_change_may_be_survives_a_forced_new_swarm() {
     for name in &names {
         eventually("the service", || async { node.service(name).await.ok() }).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_use_its_directory_says_so_and_tries_again() {
+    let mut node = TestNode::start("one");
+    node.init().await;
+    node.stop().await.unwrap();
+    let directory = node.root().join("swarm/worker");
+    std::fs::rename(&directory, node.root().join("worker")).unwrap();
+    std::fs::write(&directory, b"in the way").unwrap();
+    node.run();
+    let info = || async { Some(node.client().await.local().info(InfoRequest {}).await.ok()?.into_inner()) };
+    eventually("the reason", || async { info().await.filter(|i| i.error.contains("swarm/worker")) }).await;
+    std::fs::remove_file(&directory).unwrap();
+    std::fs::rename(node.root().join("worker"), &directory).unwrap();
+    node.create_service("web", 1).await.unwrap();
+    eventually("a running task", || async { (node.running_tasks().await == Some(1)).then_some(()) }).await;
+    eventually("no complaint", || async { info().await.filter(|info| info.error.is_empty()) }).await;
 }

@@ -89,6 +89,28 @@ async fn without_a_majority_there_is_an_error_and_no_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manager_that_slept_through_its_demotion_and_promotion_begins_anew() {
+    let mut nodes = swarm(&["m1", "m2", "m3"]).await;
+    let id = nodes[2].id().await;
+    let raft_id = |node: skep_cluster::api::Node| node.manager_status.map(|status| status.raft_id);
+    let before = eventually("it is a manager", || async { nodes[0].node(&id).await.and_then(raft_id) }).await;
+    nodes[2].kill();
+    for role in [NodeRole::Worker, NodeRole::Manager] {
+        eventually("another role is asked for", || async { set_role(&nodes[0], &id, role).await.ok() }).await;
+        eventually("it has it", || async { nodes[0].node(&id).await.filter(|n| n.role() == role) }).await;
+    }
+    nodes[2].run();
+    eventually("it is a manager under another number", || async {
+        nodes[0].node(&id).await.and_then(raft_id).filter(|raft_id| *raft_id != before)
+    })
+    .await;
+    // Its vote counts.
+    nodes[1].kill();
+    eventually("a write", || async { nodes[2].create_service("web", 1).await.ok() }).await;
+    assert!(nodes[0].service("web").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_join_are_promoted_demoted_and_removed() {
     let manager = TestNode::start("m1");
     manager.init().await;
