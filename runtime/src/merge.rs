@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 use crate::sandbox::{self, Mount, MountKind, Process, Propagation, Resources, Rlimit, Seccomp, User};
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Beginning of the labels by which the agent knows its tasks.
+const RESERVED_LABELS: &str = "com.docker.swarm.";
 const MEMORY_MIN: i64 = 6 << 20;
 const CPU_PERIOD: u64 = 100_000;
 
@@ -29,6 +31,8 @@ pub(crate) fn resolve(config: &ContainerConfig, image: &ImageConfig) -> Result<R
     let stop_signal = stop_signal.unwrap_or_else(|| "SIGTERM".to_owned());
     crate::signal::parse(&stop_signal)?;
     let mut labels = image.labels.clone();
+    // An image does not say whose task a container is.
+    labels.retain(|name, _| !name.starts_with(RESERVED_LABELS));
     labels.extend(config.labels.clone());
     let mut exposed_ports = image.exposed_ports.clone();
     exposed_ports.extend(config.exposed_ports.iter().cloned());

@@ -71,6 +71,17 @@ fn the_rest_of_the_image_fills_what_is_not_given() {
 }
 
 #[test]
+fn an_image_does_not_make_its_containers_tasks() {
+    let task = "com.docker.swarm.task.id".to_owned();
+    let mut image = image();
+    image.labels.insert(task.clone(), "x".to_owned());
+    let mut config = ContainerConfig::default();
+    assert!(!resolve(&config, &image).unwrap().labels.contains_key(&task));
+    config.labels.insert(task.clone(), "y".to_owned());
+    assert_eq!(resolve(&config, &image).unwrap().labels[&task], "y");
+}
+
+#[test]
 fn publishing_all_adds_what_is_not_published() {
     let port = PortMapping { host_ip: None, host_port: Some(8080), container_port: 80, protocol: PortProtocol::Tcp };
     let config = ContainerConfig { publish_all: true, ports: vec![port], ..Default::default() };

@@ -119,13 +119,14 @@ impl Runtime {
         }
     }
 
-    /// Ids of the containers that have this label, with this value if one is given.
+    /// Ids of the containers that were given this label, with this value if one is given. What
+    /// their images say does not count.
     ///
     /// # Errors
     /// The containers cannot be read.
     pub fn find_by_label(&self, label: &str, value: Option<&str>) -> Result<Vec<String>> {
         let has = |record: &ContainerRecord| {
-            record.resolved.labels.get(label).is_some_and(|own| value.is_none_or(|value| value == own))
+            record.config.labels.get(label).is_some_and(|own| value.is_none_or(|value| value == own))
         };
         Ok(self.records()?.into_iter().filter(has).map(|record| record.id).collect())
     }
