@@ -5,7 +5,7 @@
 //! | `create` | directory without config.json, perhaps a name | removed |
 //! | `start` before the shim | network, launch.json | network given back, container as before |
 //! | shim | running processes, cgroup, network, state "running" | processes killed, exited 137; started again if its policy says so |
-//! | `rm` | removing.json | removal carried on |
+//! | `rm` | removing.json | removal carried on, with volumes only if they were to go |
 //! | the machine | state "running" of another boot | exited 255; started again by `recover` |
 //!
 //! Invariant: whoever heals holds the container's lock; a container whose lock is held by another
@@ -189,7 +189,7 @@ impl Runtime {
     /// Removes what is left of a container that has no config.json: half made, or half removed.
     pub(crate) fn sweep(&self, id: &str) -> Result<()> {
         self.tear_down(id, false)?;
-        self.delete_files(id, true)
+        self.delete_files(id, false)
     }
 
     /// Directories below the run root whose container is gone.

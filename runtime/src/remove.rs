@@ -1,7 +1,8 @@
 //! `rm`, `rename` and `container prune`.
 //!
-//! Order of a removal, so that it can be carried on: config.json → removing.json (from here on
-//! the container is gone for everyone) → name → anonymous volumes → directory.
+//! Order of a removal, so that it can be carried on: config.json → removing.json, or with its
+//! anonymous volumes removing-volumes.json (from here on the container is gone for everyone) →
+//! name → anonymous volumes → directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -112,10 +113,11 @@ impl Runtime {
         self.release_name(&old, &id)
     }
 
-    /// Removes a container's files; what a killed predecessor began is carried on.
+    /// Removes a container's files; what a killed predecessor began is carried on as it was meant.
     pub(crate) fn delete_files(&self, id: &str, volumes: bool) -> Result<()> {
         let paths = self.paths(id);
-        let removing = paths.directory.join("removing.json");
+        let volumes = volumes && paths.record().exists() || paths.removing(true).exists();
+        let removing = paths.removing(volumes);
         match fs::rename(paths.record(), &removing) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::file("rename", paths.record())(error));

@@ -100,6 +100,12 @@ impl ContainerPaths {
         self.directory.join("config.json")
     }
 
+    /// What config.json is called once removal has begun. The name says whether the anonymous
+    /// volumes go, too: whoever carries the removal on has to know.
+    pub(crate) fn removing(&self, volumes: bool) -> PathBuf {
+        self.directory.join(if volumes { "removing-volumes.json" } else { "removing.json" })
+    }
+
     pub(crate) fn state(&self) -> PathBuf {
         self.directory.join("state.json")
     }

@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use skep_runtime::config::RestartPolicy;
+use skep_runtime::config::{MountSpec, MountType, RestartPolicy};
 use skep_runtime::state::Status;
 use skep_runtime::{RemoveOptions, Runtime, WaitCondition};
 
@@ -17,6 +17,7 @@ pub const ALL: &[Case] = &[
     ("a_killed_shim_is_followed_by_another_where_the_policy_says_so", a_killed_shim_is_followed_by_another),
     ("whoever_waits_learns_of_a_killed_shim", whoever_waits_learns_of_a_killed_shim),
     ("half_made_containers_are_swept", half_made_containers_are_swept),
+    ("a_removal_that_was_cut_off_is_carried_on_as_meant", a_removal_that_was_cut_off_is_carried_on_as_meant),
     ("a_killed_starter_leaves_nothing", a_killed_starter_leaves_nothing),
     ("a_reboot_starts_what_is_to_run", a_reboot_starts_what_is_to_run),
 ];
@@ -87,6 +88,21 @@ fn half_made_containers_are_swept(node: &Node) {
     assert!(node.runtime.list(true).unwrap().is_empty());
     assert!(!directory.exists());
     node.create(&config);
+}
+
+fn a_removal_that_was_cut_off_is_carried_on_as_meant(node: &Node) {
+    let containers = node.runtime.roots().root.join("containers");
+    for (left, volumes) in [("removing.json", 1), ("removing-volumes.json", 0)] {
+        let mut config = node.config(&["true"]);
+        let kind = MountType::Volume { name: String::new(), no_copy: false, labels: Default::default() };
+        config.mounts = vec![MountSpec { kind, target: "/scratch".to_owned(), read_only: false }];
+        let directory = containers.join(node.create(&config));
+        fs::rename(directory.join("config.json"), directory.join(left)).unwrap();
+        node.runtime.heal().unwrap();
+        assert!(!directory.exists());
+        assert_eq!(node.runtime.volumes().list().unwrap().len(), volumes, "{left}");
+        node.runtime.volumes().prune(true).unwrap();
+    }
 }
 
 fn a_killed_starter_leaves_nothing(node: &Node) {
