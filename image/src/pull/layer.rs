@@ -82,7 +82,7 @@ impl LayerTask<'_> {
         let mut told = false;
         loop {
             let lock = self.store.try_lock_layer(&self.diff_id)?;
-            if self.store.layer(&self.diff_id)?.is_some() {
+            if self.store.has_layer(&self.diff_id)? {
                 return Ok(None);
             }
             if lock.is_some() {
@@ -282,7 +282,14 @@ fn write_layer(
     if let Source::Network { path, .. } = &incoming.source {
         store.adopt_blob(&blob.digest, path, false)?;
     }
-    let record = LayerRecord { version: 1, diff_id: *diff_id, size, blob: blob.digest, link: String::new() };
+    let record = LayerRecord {
+        version: 1,
+        diff_id: *diff_id,
+        size,
+        blob: blob.digest,
+        link: String::new(),
+        boot: String::new(),
+    };
     store.install_layer(staged, record)?;
     Ok(())
 }

@@ -258,7 +258,7 @@ fn is_complete(store: &ImageStore, names: &[Reference], id: &ImageId, outline: &
         }
     }
     for diff_id in &outline.document.diff_ids {
-        if store.layer(diff_id)?.is_none() {
+        if !store.has_layer(diff_id)? {
             return Ok(false);
         }
     }
@@ -281,7 +281,7 @@ async fn layers(
         if !seen.insert(*diff_id) {
             continue;
         }
-        if store.layer(diff_id)?.is_some() {
+        if store.has_layer(diff_id)? {
             progress.layer(&blob.digest, LayerEvent::AlreadyExists);
             continue;
         }

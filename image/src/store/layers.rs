@@ -1,4 +1,7 @@
 //! Unpacked layers: installing them, and finding them again.
+//!
+//! Nothing waits for a layer's files to reach the disk but the entry of an image that has the layer.
+//! So one that no image has is believed only during the boot that unpacked it.
 
 use std::fs;
 use std::io;
@@ -27,24 +30,45 @@ pub(crate) struct LayerRecord {
     /// Its short name in `l/`.
     #[serde(default)]
     pub(crate) link: String,
+    /// The boot during which it was unpacked.
+    #[serde(default)]
+    pub(crate) boot: String,
 }
 
 impl ImageStore {
     /// An installed layer; `None` if it is not there.
     pub(crate) fn layer(&self, diff_id: &Digest) -> Result<Option<Layer>, StoreError> {
-        let directory = self.layers_directory().join(diff_id.hex());
-        let path = directory.join(RECORD);
+        let Some(record) = self.layer_record(diff_id)? else { return Ok(None) };
+        self.make_link(diff_id, &record.link)?;
+        let path = self.layers_directory().join(diff_id.hex()).join("diff");
+        Ok(Some(Layer { diff_id: *diff_id, size: record.size, path, link: record.link }))
+    }
+
+    /// Whether a layer is there and whole: its files cannot have been lost with the power.
+    pub(crate) fn has_layer(&self, diff_id: &Digest) -> Result<bool, StoreError> {
+        let Some(record) = self.layer_record(diff_id)? else { return Ok(false) };
+        if !record.boot.is_empty() && record.boot == boot_id() {
+            return Ok(true);
+        }
+        let _lock = self.lock_shared()?;
+        Ok(self.read_index()?.images.values().any(|image| image.layers.contains(diff_id)))
+    }
+
+    /// What is kept beside a layer; nothing readable counts as no layer.
+    fn layer_record(&self, diff_id: &Digest) -> Result<Option<LayerRecord>, StoreError> {
+        let path = self.layers_directory().join(diff_id.hex()).join(RECORD);
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).during("read", &path),
         };
-        let record: LayerRecord = serde_json::from_slice(&bytes).map_err(io::Error::from).during("read", &path)?;
-        if record.diff_id != *diff_id {
-            return Ok(None);
+        match serde_json::from_slice::<LayerRecord>(&bytes) {
+            Ok(record) => Ok(Some(record).filter(|record| record.diff_id == *diff_id)),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "layer taken for absent");
+                Ok(None)
+            }
         }
-        self.make_link(diff_id, &record.link)?;
-        Ok(Some(Layer { diff_id: *diff_id, size: record.size, path: directory.join("diff"), link: record.link }))
     }
 
     /// Takes the right to fetch and unpack a layer, if no one has it.
@@ -58,11 +82,12 @@ impl ImageStore {
         let _lock = self.lock_exclusive()?;
         let target = self.layers_directory().join(record.diff_id.hex());
         record.link = self.choose_link(&record.diff_id)?;
+        record.boot = boot_id();
         let path = staged.join(RECORD);
         let json = serde_json::to_vec(&record).map_err(io::Error::from).during("write", &path)?;
         lock::replace(&path, &json, false)?;
         if target.exists() {
-            // Without its record: what a damaged disk left. It is in no mount, as it could not be loaded.
+            // What a power cut left, or a damaged disk. It is in no mount, as no image could be loaded with it.
             super::work::remove_tree(&target)?;
         }
         fs::rename(staged, &target).during("create", &target)
@@ -97,6 +122,11 @@ impl ImageStore {
             _ => Ok(()),
         }
     }
+}
+
+/// Names this boot; empty where the kernel does not tell.
+fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 /// Where the short link of a layer points.

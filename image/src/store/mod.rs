@@ -195,6 +195,9 @@ impl ImageStore {
         record: ImageRecord,
         names: &[Reference],
     ) -> Result<(), StoreError> {
+        // The index names nothing that a power cut could still take away.
+        let root = fs::File::open(&self.root).during("open", &self.root)?;
+        rustix::fs::syncfs(&root).map_err(std::io::Error::from).during("sync", &self.root)?;
         let _lock = self.lock_exclusive()?;
         let mut index = self.read_index()?;
         let entry = index.images.entry(*id).or_default();

@@ -23,7 +23,7 @@ impl Fixture {
         fs::create_dir_all(staged.join("diff")).unwrap();
         fs::write(staged.join("diff/file"), content).unwrap();
         let size = content.len() as u64;
-        let record = LayerRecord { version: 1, diff_id, size, blob: diff_id, link: String::new() };
+        let record = LayerRecord { version: 1, diff_id, size, blob: diff_id, link: String::new(), boot: String::new() };
         self.store.install_layer(&staged, record).unwrap();
         diff_id
     }
@@ -62,6 +62,29 @@ impl Fixture {
 
 fn user(running: bool) -> impl Fn(&ImageId) -> Vec<ImageUser> {
     move |_| vec![ImageUser { container: "0123456789abcdef".into(), running }]
+}
+
+#[test]
+fn a_layer_is_believed_while_it_cannot_have_been_lost() {
+    let fixture = fixture();
+    let layer = fixture.layer("a");
+    assert!(fixture.store.has_layer(&layer).unwrap());
+    let record = fixture.store.layers_directory().join(layer.hex()).join("layer.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["boot"] = "another".into();
+    fs::write(&record, value.to_string()).unwrap();
+    assert!(!fixture.store.has_layer(&layer).unwrap());
+    fs::write(&record, "").unwrap();
+    assert!(!fixture.store.has_layer(&layer).unwrap());
+    assert!(fixture.store.layer(&layer).unwrap().is_none());
+    let id = fixture.image(&["a"], &["nginx"]);
+    fs::write(&record, value.to_string()).unwrap();
+    assert!(fixture.store.has_layer(&layer).unwrap());
+    // An image with a layer of which nothing is known says so; the others are listed.
+    fs::write(&record, "").unwrap();
+    assert!(fixture.store.image(&id).unwrap_err().to_string().contains("is missing"));
+    assert!(fixture.store.list().unwrap().is_empty());
 }
 
 #[test]
