@@ -11,12 +11,12 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, pipe2};
+use nix::unistd::pipe2;
 
 use crate::attach::{DetachKeys, read_raw, write_all};
 use crate::error::{Error, Result};
 use crate::launch::Launch;
+use crate::process;
 use crate::runtime::Runtime;
 use crate::sandbox::exec::{ExecConfig, spawn};
 use crate::sandbox::{self, Process, Stdio, User};
@@ -61,7 +61,7 @@ impl Runtime {
         sandbox::prepare_process()?;
         let launch: Launch = crate::files::load(&self.paths(&record.id).sandbox())?
             .ok_or_else(|| Error::NotRunning(record.id.clone()))?;
-        let process = process(&launch.sandbox.process, options);
+        let process = process_of(&launch.sandbox.process, options);
         let config = ExecConfig {
             sandbox: &launch.sandbox,
             init_pid: init.pid,
@@ -92,7 +92,7 @@ impl Runtime {
     }
 }
 
-fn process(base: &Process, options: &ExecOptions) -> Process {
+fn process_of(base: &Process, options: &ExecOptions) -> Process {
     let name = |variable: &String| variable.split('=').next().map(str::to_owned);
     let mut env = base.env.clone();
     if options.tty && !env.iter().any(|variable| variable.starts_with("TERM=")) {
@@ -278,12 +278,8 @@ impl ExecStreams {
 
 /// The exit code of a child that has ended.
 fn ended(pid: i32) -> Result<Option<i32>> {
-    match waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::Exited(_, code)) => Ok(Some(code)),
-        Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(128 + signal as i32)),
-        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(None),
-        Err(errno) => Err(Error::system("waitpid")(errno.into())),
-    }
+    let ended = process::reap(Some(pid)).map_err(Error::system("waitpid"))?;
+    Ok(ended.map(|(_, code)| code))
 }
 
 #[cfg(test)]
@@ -311,7 +307,7 @@ mod tests {
             user: Some("0".to_owned()),
             ..ExecOptions::default()
         };
-        let made = process(&base, &options);
+        let made = process_of(&base, &options);
         assert_eq!(made.env, ["PATH=/bin", "A=2", "B=3"]);
         assert_eq!((made.args.concat(), made.cwd.as_str(), made.user.spec.as_str()), ("ls".to_owned(), "/srv", "0"));
         assert!(!made.terminal && made.no_new_privileges);

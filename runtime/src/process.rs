@@ -1,8 +1,11 @@
 //! What /proc tells about processes and the boot.
 
 use std::fs;
+use std::io;
 
 use jiff::Timestamp;
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, wait, waitpid};
 
 use crate::state::ProcessId;
 
@@ -33,6 +36,32 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat { state, start_time })
 }
 
+/// A child that has ended, and its exit code: 128 and the signal's number if one killed it.
+///
+/// Any child, or the one with this number; `None` when there is none that has ended.
+pub(crate) fn reap(pid: Option<i32>) -> io::Result<Option<(i32, i32)>> {
+    let pid = pid.and_then(Pid::from_raw);
+    loop {
+        let ended = match pid {
+            Some(_) => waitpid(pid, WaitOptions::NOHANG),
+            None => wait(WaitOptions::NOHANG),
+        };
+        // Not by way of an enumeration of signals: the real-time ones are in none.
+        match ended {
+            Ok(None) => return Ok(None),
+            Ok(Some((child, status))) => {
+                let code = status.exit_status().or_else(|| Some(128 + status.terminating_signal()?));
+                if let Some(code) = code {
+                    return Ok(Some((child.as_raw_nonzero().get(), code)));
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::CHILD) if pid.is_none() => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
 /// This process.
 pub(crate) fn own_id() -> ProcessId {
     let pid = std::process::id() as i32;
@@ -61,6 +90,22 @@ mod tests {
         assert_eq!(stat.start_time, 12345);
         assert!(stat.ended());
         assert_eq!(parse_stat("7 (x) S 1"), None);
+    }
+
+    #[test]
+    #[allow(clippy::zombie_processes, reason = "reap is what waits for it")]
+    fn whatever_signal_kills_a_child_it_is_reaped() {
+        for (script, expected) in [("exit 7", 7), ("kill -9 $$", 137), ("kill -40 $$", 168), ("kill -64 $$", 192)] {
+            let child = std::process::Command::new("sh").args(["-c", script]).spawn().unwrap();
+            let pid = child.id() as i32;
+            let code = loop {
+                match reap(Some(pid)).unwrap() {
+                    Some((reaped, code)) if reaped == pid => break code,
+                    _ => std::thread::yield_now(),
+                }
+            };
+            assert_eq!(code, expected, "{script}");
+        }
     }
 
     #[test]

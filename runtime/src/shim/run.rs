@@ -6,11 +6,10 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use skep_net::dns::{Config, Server, Upstream};
 
@@ -36,6 +35,8 @@ use crate::{config, process};
 const FAREWELL: Duration = Duration::from_secs(10);
 /// Reads of one stream in a row.
 const BURST: usize = 16;
+/// Reads of one stream after the end: more than a pipe can hold.
+const DRAIN: usize = 1024;
 
 /// A running shim.
 pub(super) struct Shim {
@@ -372,7 +373,7 @@ impl Shim {
         let (Some(prober), Some(health)) = (self.prober.as_mut(), self.state.health.as_mut()) else { return };
         health.record(&prober.check, result, uptime);
         prober.next = Instant::now() + health.next_probe(&prober.check, uptime);
-        files::store_for_now(&self.paths.state(), &self.state).ok();
+        self.save();
     }
 
     fn on_signals(&mut self) {
@@ -383,14 +384,7 @@ impl Shim {
                 self.stop(None, None);
             }
         }
-        loop {
-            let (pid, exit_code) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid.as_raw(), code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid.as_raw(), 128 + signal as i32),
-                Err(Errno::EINTR) => continue,
-                Ok(WaitStatus::StillAlive) | Err(_) => return,
-                Ok(_) => continue,
-            };
+        while let Ok(Some((pid, exit_code))) = process::reap(None) {
             if self.state.init.is_some_and(|init| init.pid == pid) {
                 self.on_exit(exit_code);
             } else if let Some(result) = self.prober.as_mut().and_then(|prober| prober.ended(pid, exit_code)) {
@@ -401,14 +395,20 @@ impl Shim {
 
     /// The first process has ended.
     fn on_exit(&mut self, exit_code: i32) {
+        let cgroup = Cgroup::find(&self.cgroup);
+        // Where the pid namespace is another's, the rest does not end with the first, and might go
+        // on writing for ever.
+        if let Ok(cgroup) = &cgroup {
+            cgroup.signal(Signal::SIGKILL).ok();
+        }
         for stream in [LogStream::Stdout, LogStream::Stderr] {
-            self.on_output(stream, usize::MAX);
+            self.on_output(stream, DRAIN);
         }
         self.log.flush();
         self.streams = Streams::default();
         self.prober = None;
         self.kill_at = None;
-        let kills = Cgroup::find(&self.cgroup).map_or(0, |cgroup| cgroup.oom_kills());
+        let kills = cgroup.map_or(0, |cgroup| cgroup.oom_kills());
         self.state.init = None;
         self.state.exit_code = exit_code;
         self.state.oom_killed = kills > self.oom_kills;

@@ -18,6 +18,8 @@ pub const ALL: &[Case] = &[
     ("exec_runs_in_the_container", exec_runs_in_the_container),
     ("a_program_that_is_not_there_is_said", a_program_that_is_not_there_is_said),
     ("stop_asks_then_kills", stop_asks_then_kills),
+    ("a_real_time_signal_ends_it_like_any_other", a_real_time_signal_ends_it_like_any_other),
+    ("the_rest_ends_with_the_first_process", the_rest_ends_with_the_first_process),
     ("the_restart_policy_counts", the_restart_policy_counts),
     ("health_is_found_out", health_is_found_out),
     ("names_are_unique_and_found_by_prefix", names_are_unique_and_found_by_prefix),
@@ -127,6 +129,26 @@ fn stop_asks_then_kills(node: &Node) {
     assert_eq!(node.runtime.wait(&killed, WaitCondition::NotRunning).unwrap(), 137);
     assert!(matches!(node.runtime.kill(&killed, "KILL"), Err(Error::NotRunning(_))));
     assert!(matches!(node.runtime.kill(&killed, "NOPE"), Err(Error::InvalidSignal(_))));
+}
+
+fn a_real_time_signal_ends_it_like_any_other(node: &Node) {
+    let mut config = node.config(&["sleep", "1000"]);
+    // The first process of a namespace is not killed by any signal but SIGKILL.
+    config.pid_mode = "host".to_owned();
+    let id = node.run(&config);
+    let output = node.exec(&id, &["sh", "-c", "kill -40 $$"]);
+    assert_eq!(output.status.code(), Some(168), "{}", String::from_utf8_lossy(&output.stderr));
+    node.runtime.kill(&id, "40").unwrap();
+    assert_eq!(node.runtime.wait(&id, WaitCondition::NotRunning).unwrap(), 168);
+    assert_eq!(node.state(&id).status, Status::Exited);
+}
+
+fn the_rest_ends_with_the_first_process(node: &Node) {
+    let mut config = node.shell("yes & exit 3");
+    config.pid_mode = "host".to_owned();
+    config.log.driver = "none".to_owned();
+    let id = node.run(&config);
+    assert_eq!(node.runtime.wait(&id, WaitCondition::NotRunning).unwrap(), 3);
 }
 
 fn the_restart_policy_counts(node: &Node) {
