@@ -13,6 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::control::{self, Decoder, Ended, Request, kind};
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
+use crate::state::ProcessId;
 use crate::terminal::{self, RawTerminal};
 
 /// Which streams a client wants.
@@ -55,6 +56,8 @@ pub enum AttachEnd {
 pub struct AttachStream {
     pub(crate) runtime: Runtime,
     pub(crate) id: String,
+    /// Who is at the other end.
+    pub(crate) shim: Option<ProcessId>,
     pub(crate) stream: UnixStream,
     pub(crate) attach: Attach,
     pub(crate) terminal: bool,
@@ -71,7 +74,8 @@ impl Runtime {
         let attach = Attach { stdin: attach.stdin && record.config.stdin_open, ..attach };
         let Attach { stdin, stdout, stderr } = attach;
         let stream = self.request(&record.id, &Request::Attach { stdin, stdout, stderr })?;
-        Ok(AttachStream { runtime: self.clone(), id: record.id, stream, attach, terminal: record.config.tty })
+        let (runtime, terminal) = (self.clone(), record.config.tty);
+        Ok(AttachStream { runtime, id: record.id, shim: state.shim, stream, attach, terminal })
     }
 }
 
@@ -202,9 +206,8 @@ impl Proxy {
             Err(_) => 0,
         };
         if count == 0 {
-            // The shim went without a word: whoever heals finds out how it ended.
-            let (_, state) = self.session.runtime.record(&self.session.id)?;
-            return Ok(Some(AttachEnd::Exited(state.exit_code)));
+            let AttachStream { runtime, id, shim, .. } = &self.session;
+            return runtime.after_hang_up(id, *shim).map(|code| Some(AttachEnd::Exited(code)));
         }
         self.decoder.push(&buffer[..count]);
         while let Some((frame, payload)) = self.decoder.next().map_err(Error::system("read from the shim"))? {

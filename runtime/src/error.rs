@@ -86,6 +86,9 @@ pub enum Error {
     /// The shim ended without a word.
     #[error("the shim of container {0} was killed: see `skep inspect {0}`, then start it again")]
     ShimLost(String),
+    /// The shim lives, and has closed the connection.
+    #[error("connection to container {0} cut: its output came faster than it was read")]
+    HungUp(String),
     /// The shim does not answer.
     #[error("cannot reach the shim of container {id}")]
     Shim {
@@ -185,7 +188,11 @@ impl Error {
                 125 if matches!(**source, SandboxError::Process(_)) => 126,
                 code => code,
             },
-            Self::NotRunning(_) | Self::NoSuchContainer(_) | Self::Paused(..) | Self::Restarting(_) => 1,
+            Self::NotRunning(_)
+            | Self::NoSuchContainer(_)
+            | Self::Paused(..)
+            | Self::Restarting(_)
+            | Self::HungUp(_) => 1,
             _ => 125,
         }
     }
@@ -195,7 +202,12 @@ impl Error {
         match self {
             Self::Sandbox(source) => source.is_retryable(),
             Self::Network(source) => source.is_retryable(),
-            Self::ShimLost(_) | Self::Shim { .. } | Self::Busy(_) | Self::File { .. } | Self::SpawnShim { .. } => true,
+            Self::ShimLost(_)
+            | Self::HungUp(_)
+            | Self::Shim { .. }
+            | Self::Busy(_)
+            | Self::File { .. }
+            | Self::SpawnShim { .. } => true,
             _ => false,
         }
     }

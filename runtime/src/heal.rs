@@ -6,6 +6,7 @@
 //! | `start` before the shim | network, launch.json | network given back, container as before |
 //! | shim | running processes, cgroup, network, state "running" | processes killed, exited 137; started again if its policy says so |
 //! | `rm` | removing.json | removal carried on, with volumes only if they were to go |
+//! | the disk's power | damaged state.json | exited 255; as after the end of its shim |
 //! | the machine | state "running" of another boot | exited 255; started again by `recover` |
 //!
 //! Invariant: whoever heals holds the container's lock; a container whose lock is held by another
@@ -13,7 +14,7 @@
 
 use std::fs;
 
-use crate::config::RestartPolicy;
+use crate::config::{ContainerRecord, RestartPolicy};
 use crate::error::{DisplayChain, Error, Result};
 use crate::files::{self, FileLock};
 use crate::launch::Launch;
@@ -23,7 +24,7 @@ use crate::state::{ContainerState, Status};
 use crate::{process, sandbox};
 
 /// Exit code of a container whose shim was killed, and which was killed for it.
-const KILLED: i32 = 137;
+pub(crate) const KILLED: i32 = 137;
 /// Exit code of a container that the machine's end took along (as docker has it).
 const LOST: i32 = 255;
 
@@ -61,7 +62,11 @@ impl Runtime {
         files::replace(&marker, boot.as_bytes(), 0o600).map_err(Error::file("write", &marker))?;
         let mut failed = Vec::new();
         for id in self.ids()? {
-            let Ok(Some((record, before))) = self.load(&id) else { continue };
+            let Ok(Some(record)) = files::load::<ContainerRecord>(&self.paths(&id).record()) else { continue };
+            let before = match self.state(&id) {
+                Ok(state) => state.unwrap_or_default(),
+                Err(_) => unknown_state(&record),
+            };
             if let Err(error) = self.heal_one(&id) {
                 failed.push((record.name, error));
                 continue;
@@ -84,16 +89,34 @@ impl Runtime {
         if !self.needs_healing(id)? {
             return Ok(());
         }
-        let resumes = match FileLock::attempt(&self.paths(id).lock()) {
-            Ok(Some(_lock)) => self.heal_locked(id)?,
-            Ok(None) => false,
-            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => false,
-            Err(error) => return Err(error),
-        };
+        match FileLock::attempt(&self.paths(id).lock()) {
+            Ok(Some(lock)) => self.heal_and_resume(id, lock).map(drop),
+            Ok(None) => Ok(()),
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Heals one container, and starts it again if its restart policy says so; tells whether it did.
+    pub(crate) fn heal_and_resume(&self, id: &str, lock: FileLock) -> Result<bool> {
+        let resumes = self.heal_locked(id)?;
+        drop(lock);
         if resumes {
             self.launch(id, None, true)?;
         }
-        Ok(())
+        Ok(resumes)
+    }
+
+    /// Changes a container that has been healed, under its lock.
+    pub(crate) fn change_healed<T>(&self, id: &str, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        let lock = self.lock(id)?;
+        let resumes = self.heal_locked(id)?;
+        let outcome = change();
+        drop(lock);
+        if resumes {
+            self.launch(id, None, true)?;
+        }
+        outcome
     }
 
     fn needs_healing(&self, id: &str) -> Result<bool> {
@@ -101,7 +124,11 @@ impl Runtime {
         if !paths.record().exists() {
             return Ok(paths.directory.exists());
         }
-        let state = self.state(id)?.unwrap_or_default();
+        let state = match self.state(id) {
+            // The shim, if there is one, is going to replace it.
+            Err(Error::Damaged { .. }) => return Ok(self.connect(id).is_err()),
+            state => state?.unwrap_or_default(),
+        };
         Ok(match state.shim {
             Some(shim) => state.boot_id != process::boot_id() || !shim.is_alive(),
             None => state.status.is_active() || paths.run.exists(),
@@ -113,8 +140,12 @@ impl Runtime {
         if !self.needs_healing(id)? {
             return Ok(false);
         }
-        let Some((record, mut state)) = self.load(id)? else {
+        let Some(record) = files::load::<ContainerRecord>(&self.paths(id).record())? else {
             return self.sweep(id).map(|()| false);
+        };
+        let (mut state, damaged) = match self.state(id) {
+            Err(Error::Damaged { .. }) => (unknown_state(&record), true),
+            state => (state?.unwrap_or_default(), false),
         };
         let rebooted = !state.boot_id.is_empty() && state.boot_id != process::boot_id();
         let was_active = state.status.is_active();
@@ -132,9 +163,13 @@ impl Runtime {
         if was_active {
             state = ContainerState {
                 status: Status::Exited,
-                exit_code: if rebooted { LOST } else { KILLED },
+                exit_code: if rebooted || damaged { LOST } else { KILLED },
                 finished_at: Some(process::now()),
-                error: if rebooted { String::new() } else { "the container's shim was killed".to_owned() },
+                error: match (damaged, rebooted) {
+                    (true, _) => "the container's state.json was damaged".to_owned(),
+                    (false, true) => String::new(),
+                    (false, false) => "the container's shim was killed".to_owned(),
+                },
                 ..state
             };
         }
@@ -177,7 +212,10 @@ impl Runtime {
                 return true;
             }
             match FileLock::attempt(&self.paths(id).lock()) {
-                Ok(Some(_lock)) => self.state(id).ok().flatten().is_some_and(|state| state.shim.is_some()),
+                Ok(Some(_lock)) => match self.state(id) {
+                    Ok(state) => state.is_some_and(|state| state.shim.is_some()),
+                    Err(_) => true,
+                },
                 Ok(None) => true,
                 Err(_) => false,
             }
@@ -204,4 +242,9 @@ impl Runtime {
         }
         Ok(())
     }
+}
+
+/// What a container whose state.json cannot be read is taken for: it may have run.
+pub(crate) fn unknown_state(record: &ContainerRecord) -> ContainerState {
+    ContainerState { status: Status::Running, started_at: Some(record.created), ..ContainerState::default() }
 }

@@ -7,6 +7,7 @@ use skep_net::BoundPort;
 
 use crate::config::{ContainerRecord, MountType, NetworkMode};
 use crate::error::{DisplayChain, Result};
+use crate::heal::unknown_state;
 use crate::runtime::Runtime;
 use crate::state::{ContainerState, HealthStatus, Status};
 
@@ -52,7 +53,14 @@ impl Runtime {
         }
         let mut summaries = Vec::new();
         for record in self.records()? {
-            let Some(state) = self.state(&record.id)? else { continue };
+            let state = match self.state(&record.id) {
+                Ok(Some(state)) => state,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(container.id = %record.id, error = %DisplayChain(&error), "state not known");
+                    unknown_state(&record)
+                }
+            };
             if all || state.status.is_active() {
                 summaries.push(self.summary(record, state));
             }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config::{ContainerRecord, MountType};
+use crate::control::Request;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::runtime::Runtime;
@@ -38,7 +39,12 @@ impl Runtime {
     /// # Errors
     /// [`Error::RemoveRunning`], [`Error::RemovePaused`], [`Error::NoSuchContainer`].
     pub fn remove(&self, name_or_id: &str, options: &RemoveOptions) -> Result<()> {
-        let (record, state) = self.record(name_or_id)?;
+        let (record, state) = match self.record(name_or_id) {
+            Err(Error::Damaged { .. }) if options.force => {
+                return self.remove_damaged(&self.resolve(name_or_id)?, options);
+            }
+            found => found?,
+        };
         let id = record.id;
         if state.status.is_active() {
             if !options.force {
@@ -72,6 +78,22 @@ impl Runtime {
         Ok(())
     }
 
+    /// Removes a container of which it cannot be read what it is, or how it stands.
+    fn remove_damaged(&self, id: &str, options: &RemoveOptions) -> Result<()> {
+        if let Ok(stream) = self.request(id, &Request::Stop { signal: Some(libc::SIGKILL), timeout: Some(0) }) {
+            self.await_end(id, None, stream)?;
+        }
+        let lock = match self.lock(id) {
+            Err(Error::NoSuchContainer(_)) => return Ok(()),
+            lock => lock?,
+        };
+        self.tear_down(id, false)?;
+        self.delete_files(id, options.volumes)?;
+        drop(lock);
+        tracing::info!(container.id = %id, "removed, though damaged");
+        Ok(())
+    }
+
     /// Removes all containers that do not run.
     ///
     /// # Errors
@@ -101,16 +123,18 @@ impl Runtime {
     pub fn rename(&self, name_or_id: &str, new: &str) -> Result<()> {
         let id = self.resolve(name_or_id)?;
         let new = new.strip_prefix('/').unwrap_or(new);
-        let _lock = self.lock(&id)?;
-        self.heal_locked(&id)?;
-        let (mut record, _) = self.load(&id)?.ok_or_else(|| Error::NoSuchContainer(name_or_id.to_owned()))?;
+        self.change_healed(&id, || self.rename_locked(&id, new))
+    }
+
+    fn rename_locked(&self, id: &str, new: &str) -> Result<()> {
+        let (mut record, _) = self.load(id)?.ok_or_else(|| Error::NoSuchContainer(id.to_owned()))?;
         if record.name == new {
             return Err(Error::InvalidConfig("Renaming a container with the same name as its current name".to_owned()));
         }
-        self.reserve_name(new, &id)?;
+        self.reserve_name(new, id)?;
         let old = std::mem::replace(&mut record.name, new.to_owned());
-        files::store(&self.paths(&id).record(), &record)?;
-        self.release_name(&old, &id)
+        files::store(&self.paths(id).record(), &record)?;
+        self.release_name(&old, id)
     }
 
     /// Removes a container's files; what a killed predecessor began is carried on as it was meant.

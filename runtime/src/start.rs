@@ -29,7 +29,7 @@ use crate::state::{ContainerState, Status};
 use crate::{descriptors, merge, signal};
 
 /// How long a shim may take to go, or to start its container.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Runtime {
     /// Starts a container. Returns once its program runs. One that runs already is left as it is.
@@ -76,6 +76,7 @@ impl Runtime {
         match started {
             Ok(stream) => Ok(stream.zip(attach).map(|(stream, attach)| AttachStream {
                 runtime: self.clone(),
+                shim: self.state(&id).ok().flatten().and_then(|state| state.shim),
                 id,
                 stream,
                 attach,

@@ -12,7 +12,7 @@ use crate::files;
 use crate::launch::Launch;
 use crate::runtime::Runtime;
 use crate::sandbox::cgroup::Paths as Cgroup;
-use crate::state::Status;
+use crate::state::{ProcessId, Status};
 use crate::{merge, signal};
 
 /// How to stop.
@@ -58,9 +58,9 @@ impl Runtime {
         }
         let request = Request::Stop { signal, timeout: options.timeout };
         match self.request(&record.id, &request) {
-            Ok(stream) => self.await_end(&record.id, stream).map(drop),
+            Ok(stream) => self.await_end(&record.id, state.shim, stream).map(drop),
             // It ended meanwhile.
-            Err(Error::NotRunning(_)) => Ok(()),
+            Err(Error::NotRunning(_)) => self.after_hang_up(&record.id, state.shim).map(drop),
             Err(error) => Err(error),
         }
     }
@@ -135,10 +135,8 @@ impl Runtime {
         if state.status.is_active() {
             let next = condition == WaitCondition::NextExit;
             match self.request(&id, &Request::Wait { next }) {
-                Ok(stream) => exit_code = i64::from(self.await_end(&id, stream)?),
-                Err(Error::NotRunning(_)) => {
-                    exit_code = self.state(&id)?.map_or(exit_code, |state| i64::from(state.exit_code));
-                }
+                Ok(stream) => exit_code = i64::from(self.await_end(&id, state.shim, stream)?),
+                Err(Error::NotRunning(_)) => exit_code = i64::from(self.after_hang_up(&id, state.shim)?),
                 Err(error) => return Err(error),
             }
         } else if condition == WaitCondition::NextExit {
@@ -162,9 +160,11 @@ impl Runtime {
     /// [`Error::InvalidConfig`], or the kernel refuses a limit.
     pub fn update(&self, name_or_id: &str, update: &Update) -> Result<()> {
         let id = self.resolve(name_or_id)?;
-        let _lock = self.lock(&id)?;
-        self.heal_locked(&id)?;
-        let (mut record, state) = self.load(&id)?.ok_or_else(|| Error::NoSuchContainer(id.clone()))?;
+        self.change_healed(&id, || self.update_locked(&id, update))
+    }
+
+    fn update_locked(&self, id: &str, update: &Update) -> Result<()> {
+        let (mut record, state) = self.load(id)?.ok_or_else(|| Error::NoSuchContainer(id.to_owned()))?;
         let limits = &mut record.config.limits;
         overlay_limits(limits, &update.limits);
         let resources = merge::resources(limits, &record.config.device_rules, crate::stats::cpu_count())?;
@@ -178,14 +178,14 @@ impl Runtime {
         if state.status.is_active() {
             Cgroup::find(&self.cgroup(&record))?.update(&resources)?;
         }
-        files::store(&self.paths(&id).record(), &record)?;
-        let launch_path = self.paths(&id).sandbox();
+        files::store(&self.paths(id).record(), &record)?;
+        let launch_path = self.paths(id).sandbox();
         if let Some(mut launch) = files::load::<Launch>(&launch_path)? {
             launch.restart = record.config.restart;
             launch.sandbox.resources = resources;
             files::store_for_now(&launch_path, &launch)?;
             if state.status.is_active() {
-                self.ask(&id, &Request::Reload)?;
+                self.ask(id, &Request::Reload)?;
             }
         }
         Ok(())
@@ -193,20 +193,23 @@ impl Runtime {
 
     /// Connects to a container's shim and sends a request.
     pub(crate) fn request(&self, id: &str, request: &Request) -> Result<UnixStream> {
-        let paths = self.paths(id);
+        let mut stream = self.connect(id)?;
         let failed = |source| Error::Shim { id: id.to_owned(), source };
+        control::send_request(&mut stream, request).map_err(failed)?;
+        Ok(stream)
+    }
+
+    /// Connects to a container's shim.
+    pub(crate) fn connect(&self, id: &str) -> Result<UnixStream> {
+        let paths = self.paths(id);
         let connected = std::fs::File::open(&paths.run).and_then(|directory| {
             // A socket's address may be too short for the whole path.
             UnixStream::connect(format!("/proc/self/fd/{}/shim.sock", directory.as_raw_fd()))
         });
-        let mut stream = match connected {
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                return Err(Error::NotRunning(id.to_owned()));
-            }
-            other => other.map_err(failed)?,
-        };
-        control::send_request(&mut stream, request).map_err(failed)?;
-        Ok(stream)
+        connected.map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => Error::NotRunning(id.to_owned()),
+            _ => Error::Shim { id: id.to_owned(), source },
+        })
     }
 
     /// A request that is answered at once.
@@ -227,7 +230,7 @@ impl Runtime {
     }
 
     /// Waits for a container's end, of which the shim tells, or which healing finds.
-    fn await_end(&self, id: &str, mut stream: UnixStream) -> Result<i32> {
+    pub(crate) fn await_end(&self, id: &str, shim: Option<ProcessId>, mut stream: UnixStream) -> Result<i32> {
         let failed = |source| Error::Shim { id: id.to_owned(), source };
         loop {
             match control::read_frame(&mut stream).map_err(failed)? {
@@ -239,10 +242,7 @@ impl Runtime {
                     return Err(Error::Refused(String::from_utf8_lossy(&reason).into_owned()));
                 }
                 Some(_) => {}
-                None => {
-                    self.heal_one(id)?;
-                    return Ok(self.state(id)?.map_or(137, |state| state.exit_code));
-                }
+                None => return self.after_hang_up(id, shim),
             }
         }
     }

@@ -1,10 +1,12 @@
 //! kill -9 at the worst moments; the next command puts everything right.
 
 use std::fs;
+use std::io::Read;
+use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use skep_runtime::config::{MountSpec, MountType, RestartPolicy};
+use skep_runtime::config::{ContainerConfig, MountSpec, MountType, RestartPolicy};
 use skep_runtime::state::Status;
 use skep_runtime::{RemoveOptions, Runtime, WaitCondition};
 
@@ -16,6 +18,9 @@ pub const ALL: &[Case] = &[
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
     ("a_killed_shim_is_followed_by_another_where_the_policy_says_so", a_killed_shim_is_followed_by_another),
     ("whoever_waits_learns_of_a_killed_shim", whoever_waits_learns_of_a_killed_shim),
+    ("an_attached_client_learns_of_a_killed_shim", an_attached_client_learns_of_a_killed_shim),
+    ("a_client_that_is_cut_off_is_told", a_client_that_is_cut_off_is_told),
+    ("a_damaged_container_is_in_nobodys_way", a_damaged_container_is_in_nobodys_way),
     ("half_made_containers_are_swept", half_made_containers_are_swept),
     ("a_removal_that_was_cut_off_is_carried_on_as_meant", a_removal_that_was_cut_off_is_carried_on_as_meant),
     ("a_killed_starter_leaves_nothing", a_killed_starter_leaves_nothing),
@@ -69,6 +74,80 @@ fn whoever_waits_learns_of_a_killed_shim(node: &Node) {
     let waiter = std::thread::spawn(move || runtime.wait(&waited, WaitCondition::NotRunning));
     kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
     assert_eq!(waiter.join().unwrap().unwrap(), 137);
+}
+
+fn an_attached_client_learns_of_a_killed_shim(node: &Node) {
+    let plain = node.config(&["sleep", "1000"]);
+    let transient = ContainerConfig { auto_remove: true, ..plain.clone() };
+    let lasting = ContainerConfig { restart: RestartPolicy::Always, ..plain.clone() };
+    for config in [plain, transient, lasting] {
+        let id = node.create(&config);
+        let mut child = node.helper("__start", &id, &[]).stdin(Stdio::null()).spawn().unwrap();
+        let state = node.until(&id, |state| state.status == Status::Running);
+        let shim = state.shim.unwrap();
+        kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
+        // In competition with the client, which heals as well.
+        node.runtime.list(true).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(137), "{config:?}");
+        assert_eq!(node.runtime.record(&id).is_err(), config.auto_remove);
+        node.runtime.list(true).unwrap();
+        if config.restart == RestartPolicy::Always {
+            assert_eq!(node.state(&id).status, Status::Running);
+        }
+    }
+}
+
+fn a_client_that_is_cut_off_is_told(node: &Node) {
+    let script = "until [ -e /go ]; do echo here; sleep 0.1; done; yes | head -c 8000000; touch /done; sleep 1000";
+    let mut config = node.shell(script);
+    config.log.driver = "none".to_owned();
+    let id = node.run(&config);
+    let mut command = node.helper("__attach", &id, &[]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // It is connected; from now on nothing is read from it for a while.
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+    while !node.exec(&id, &["touch", "/go"]).status.success() {}
+    while !node.exec(&id, &["test", "-e", "/done"]).status.success() {}
+    let mut text = Vec::new();
+    child.stdout.take().unwrap().read_to_end(&mut text).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(text.len() < 8_000_000);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cut"));
+    assert_eq!(node.state(&id).status, Status::Running);
+}
+
+fn a_damaged_container_is_in_nobodys_way(node: &Node) {
+    let containers = node.runtime.roots().root.join("containers");
+    let config = node.config(&["sleep", "1000"]);
+    let sound = node.run(&config);
+    let force = RemoveOptions { force: true, volumes: false };
+    // What a power cut leaves.
+    let [stopped, lasting] = [RestartPolicy::No, RestartPolicy::Always].map(|restart| {
+        let id = node.create(&ContainerConfig { restart, ..config.clone() });
+        fs::write(containers.join(&id).join("state.json"), "").unwrap();
+        id
+    });
+    assert_eq!(node.runtime.list(true).unwrap().len(), 3);
+    assert_eq!((node.state(&stopped).status, node.state(&stopped).exit_code), (Status::Exited, 255));
+    assert_eq!(node.state(&lasting).status, Status::Running);
+    // And a container that runs: its shim knows better.
+    let init = node.state(&sound).init.unwrap();
+    fs::write(containers.join(&sound).join("state.json"), "{").unwrap();
+    assert!(node.runtime.list(false).unwrap().iter().any(|summary| summary.id == sound));
+    assert!(init.is_alive());
+    node.runtime.remove(&sound, &force).unwrap();
+    assert!(!init.is_alive());
+    // Nobody knows what these are.
+    for id in [&stopped, &lasting] {
+        let init = node.state(id).init;
+        fs::write(containers.join(id).join("config.json"), "").unwrap();
+        assert!(node.runtime.remove(id, &RemoveOptions::default()).is_err());
+        node.runtime.remove(id, &force).unwrap();
+        assert!(!containers.join(id).exists());
+        assert!(!init.is_some_and(|init| init.is_alive()));
+    }
+    assert!(node.runtime.list(true).unwrap().is_empty());
 }
 
 fn half_made_containers_are_swept(node: &Node) {

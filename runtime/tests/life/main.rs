@@ -38,15 +38,18 @@ fn main() {
     std::process::exit(i32::from(failed > 0));
 }
 
-/// What has to be a process of its own: `start -a` and `exec`.
+/// What has to be a process of its own: `start -a`, `attach` and `exec`.
 fn helper(arguments: &[String]) -> Option<i32> {
     let [verb, root, id, rest @ ..] = arguments else { return None };
     let node = || Runtime::open(fixture::roots(root.as_ref())).unwrap();
     match verb.as_str() {
-        "__start" => {
-            let attach = Attach { stdin: true, stdout: true, stderr: true };
-            let end = node().start_attached(id, attach).and_then(|stream| stream.run(&ProxyOptions::default()));
-            Some(match end {
+        "__start" | "__attach" => {
+            let attach = Attach { stdin: verb == "__start", stdout: true, stderr: true };
+            let stream = match attach.stdin {
+                true => node().start_attached(id, attach),
+                false => node().attach(id, attach),
+            };
+            Some(match stream.and_then(|stream| stream.run(&ProxyOptions::default())) {
                 Ok(AttachEnd::Exited(code)) => code,
                 Ok(AttachEnd::Detached) => 0,
                 Err(error) => {
