@@ -12,6 +12,8 @@ RELEASE := $(TARGET)/$(TRIPLE)/release/skep
 CARGO ?= cargo
 # The programs of the tests crate drive the binary that people get, never a debug one.
 export SKEP_BIN ?= $(RELEASE)
+# Where Debian keeps nft, ipvsadm and mkfs.ext4; a plain `su` leaves it out.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 .PHONY: help deps deps-bench build demo test test-vm check bench clean
 

@@ -160,9 +160,7 @@ impl Story<'_> {
             until("the published port", || {
                 Ok(fetch(one, node, 8080, "/").is_ok_and(|page| page.contains(&welcome(tag))))
             })?;
-            prompt(one, &format!("curl http://{}:8080/", node.address));
-            let page = fetch(one, node, 8080, "/").map_err(|reason| anyhow!(reason))?;
-            print!("{page}");
+            let page = tool(one, &["curl", "-sS", "--max-time", "10", &format!("http://{}:8080/", node.address)])?;
             ensure!(page.contains(&welcome(tag)), "this is not the page of nginx:{tag}");
         }
         Ok(())
