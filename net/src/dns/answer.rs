@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
@@ -37,6 +37,10 @@ pub(super) fn answer(request: &[u8], zones: &Zones, turn: usize, transport: Tran
     let Ok(message) = Message::from_vec(request) else { return malformed(request) };
     if message.metadata.message_type != MessageType::Query {
         return Outcome::Drop;
+    }
+    // The only version there is (RFC 6891, section 6.1.3).
+    if message.edns.as_ref().is_some_and(|edns| edns.version() != 0) {
+        return reply(&message, ResponseCode::BADVERS, Vec::new(), transport);
     }
     if message.metadata.op_code != OpCode::Query {
         return reply(&message, ResponseCode::NotImp, Vec::new(), transport);
@@ -103,6 +107,12 @@ fn reply(request: &Message, code: ResponseCode, records: Vec<Record>, transport:
     response.metadata.response_code = code;
     response.add_queries(request.queries.iter().cloned());
     response.add_answers(records);
+    if request.edns.is_some() {
+        // Who speaks it is answered in it, even with nothing to say (RFC 6891, section 6.1.1).
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_PAYLOAD_MAX);
+        response.set_edns(edns);
+    }
     let limit = match transport {
         Transport::Udp => usize::from(payload_limit(request)),
         Transport::Tcp => usize::from(u16::MAX),
@@ -213,6 +223,32 @@ mod tests {
         assert!(udp.metadata.truncation && udp.answers.is_empty());
         let tcp = ask(&zones, "tasks.web.", RecordType::A, 0, Transport::Tcp);
         assert_eq!(tcp.answers.len(), 200);
+    }
+
+    #[test]
+    fn who_speaks_edns_is_answered_in_it() {
+        let (_directory, zones) = zones(200);
+        let ask = |name: &str, version: u8| {
+            let mut message = Message::from_vec(&question(name, RecordType::A)).unwrap();
+            let mut edns = Edns::new();
+            edns.set_max_payload(4096).set_version(version);
+            message.set_edns(edns);
+            match answer(&message.to_vec().unwrap(), &zones, 0, Transport::Udp) {
+                Outcome::Reply(bytes) => Message::from_vec(&bytes).unwrap(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let web = ask("web.", 0);
+        assert_eq!(addresses(&web), [Ipv4Addr::new(10, 0, 1, 2)]);
+        assert_eq!(web.edns.map(|edns| (edns.version(), edns.max_payload())), Some((0, UDP_PAYLOAD_MAX)));
+        let long = ask("tasks.web.", 0);
+        assert!(long.metadata.truncation && long.edns.is_some());
+        let later = ask("web.", 1);
+        // One number for two codes: BADSIG is for signatures.
+        assert_eq!((u16::from(later.metadata.response_code), later.answers.len()), (ResponseCode::BADVERS.into(), 0));
+        assert_eq!(later.edns.map(|edns| edns.version()), Some(0));
+        let plain = super::tests::ask(&zones, "web.", RecordType::A, 0, Transport::Udp);
+        assert!(plain.edns.is_none());
     }
 
     #[test]

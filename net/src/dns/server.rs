@@ -101,6 +101,10 @@ enum Origin {
 }
 
 impl Origin {
+    fn is_client(self, token: u64) -> bool {
+        matches!(self, Self::Tcp(client) if client == token)
+    }
+
     fn transport(self) -> Transport {
         match self {
             Self::Udp(_) => Transport::Udp,
@@ -177,7 +181,7 @@ impl Server {
             match event.data() {
                 TOKEN_UDP => self.on_questions(now),
                 TOKEN_LISTENER => self.on_connections(now),
-                token if self.clients.contains_key(&token) => self.on_client(token, now),
+                token if self.clients.contains_key(&token) => self.on_client(token, event.events(), now),
                 token => self.on_forward(token, now),
             }
         }
@@ -208,12 +212,12 @@ impl Server {
         match origin {
             // A client that does not take its answer asks again.
             Origin::Udp(to) => drop(self.udp.send_to(bytes, to)),
-            Origin::Tcp(token) => {
-                if let Some(client) = self.clients.get_mut(&token) {
-                    client.stream.queue(bytes);
-                }
-                self.flush_client(token);
-            }
+            Origin::Tcp(token) => match self.clients.get_mut(&token) {
+                // Of a client that takes no answers no more is asked, but what was, is answered meanwhile.
+                Some(client) if client.stream.is_backlogged() => drop(self.clients.remove(&token)),
+                Some(client) => client.stream.queue(bytes),
+                None => {}
+            },
         }
     }
 
@@ -266,6 +270,7 @@ impl Server {
                 let origin = forward.origin;
                 self.forwards.remove(&token);
                 self.reply(origin, &bytes);
+                self.serve_again(origin, now);
             }
             Err(_) => self.retry(token, now),
         }
@@ -274,6 +279,14 @@ impl Server {
     fn retry(&mut self, token: u64, now: Instant) {
         if let Some(forward) = self.forwards.remove(&token) {
             self.ask_next(forward.question, forward.message, forward.origin, forward.servers, now);
+            self.serve_again(forward.origin, now);
+        }
+    }
+
+    /// After an answer from elsewhere.
+    fn serve_again(&mut self, origin: Origin, now: Instant) {
+        if let Origin::Tcp(token) = origin {
+            self.serve(token, now);
         }
     }
 
@@ -289,27 +302,40 @@ impl Server {
         }
     }
 
-    fn on_client(&mut self, token: u64, now: Instant) {
+    fn on_client(&mut self, token: u64, ready: EpollFlags, now: Instant) {
         let Some(client) = self.clients.get_mut(&token) else { return };
-        client.deadline = now + IDLE_TIMEOUT;
-        match client.stream.receive() {
-            Ok(questions) => {
-                for question in questions {
-                    self.on_question(&question, Origin::Tcp(token), now);
-                }
-                self.flush_client(token);
-            }
-            Err(_) => drop(self.clients.remove(&token)),
+        let is_broken = ready.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+        if is_broken || (ready.contains(EpollFlags::EPOLLIN) && client.stream.read().is_err()) {
+            self.clients.remove(&token);
+            return;
         }
+        self.serve(token, now);
     }
 
-    fn flush_client(&mut self, token: u64) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
-        let result = client.stream.flush().and_then(|()| {
-            let write = if client.stream.wants_write() { EpollFlags::EPOLLOUT } else { EpollFlags::empty() };
-            rewatch(&self.epoll, client.stream.socket(), token, EpollFlags::EPOLLIN | write)
-        });
-        if result.is_err() {
+    /// Sends a client what waits for it and answers what it has asked, as long as it takes the answers.
+    fn serve(&mut self, token: u64, now: Instant) {
+        for _ in 0..BURST {
+            let Some(client) = self.clients.get_mut(&token) else { return };
+            match client.stream.flush() {
+                Ok(true) => client.deadline = now + IDLE_TIMEOUT,
+                Ok(false) => {}
+                Err(_) => return drop(self.clients.remove(&token)),
+            }
+            if client.stream.is_backlogged() {
+                break;
+            }
+            let Some(question) = client.stream.take_message() else { break };
+            client.deadline = now + IDLE_TIMEOUT;
+            self.on_question(&question, Origin::Tcp(token), now);
+        }
+        let Some(client) = self.clients.get(&token) else { return };
+        let (stream, mut interest) = (&client.stream, EpollFlags::empty());
+        // Questions that are left over are taken up as soon as the client takes more answers.
+        let holds_question = stream.holds_message();
+        interest.set(EpollFlags::EPOLLOUT, stream.wants_write() || holds_question);
+        interest.set(EpollFlags::EPOLLIN, !stream.is_closed() && !stream.is_backlogged() && !holds_question);
+        let is_over = interest.is_empty() && !self.forwards.values().any(|forward| forward.origin.is_client(token));
+        if is_over || rewatch(&self.epoll, stream.socket(), token, interest).is_err() {
             self.clients.remove(&token);
         }
     }
@@ -415,6 +441,7 @@ fn random() -> u64 {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
     use super::super::records::{self, RecordFile};
+    use super::super::stream::OUTGOING_MAX;
     use super::*;
     use hickory_proto::op::Query;
     use hickory_proto::rr::{Name, RecordType};
@@ -497,6 +524,82 @@ mod tests {
         assert_eq!(ask_udp(server.address, "web.").answers.len(), 1);
         assert!(ask_udp(server.address, "tasks.web.").metadata.truncation);
         assert_eq!(ask_tcp(server.address, "tasks.web.").answers.len(), 200);
+    }
+
+    /// Asks over TCP as fast as it can, and takes no answers for as long as it can ask.
+    #[test]
+    fn a_client_that_takes_no_answers_is_not_answered_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("n.json");
+        let mut file = RecordFile::new("app");
+        (0..200).for_each(|last| file.add("tasks.web", Ipv4Addr::new(10, 0, 2, last)));
+        records::store(&path, &file).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Small, so that little of it waits in the kernel.
+        socket2::SockRef::from(&listener).set_recv_buffer_size(64 << 10).unwrap();
+        socket2::SockRef::from(&listener).set_send_buffer_size(64 << 10).unwrap();
+        let address = listener.local_addr().unwrap();
+        let udp = UdpSocket::bind(address).unwrap();
+        let config = Config { record_files: vec![path], upstream: Upstream::None };
+        let mut server = Server::new(config, udp, listener).unwrap();
+        let mut client = TcpStream::connect(address).unwrap();
+        socket2::SockRef::from(&client).set_recv_buffer_size(64 << 10).unwrap();
+        socket2::SockRef::from(&client).set_send_buffer_size(64 << 10).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let bytes = question("tasks.web.");
+        let framed = [u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec(), bytes].concat();
+        let (mut asked, mut refused) = (0, 0);
+        while refused < 200 {
+            match client.write(&framed[asked % framed.len()..]) {
+                Ok(sent) => (asked, refused) = (asked + sent, 0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+            server.run(Instant::now());
+            let held = server.clients.values().map(|client| client.stream.held()).max().unwrap_or_default();
+            assert!(held < (OUTGOING_MAX + 3 * 65_536), "{held} octets wait after {asked} octets of questions");
+        }
+        // It comes back to its senses, and has missed nothing.
+        let (mut answers, mut buffer) = (0, [0; 65_536]);
+        let wanted = asked / framed.len();
+        let length = usize::from(ask_length(&server, &framed[2..])) + 2;
+        while answers / length < wanted {
+            match client.read(&mut buffer) {
+                Ok(count) => {
+                    assert!(count > 0, "hung up on after {answers} octets of answers");
+                    answers += count;
+                }
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+            server.run(Instant::now());
+        }
+    }
+
+    /// The length of the answer to a question over TCP.
+    fn ask_length(server: &Server, question: &[u8]) -> u16 {
+        match answer::answer(question, &server.zones, 0, Transport::Tcp) {
+            Outcome::Reply(bytes) => u16::try_from(bytes.len()).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_client_that_asks_and_says_no_more_is_answered() {
+        let other = start(Upstream::None);
+        let server = start(Upstream::Servers(vec![other.address]));
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        for name in ["web.other.", "web."] {
+            let bytes = question(name);
+            stream.write_all(&u16::try_from(bytes.len()).unwrap().to_be_bytes()).unwrap();
+            stream.write_all(&bytes).unwrap();
+        }
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut answers = Vec::new();
+        stream.read_to_end(&mut answers).unwrap();
+        let first = usize::from(u16::from_be_bytes([answers[0], answers[1]])) + 2;
+        let second = usize::from(u16::from_be_bytes([answers[first], answers[first + 1]])) + 2;
+        assert_eq!(answers.len(), first + second);
     }
 
     #[test]

@@ -3,18 +3,24 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
+/// The longest message, with its length.
+const MESSAGE_MAX: usize = u16::MAX as usize + 2;
+/// What may wait for a reader before no more is made for it, in octets.
+pub(super) const OUTGOING_MAX: usize = 128 << 10;
+
 /// A client's connection, or ours to a name server.
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: TcpStream,
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
+    is_closed: bool,
 }
 
 impl Stream {
     /// `socket` must be non-blocking; it may still be connecting.
     pub(super) fn new(socket: TcpStream) -> Self {
-        Self { socket, incoming: Vec::new(), outgoing: Vec::new() }
+        Self { socket, incoming: Vec::new(), outgoing: Vec::new(), is_closed: false }
     }
 
     pub(super) fn socket(&self) -> &TcpStream {
@@ -34,12 +40,47 @@ impl Stream {
         !self.outgoing.is_empty()
     }
 
-    /// Sends what the socket takes now.
-    pub(super) fn flush(&mut self) -> std::io::Result<()> {
+    /// Whether the other side takes so little of what it is sent that it gets no more.
+    pub(super) fn is_backlogged(&self) -> bool {
+        self.outgoing.len() > OUTGOING_MAX
+    }
+
+    /// What is kept of both directions, in octets.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.incoming.len() + self.outgoing.len()
+    }
+
+    /// Whether the other side has said all that it will say.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Sends what the socket takes now, and says whether it took anything.
+    pub(super) fn flush(&mut self) -> std::io::Result<bool> {
+        let mut has_sent = false;
         while !self.outgoing.is_empty() {
             match self.socket.write(&self.outgoing) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(sent) => drop(self.outgoing.drain(..sent)),
+                Ok(sent) => {
+                    self.outgoing.drain(..sent);
+                    has_sent = true;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(has_sent)
+    }
+
+    /// Reads what has come, up to one message: a client that never stops must not fill the memory.
+    pub(super) fn read(&mut self) -> std::io::Result<()> {
+        let mut buffer = [0; 4096];
+        while !self.is_closed && self.incoming.len() < MESSAGE_MAX {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => self.is_closed = true,
+                Ok(count) => self.incoming.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -48,38 +89,28 @@ impl Stream {
         Ok(())
     }
 
-    /// The whole messages that have come; an error when the other side has gone.
-    pub(super) fn receive(&mut self) -> std::io::Result<Vec<Vec<u8>>> {
-        let mut buffer = [0; 4096];
-        let mut is_closed = false;
-        loop {
-            match self.socket.read(&mut buffer) {
-                Ok(0) => is_closed = true,
-                Ok(count) => {
-                    self.incoming.extend_from_slice(&buffer[..count]);
-                    // Read on only up to one message: a client that never stops must not fill the memory.
-                    if self.incoming.len() <= usize::from(u16::MAX) + 2 {
-                        continue;
-                    }
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            }
-            break;
-        }
-        let messages = self.take_messages();
-        if is_closed && messages.is_empty() { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(messages) }
+    /// Whether a whole message has been read and not been taken.
+    pub(super) fn holds_message(&self) -> bool {
+        self.message_length().is_some()
     }
 
-    fn take_messages(&mut self) -> Vec<Vec<u8>> {
-        let mut messages = Vec::new();
-        while let [high, low, rest @ ..] = self.incoming.as_slice() {
-            let length = usize::from(u16::from_be_bytes([*high, *low]));
-            let Some(message) = rest.get(..length) else { break };
-            messages.push(message.to_vec());
-            self.incoming.drain(..length + 2);
-        }
-        messages
+    /// The next whole message that has been read.
+    pub(super) fn take_message(&mut self) -> Option<Vec<u8>> {
+        let length = self.message_length()?;
+        Some(self.incoming.drain(..length).skip(2).collect())
+    }
+
+    /// Of the first message, its length field included.
+    fn message_length(&self) -> Option<usize> {
+        let [high, low, ..] = self.incoming.as_slice() else { return None };
+        let length = usize::from(u16::from_be_bytes([*high, *low])) + 2;
+        (self.incoming.len() >= length).then_some(length)
+    }
+
+    /// The whole messages that have come; an error when the other side has gone.
+    pub(super) fn receive(&mut self) -> std::io::Result<Vec<Vec<u8>>> {
+        self.read()?;
+        let messages: Vec<Vec<u8>> = std::iter::from_fn(|| self.take_message()).collect();
+        if self.is_closed && messages.is_empty() { Err(ErrorKind::UnexpectedEof.into()) } else { Ok(messages) }
     }
 }
