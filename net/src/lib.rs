@@ -43,7 +43,9 @@ pub use intent::{
     DnsPorts, EndpointIntent, MacAddress, NetworkId, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent,
     PortMapping, PortProtocol, PublishedPort, SandboxId, SandboxIntent, ServiceId, ServiceIntent, VXLAN_PORT,
 };
-pub use names::{DEFAULT_BRIDGE, GATEWAY_BRIDGE, GATEWAY_BRIDGE_ALIAS, INGRESS_SANDBOX, mac_of};
+pub use names::{
+    DEFAULT_BRIDGE, GATEWAY_BRIDGE, GATEWAY_BRIDGE_ALIAS, INGRESS_SANDBOX, mac_of, of_network as name_of_network,
+};
 pub use net::{Backend, BoundPort, Endpoint, EndpointView, Finding, Net, NetworkView, NodeReport, Sandbox};
 pub use netns::in_namespace;
 pub use store::{NetworkDefinition, NetworkDriver, NetworkSpec, NetworkStore};

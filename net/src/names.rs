@@ -13,6 +13,11 @@ pub const DEFAULT_BRIDGE: &str = "skep0";
 pub const GATEWAY_BRIDGE: &str = "skep_gwbridge";
 /// Another name users know [`GATEWAY_BRIDGE`] by.
 pub const GATEWAY_BRIDGE_ALIAS: &str = "docker_gwbridge";
+/// The name under which the network is kept that a user calls `name`.
+pub fn of_network(name: &str) -> &str {
+    if name == GATEWAY_BRIDGE_ALIAS { GATEWAY_BRIDGE } else { name }
+}
+
 /// Namespace of the routing mesh.
 pub const INGRESS_SANDBOX: &str = "ingress_sbox";
 /// What every outer end of a veth pair starts with.

@@ -141,8 +141,7 @@ impl NetworkStore {
     /// # Errors
     /// [`Error::NetworkNotFound`], [`Error::NetworkAmbiguous`].
     pub fn get(&self, name: &str) -> Result<NetworkDefinition> {
-        let name = if name == names::GATEWAY_BRIDGE_ALIAS { names::GATEWAY_BRIDGE } else { name };
-        find(self.list()?, name)
+        find(self.list()?, names::of_network(name))
     }
 
     /// Makes a bridge network.
@@ -156,7 +155,11 @@ impl NetworkStore {
         }
         let _lock = self.lock()?;
         let existing = self.with_predefined()?;
-        let definition = define(spec, None, &existing)?;
+        let definition = match names::of_network(&spec.name) {
+            // Users make it to choose its subnet.
+            names::GATEWAY_BRIDGE => define(&gateway_spec(spec), Some(names::GATEWAY_BRIDGE), &existing)?,
+            _ => define(spec, None, &existing)?,
+        };
         self.write(&definition)?;
         Ok(definition)
     }
@@ -168,9 +171,7 @@ impl NetworkStore {
         if let Some(found) = existing.iter().find(|network| network.name == names::GATEWAY_BRIDGE) {
             return Ok(found.clone());
         }
-        let options = BTreeMap::from([("com.docker.network.bridge.enable_icc".to_owned(), "false".to_owned())]);
-        let spec = NetworkSpec { name: names::GATEWAY_BRIDGE.to_owned(), options, ..NetworkSpec::default() };
-        let definition = define(&spec, Some(names::GATEWAY_BRIDGE), &existing)?;
+        let definition = define(&gateway_spec(&NetworkSpec::default()), Some(names::GATEWAY_BRIDGE), &existing)?;
         self.write(&definition)?;
         Ok(definition)
     }
@@ -211,6 +212,16 @@ impl NetworkStore {
     fn lock(&self) -> Result<FileLock> {
         FileLock::acquire(&self.directory.join(".lock"))
     }
+}
+
+const ICC_OPTION: &str = "com.docker.network.bridge.enable_icc";
+
+/// The gateway bridge as a user asked for it: containers of different overlays are kept apart on it unless they are
+/// not meant to be.
+fn gateway_spec(asked: &NetworkSpec) -> NetworkSpec {
+    let mut spec = NetworkSpec { name: names::GATEWAY_BRIDGE.to_owned(), ..asked.clone() };
+    spec.options.entry(ICC_OPTION.to_owned()).or_insert_with(|| "false".to_owned());
+    spec
 }
 
 const PREDEFINED: [(&str, NetworkDriver); 3] =
@@ -284,7 +295,7 @@ fn define(spec: &NetworkSpec, bridge: Option<&str>, existing: &[NetworkDefinitio
         ip_range: spec.ip_range,
         bridge: Some(bridge),
         internal: spec.internal,
-        icc: flag(spec, "com.docker.network.bridge.enable_icc")?,
+        icc: flag(spec, ICC_OPTION)?,
         masquerade: flag(spec, "com.docker.network.bridge.enable_ip_masquerade")?,
         mtu: mtu(spec)?,
         labels: spec.labels.clone(),

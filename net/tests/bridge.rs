@@ -325,3 +325,24 @@ fn a_forward_policy_of_drop_is_let_through() {
         assert_eq!(run("nft", &["list", "chain", "ip", "filter", "FORWARD"]).matches("skep:").count(), 0);
     });
 }
+
+#[test]
+fn the_gateway_bridge_may_be_made_beforehand_under_either_name() {
+    on_a_host(|| {
+        for name in ["docker_gwbridge", "skep_gwbridge"] {
+            let machine = Machine::new();
+            let networks = machine.net.networks();
+            let subnet = Some("10.77.0.0/24".parse().unwrap());
+            let made =
+                networks.create(&NetworkSpec { name: name.to_owned(), subnet, ..NetworkSpec::default() }).unwrap();
+            assert_eq!((made.name.as_str(), made.bridge.as_deref()), ("skep_gwbridge", Some("skep_gwbridge")));
+            assert_eq!(made.subnet, subnet);
+            assert!(!made.icc, "containers of different overlays do not meet there");
+            for known in ["docker_gwbridge", "skep_gwbridge"] {
+                assert_eq!(networks.get(known).unwrap(), made);
+                let again = NetworkSpec { name: known.to_owned(), ..NetworkSpec::default() };
+                assert!(matches!(networks.create(&again), Err(Error::NetworkNameTaken { .. })));
+            }
+        }
+    });
+}

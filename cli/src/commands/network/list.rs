@@ -94,7 +94,8 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
         .filter(|entry| {
             filters.any("driver", |driver| driver == entry.driver)
                 && filters.any("id", |id| entry.id.starts_with(id))
-                && filters.any("name", |name| entry.name.contains(name))
+                && filters
+                    .any("name", |name| entry.name.contains(name) || entry.name == skep_net::name_of_network(name))
                 && filters.any("scope", |scope| scope == entry.scope)
                 && filters.any("type", |kind| (kind == "builtin") == entry.is_builtin())
                 && filters.labels("label", &entry.labels)
