@@ -210,12 +210,16 @@ pub struct EndpointIntent {
     /// The leg with the highest gateway priority has the default route; ties: the first leg.
     #[serde(default)]
     pub gateway_priority: i32,
+    /// On the network of the routing mesh: the ports that lead to this container. They are those its task was made
+    /// with, for the service's may have changed since.
+    #[serde(default)]
+    pub published: Vec<PublishedPort>,
 }
 
 impl EndpointIntent {
     /// A leg on `network` with all else left to be chosen.
     pub fn new(network: NetworkRef) -> Self {
-        Self { network, address: None, mac: None, aliases: Vec::new(), gateway_priority: 0 }
+        Self { network, address: None, mac: None, aliases: Vec::new(), gateway_priority: 0, published: Vec::new() }
     }
 }
 

@@ -354,7 +354,9 @@ impl Net {
         }
         apply::up(&mut linux, &diff::diff(&observed, &desired))?;
         self.let_through(state, &mut linux);
-        forget_untranslated(record, &mut linux);
+        let udp = record.sandbox.ports.iter().filter(|port| port.protocol == PortProtocol::Udp);
+        let ports: Vec<u16> = udp.map(|port| port.host_port).collect();
+        forget_untranslated(&ports, &mut linux);
         Ok(())
     }
 
@@ -424,9 +426,7 @@ impl Net {
 
 /// Who sends to a port over UDP without a pause goes on to be unanswered, unless what he sends is seen
 /// as new after the port was published.
-fn forget_untranslated(record: &SandboxRecord, linux: &mut Linux) {
-    let udp = record.sandbox.ports.iter().filter(|port| port.protocol == PortProtocol::Udp);
-    let ports: Vec<u16> = udp.map(|port| port.host_port).collect();
+pub(crate) fn forget_untranslated(ports: &[u16], linux: &mut Linux) {
     if !ports.is_empty() {
         linux.forget(&Place::Host, |connection| {
             connection.protocol == PortProtocol::Udp.number()

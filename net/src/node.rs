@@ -14,10 +14,10 @@ use crate::diff::{self, Op};
 use crate::dns::records;
 use crate::error::{Error, Result};
 use crate::files::{self, FileLock};
-use crate::intent::{NodeIntent, SandboxId};
+use crate::intent::{NodeIntent, PortProtocol, SandboxId};
 use crate::linux::Linux;
 use crate::model::{Place, Plan, Reach, Scope};
-use crate::net::{Backend, Net, NodeReport};
+use crate::net::{Backend, Net, NodeReport, forget_untranslated};
 use crate::netlink::route;
 use crate::netns::outside_of_event_loops;
 use crate::state::{self, NodeRecord, State};
@@ -56,6 +56,7 @@ impl Net {
         let ops = diff::diff(&observed, &desired);
         apply::up(&mut linux, &ops)?;
         forget_lost_backends(&state, &ops, &mut linux);
+        forget_unpublished(&state, &ops, &mut linux);
         self.let_through(&state, &mut linux);
         self.write_overlay_names(&state)?;
         let named = intent.endpoints.iter().filter_map(|endpoint| endpoint.local_sandbox.as_ref());
@@ -198,6 +199,17 @@ fn forget_lost_backends(state: &State, ops: &[Op], linux: &mut Linux) {
             backend != connection.destination && network.subnet.contains(&backend) && !present.contains(&backend)
         });
     }
+}
+
+/// Where the host's rules were replaced, senders to ports that the mesh publishes over UDP are seen as new.
+fn forget_unpublished(state: &State, ops: &[Op], linux: &mut Linux) {
+    let Some(node) = state.node.as_ref().filter(|node| node.ingress_gateway_address.is_some()) else { return };
+    if !ops.iter().any(|op| matches!(op, Op::SetFirewall { place: Place::Host, .. })) {
+        return;
+    }
+    let published = node.intent.services.iter().flat_map(|service| &service.ports);
+    let udp = published.filter(|port| port.protocol == PortProtocol::Udp);
+    forget_untranslated(&udp.map(|port| port.published).collect::<Vec<u16>>(), linux);
 }
 
 fn file_names(directory: &Path) -> Result<Vec<String>> {

@@ -53,6 +53,7 @@ pub(crate) fn resolve(
             .and_then(|record| record.sandbox.endpoints.iter().find(|leg| leg.network == *endpoint.network.id()));
         endpoints.push(leg(state, endpoint, before)?);
     }
+    refuse_overlaps(&endpoints)?;
     name_interfaces(&mut endpoints, previous);
     choose_gateway(state, &wanted, &mut endpoints);
     let held = previous.map(|record| record.sandbox.ports.as_slice()).unwrap_or_default();
@@ -64,6 +65,21 @@ pub(crate) fn resolve(
         endpoints,
         dns: intent.dns,
     })
+}
+
+/// Of two legs with addresses in common, the kernel would take one for what is meant for the other.
+fn refuse_overlaps(endpoints: &[Endpoint]) -> Result<()> {
+    for (index, leg) in endpoints.iter().enumerate() {
+        let subnet = leg.address.trunc();
+        let other = endpoints[..index].iter().find(|other| ipam::overlap(&subnet, &other.address.trunc()));
+        if let Some(other) = other {
+            // The swarm's are named as what to change: they are one command, this machine's may be in use.
+            let (leg, other) = if other.overlay && !leg.overlay { (other, leg) } else { (leg, other) };
+            let said = format!("network {} ({})", other.network_name, other.address.trunc());
+            return Err(Error::SubnetOverlaps { subnet: leg.address.trunc(), other: said });
+        }
+    }
+    Ok(())
 }
 
 fn is_null(state: &State, endpoint: &EndpointIntent) -> bool {

@@ -165,6 +165,9 @@ fn connect(node: &Node, number: u32, legs: &[(&str, Ipv4Addr)]) -> Sandbox {
     for (id, address) in legs {
         let mut leg = EndpointIntent::new(NetworkRef::Overlay(network(id)));
         leg.address = Some(*address);
+        if *id == INGRESS {
+            leg.published = vec![PublishedPort { published: 8080, target: 80, protocol: PortProtocol::Tcp }];
+        }
         wanted.endpoints.push(leg);
     }
     node.run(|net| net.connect(&wanted)).unwrap()
@@ -417,6 +420,71 @@ fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
         let ended = stream.write_all(b"anybody?").and_then(|()| stream.read(&mut octets).map(|_| ()));
         assert_eq!(ended.map_err(|failure| failure.kind()), Err(std::io::ErrorKind::ConnectionReset));
         drop(held);
+        leave_quietly(&nodes);
+    });
+}
+
+#[test]
+fn a_task_keeps_its_ports_while_its_service_is_updated() {
+    on_a_host(|| {
+        let machine = Machine::new();
+        let nodes = wire(&machine);
+        apply(&nodes, &TASKS);
+        let tasks = TASKS.map(|task| connect_task(&nodes, task));
+        let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
+        ask_patiently(None, nodes[0].address, 8080);
+        for node in &nodes {
+            let mut wanted = intent(&nodes, node, &TASKS);
+            wanted.services[1].ports[0].target = 81;
+            node.run(|net| net.apply_node(&wanted)).unwrap();
+        }
+        assert_eq!(spread(6, || ask(nodes[0].address, 8080).unwrap()), half_each(6));
+        leave_quietly(&nodes);
+    });
+}
+
+#[test]
+fn a_sender_over_udp_reaches_a_port_that_the_mesh_publishes_meanwhile() {
+    on_a_host(|| {
+        let machine = Machine::new();
+        let nodes = wire(&machine);
+        let task = TASKS[0];
+        apply(&nodes, &[task]);
+        let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let target = (nodes[0].address, 9999);
+        // Tracked as an attempt to reach the machine itself.
+        client.send_to(b"anybody?", target).unwrap();
+        let port = PublishedPort { published: 9999, target: 99, protocol: PortProtocol::Udp };
+        let mut wanted = SandboxIntent::new(id(task.number), "web");
+        let mut leg = EndpointIntent::new(NetworkRef::Overlay(network(INGRESS)));
+        leg.address = Some(ingress(task.ingress));
+        leg.published.push(port.clone());
+        wanted.endpoints.push(leg);
+        let sandbox = nodes[0].run(|net| net.connect(&wanted)).unwrap();
+        for node in &nodes {
+            let mut wanted = intent(&nodes, node, &[task]);
+            wanted.services[1].ports = vec![port.clone()];
+            node.run(|net| net.apply_node(&wanted)).unwrap();
+        }
+        let server =
+            in_namespace(&sandbox.namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 99)).unwrap()).unwrap();
+        server.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut octets = [0; 16];
+        let received = (0..50).find_map(|_| {
+            client.send_to(b"hello", target).unwrap();
+            server.recv_from(&mut octets).ok()
+        });
+        let (length, peer) = received.expect("what is sent arrives");
+        assert_eq!(&octets[..length], b"hello");
+        server.send_to(b"answer", peer).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        // A refusal of the first attempt may come before.
+        let answered = (0..3).find_map(|_| client.recv_from(&mut octets).ok());
+        assert_eq!(
+            answered.map(|(length, from)| (octets[..length].to_vec(), from.port())),
+            Some((b"answer".to_vec(), 9999))
+        );
         leave_quietly(&nodes);
     });
 }

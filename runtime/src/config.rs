@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use skep_net::PortMapping;
+use skep_net::{PortMapping, PublishedPort};
 
 use crate::sandbox::Device;
 
@@ -218,6 +218,8 @@ pub struct EndpointConfig {
     pub aliases: Vec<String>,
     /// The highest has the default route.
     pub gateway_priority: i32,
+    /// Ports of the swarm's routing mesh that lead to this container, on the mesh's own network.
+    pub published: Vec<PublishedPort>,
 }
 
 /// When a container is started again.

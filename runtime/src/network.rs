@@ -180,6 +180,7 @@ fn leg(
         mac,
         aliases: names,
         gateway_priority: endpoint.gateway_priority,
+        published: endpoint.published.clone(),
         ..EndpointIntent::new(network)
     })
 }

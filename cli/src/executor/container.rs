@@ -4,7 +4,7 @@ use skep_cluster::api::{
     ContainerSpec, HealthCheck as ApiHealthCheck, PortConfig, PublishMode, Resources, Task, TaskSpec,
 };
 use skep_cluster::executor::ExecutorError;
-use skep_net::PortMapping;
+use skep_net::{PortMapping, PublishedPort};
 use skep_runtime::config::{
     ContainerConfig, EndpointConfig, HealthCheck, Limits, LogConfig, MountSpec, NetworkMode, RestartPolicy, Ulimit,
 };
@@ -125,6 +125,7 @@ fn networks(
             network_name: Some(known.name),
             address: Some(address),
             aliases: attached.aliases.clone(),
+            published: if known.ingress { mesh_ports(task) } else { Vec::new() },
             ..EndpointConfig::default()
         };
         endpoints.push((known.ingress, endpoint));
@@ -134,14 +135,30 @@ fn networks(
     Ok((NetworkMode::Endpoints, endpoints.into_iter().map(|(_, endpoint)| endpoint).collect()))
 }
 
+/// As the task was made: an update of the service's ports replaces its tasks one by one.
+fn mesh_ports(task: &Task) -> Vec<PublishedPort> {
+    let ports = task.endpoint.as_ref().map_or(&[][..], |endpoint| endpoint.ports.as_slice());
+    let mapping = |port: &PortConfig| {
+        Some(PublishedPort {
+            published: port_number(port.published_port)?,
+            target: port_number(port.target_port)?,
+            protocol: port::net_protocol(port.protocol()),
+        })
+    };
+    ports.iter().filter(|port| port.publish_mode() == PublishMode::Ingress).filter_map(mapping).collect()
+}
+
+fn port_number(port: u32) -> Option<u16> {
+    u16::try_from(port).ok().filter(|port| *port != 0)
+}
+
 fn host_ports(task: &Task) -> Vec<PortMapping> {
     let ports = task.endpoint.as_ref().map_or(&[][..], |endpoint| endpoint.ports.as_slice());
-    let number = |port: u32| u16::try_from(port).ok().filter(|port| *port != 0);
     let mapping = |port: &PortConfig| {
         Some(PortMapping {
             host_ip: None,
-            host_port: number(port.published_port),
-            container_port: number(port.target_port)?,
+            host_port: port_number(port.published_port),
+            container_port: port_number(port.target_port)?,
             protocol: port::net_protocol(port.protocol()),
         })
     };
@@ -277,6 +294,10 @@ mod tests {
         assert_eq!(config.labels["com.docker.swarm.service.name"], "web");
         let networks: Vec<_> = config.endpoints.iter().map(|endpoint| endpoint.network.as_str()).collect();
         assert_eq!(networks, ["app", "ing"]);
+        assert!(config.endpoints[0].published.is_empty());
+        let published: Vec<_> =
+            config.endpoints[1].published.iter().map(|port| (port.published, port.target)).collect();
+        assert_eq!(published, [(8080, 80)], "those of the task itself");
         assert_eq!(config.ports.len(), 1);
         assert_eq!((config.ports[0].container_port, config.ports[0].host_port), (81, None));
     }

@@ -13,7 +13,7 @@ use crate::names;
 use crate::net::Endpoint;
 use crate::nft::ruleset::{self, rule};
 use crate::nft::{Chain, Data, E, Hook, Key, Map, Rule, Ruleset};
-use crate::state::{SandboxRecord, State};
+use crate::state::{NodeRecord, SandboxRecord, State};
 use crate::store::NetworkDefinition;
 
 /// MTU of bridges unless another is asked for, in octets.
@@ -160,24 +160,14 @@ pub(crate) fn sandbox_firewall(state: &State, record: &SandboxRecord) -> Option<
 
 /// On its ingress address a task is reached at published ports only, which lead to its targets.
 fn mesh_rules(state: &State, record: &SandboxRecord, ruleset: &mut Ruleset) {
-    let Some((node, ingress)) = state.node.as_ref().and_then(|node| Some((node, node.ingress()?))) else { return };
+    let Some(ingress) = state.node.as_ref().and_then(NodeRecord::ingress) else { return };
     let Some(leg) = record.sandbox.endpoints.iter().find(|leg| leg.overlay && leg.network == ingress.id) else {
         return;
     };
     let address = Ipv4Net::from(leg.address.addr());
-    let own = node
-        .intent
-        .endpoints
-        .iter()
-        .find(|endpoint| endpoint.network == ingress.id && endpoint.address == leg.address.addr());
-    let service = own.and_then(|endpoint| endpoint.service.as_ref());
-    let ports = node
-        .intent
-        .services
-        .iter()
-        .filter(|candidate| candidate.network == ingress.id && Some(&candidate.id) == service);
+    let asked = record.intent.endpoints.iter().find(|endpoint| *endpoint.network.id() == ingress.id);
     let (mut redirects, mut input, mut output): (Vec<Rule>, Vec<Rule>, Vec<Rule>) = Default::default();
-    for port in ports.flat_map(|service| &service.ports) {
+    for port in asked.iter().flat_map(|endpoint| &endpoint.published) {
         let protocol = || ruleset::protocol(port.protocol);
         redirects.push(rule([
             ruleset::destination(address),

@@ -129,6 +129,9 @@ fn sandbox_on(legs: &[NetworkRef]) -> SandboxIntent {
         if let NetworkRef::Overlay(id) = leg {
             let third = u8::from(*id == network_id("app"));
             endpoint.address = Some(Ipv4Addr::new(10, 0, third, 4));
+            if *id == network_id("ingress") {
+                endpoint.published = vec![PublishedPort { published: 8080, target: 80, protocol: PortProtocol::Tcp }];
+            }
         }
         intent.endpoints.push(endpoint);
     }
@@ -205,6 +208,37 @@ fn a_task_has_its_networks_then_the_mesh_then_the_way_out() {
     let rules = sandbox_firewall(&state, &record).unwrap().ruleset.unwrap();
     let count = |name: &str| rules.chains.iter().find(|chain| chain.name == name).unwrap().rules.len();
     assert_eq!((count("mesh"), count("mesh-in"), count("mesh-out")), (1, 2, 2));
+}
+
+#[test]
+fn a_task_is_reached_at_the_ports_it_was_made_with() {
+    let mut state = state_with(Backend::Nftables);
+    let record = resolved(&state, &sandbox_on(&[NetworkRef::Overlay(network_id("ingress"))]));
+    let before = sandbox_firewall(&state, &record);
+    let node = state.node.as_mut().unwrap();
+    node.intent.services[0].ports = vec![PublishedPort { published: 8080, target: 81, protocol: PortProtocol::Tcp }];
+    assert_eq!(sandbox_firewall(&state, &record), before, "its service has been updated, it has not");
+    let node = state.node.as_mut().unwrap();
+    node.intent.services.clear();
+    assert_eq!(sandbox_firewall(&state, &record), before);
+}
+
+#[test]
+fn legs_with_addresses_in_common_are_refused() {
+    let mut state = state_with(Backend::Nftables);
+    let node = state.node.as_mut().unwrap();
+    node.intent.networks[1].subnet = "172.18.7.0/24".parse().unwrap();
+    let mut intent = sandbox_on(&[NetworkRef::Overlay(network_id("app"))]);
+    intent.endpoints[0].address = Some(Ipv4Addr::new(172, 18, 7, 4));
+    let paths = NetPaths::new("/nowhere", "/nowhere");
+    let refused = resolve::resolve(&state, &paths, &intent, None).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "subnet 172.18.7.0/24 overlaps with network skep_gwbridge (172.18.0.0/16): choose another with --subnet"
+    );
+    let node = state.node.as_mut().unwrap();
+    node.intent.networks[1].internal = true;
+    resolve::resolve(&state, &paths, &intent, None).unwrap();
 }
 
 #[test]
