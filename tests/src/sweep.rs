@@ -133,7 +133,9 @@ pub fn sweep(number: u32, directory: &Path) {
     fs::remove_dir_all(directory).ok();
 }
 
-fn held_namespaces(directory: &Path) -> HashSet<(u64, u64)> {
+/// The namespaces that files of the lab hold.
+#[must_use]
+pub fn held_namespaces(directory: &Path) -> HashSet<(u64, u64)> {
     mounts_below(directory)
         .iter()
         .filter(|path| matches!(path.file_name().and_then(|name| name.to_str()), Some("net" | "uts")))
