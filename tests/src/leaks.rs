@@ -1,10 +1,16 @@
 //! What containers that are gone may have left behind on a node.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::lab::{Node, words};
 use crate::sweep;
+
+/// What the name of a container's link outside of the container begins with.
+const LINK_PREFIX: &str = "skv";
+/// Where a node keeps what it knows of its containers' networks, below its run root.
+const RECORDS: [&str; 2] = ["net/sandboxes", "netns"];
 
 /// Whether process `pid` works for the node whose run root is `run_root`.
 #[must_use]
@@ -14,8 +20,8 @@ pub fn belongs(pid: i32, run_root: &Path) -> bool {
         || words(pid, "cmdline").iter().any(|word| word.contains(&run_root))
 }
 
-/// Mounts, processes, cgroups and links that only a container can have made; the node's bridges, and everything of a
-/// swarm it is still in, are not among them.
+/// Mounts, processes, cgroups, links, records and rules that only a container or a swarm can have made; the node's
+/// bridges are not among them. For a node that is in no swarm and has no running container.
 #[must_use]
 pub fn of(node: &Node) -> Vec<String> {
     let mut left = Vec::new();
@@ -39,9 +45,18 @@ pub fn of(node: &Node) -> Vec<String> {
         }
     }
     for link in links(node) {
-        if link.starts_with("veth") || link.starts_with("vx") {
+        if link.starts_with(LINK_PREFIX) {
             left.push(format!("link {link}"));
         }
+    }
+    for directory in RECORDS.map(|directory| node.run_root.join(directory)) {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            left.push(format!("file {}", entry.path().display()));
+        }
+    }
+    let tables = node.namespace.tool(&["nft", "list", "tables"]);
+    if tables.is_ok_and(|tables| tables.lines().any(|table| table.trim() == "table ip skep")) {
+        left.push("table ip skep".to_owned());
     }
     left
 }

@@ -30,6 +30,27 @@ fn the_registry_holds_the_images_of_the_tutorial() {
 }
 
 #[test]
+fn what_a_container_left_behind_is_seen() {
+    let lab = Lab::without_images(1).unwrap();
+    let node = lab.node(1);
+    assert_eq!(node.leftovers(), Vec::<String>::new());
+    node.namespace.tool(&["ip", "link", "add", "skv0123456789ab", "type", "veth", "peer", "name", "inner"]).unwrap();
+    node.namespace.tool(&["nft", "add", "table", "ip", "skep"]).unwrap();
+    let records = node.run_root.join("net/sandboxes");
+    std::fs::create_dir_all(&records).unwrap();
+    std::fs::write(records.join("c.json"), "{}").unwrap();
+    let mut sleeper = node.namespace.command();
+    sleeper.args(["sleep", "1000"]).env("SKEP_RUN_ROOT", &node.run_root);
+    let sleeper = program::start(&mut sleeper).unwrap();
+    let left = node.leftovers();
+    let file = format!("file {}", records.join("c.json").display());
+    let process = format!("process {} ", sleeper.pid());
+    for wanted in ["link skv0123456789ab", "table ip skep", &file, &process] {
+        assert!(left.iter().any(|found| found.starts_with(wanted)), "{wanted} is not seen: {left:#?}");
+    }
+}
+
+#[test]
 fn a_dropped_lab_leaves_nothing() {
     let lab = Lab::without_images(1).unwrap();
     let directory = lab.directory().to_owned();
