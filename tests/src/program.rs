@@ -195,6 +195,15 @@ fn drain(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
     receiver
 }
 
+/// `name`, ready to be given arguments, killed by the kernel when the thread that starts it ends in whatever way: who
+/// interrupts or kills us would leave it otherwise.
+#[must_use]
+pub fn bound_to_us(name: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", name]);
+    command
+}
+
 /// Runs `command` to its end, at most a minute.
 ///
 /// # Errors
@@ -211,4 +220,25 @@ pub fn run(command: &mut Command) -> Result<Finished> {
 pub fn tool(words: &[&str]) -> Result<String> {
     let (program, arguments) = words.split_first().context("an empty command")?;
     run(Command::new(program).args(arguments))?.success()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_program_ends_with_who_started_it() {
+        let starter = thread::spawn(|| {
+            let child = bound_to_us("sleep").arg("1000").spawn().unwrap();
+            let name = format!("/proc/{}/comm", child.id());
+            crate::wait_until(Duration::from_secs(20), "the program to run", || {
+                let name = std::fs::read_to_string(&name).unwrap();
+                (name == "sleep\n").then_some(()).ok_or(name)
+            });
+            child
+        });
+        let status = starter.join().unwrap().wait().unwrap();
+        assert_eq!(exit_code(status), 137);
+    }
 }

@@ -22,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use skep_tests::Lab;
 use skep_tests::images::tutorial::libraries;
 use skep_tests::lab::PREPARED;
-use skep_tests::program::{run, tool};
+use skep_tests::program::{bound_to_us, run, tool};
 use skep_tests::skep;
 
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
@@ -343,7 +343,8 @@ fn write_program(path: &Path, text: &str) -> Result<()> {
 
 /// Boots the machine, prints what it prints, and returns the exit code of its tests.
 fn boot(kernel: &Kernel, ram_disk: &Path, disk: &Path) -> Result<i32> {
-    let mut command = Command::new("qemu-system-x86_64");
+    // A machine that outlives us would go on for as long as its tests take.
+    let mut command = bound_to_us("qemu-system-x86_64");
     command
         .args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "3G"])
         .args(["-nographic", "-no-reboot", "-nic", "none", "-append"])
