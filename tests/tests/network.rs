@@ -20,6 +20,15 @@ fn holder<'a>(lab: &'a Lab, service: &str) -> &'a Node {
     lab.nodes.iter().find(|node| node.name == task.node).unwrap()
 }
 
+/// Waits until `name` has `count` addresses for `container` on `node`.
+#[track_caller]
+fn wait_names(node: &Node, container: &str, name: &str, count: usize) -> Vec<Ipv4Addr> {
+    wait_until(Duration::from_secs(30), &format!("{count} addresses of {name}"), || {
+        let found = lookup(node, container, name);
+        if found.len() == count { Ok(found) } else { Err(format!("{found:?}")) }
+    })
+}
+
 #[test]
 fn overlays_names_and_virtual_addresses() {
     let lab = Lab::new(3).unwrap();
@@ -47,15 +56,13 @@ fn overlays_names_and_virtual_addresses() {
     let sh = |script: &str| node.skep(&["exec", &client, "sh", "-c", script]);
 
     // Names: the service's one address, its tasks' addresses, none in the way of others.
-    let virtual_address = wait_until(Duration::from_secs(20), "the name of the service", || {
-        let found = lookup(node, &client, "web");
-        if found.len() == 1 { Ok(found[0]) } else { Err(format!("{found:?}")) }
-    });
+    let virtual_address = wait_names(node, &client, "web", 1)[0];
     assert!(inside(virtual_address, "10.20.0."), "{virtual_address}");
-    let tasks = lookup(node, &client, "tasks.web");
-    assert_eq!(tasks.len(), 3, "{tasks:?}");
+    // A running task is known to the manager before every node has been told of it.
+    let tasks = wait_names(node, &client, "tasks.web", 3);
     assert!(!tasks.contains(&virtual_address) && tasks.iter().all(|address| inside(*address, "10.20.0.")));
-    assert_eq!(lookup(node, &client, "listed").len(), 2, "no virtual address in this mode");
+    // No virtual address in this mode.
+    wait_names(node, &client, "listed", 2);
     let shown = one.skep(&["service", "inspect", "--format", "{{json .Endpoint.VirtualIPs}}", "web"]).ok();
     assert!(shown.contains(&format!("{virtual_address}/24")), "{shown}");
     sh("nslookup nobody-knows-this").fails(1);
@@ -122,10 +129,7 @@ fn overlays_names_and_virtual_addresses() {
 
     // Names follow the tasks.
     one.skep(&["service", "scale", "-d", "web=1"]).ok();
-    wait_until(Duration::from_secs(30), "names of tasks that are gone to be forgotten", || {
-        let tasks = lookup(node, &client, "tasks.web");
-        (tasks.len() == 1).then_some(()).ok_or(format!("{tasks:?}"))
-    });
+    wait_names(node, &client, "tasks.web", 1);
     for _ in 0..6 {
         assert!(sh("timeout 3 wget -q -O - http://web/").ok().contains(&welcome("alpine")));
     }
