@@ -1,4 +1,7 @@
-//! The leader's side: one subscription for each reader, one stream to each node.
+//! The leader's side: one stream to each node, on which each reader's subscriptions go out.
+//!
+//! A subscription is for some tasks on one node, as that node's agent listened when it was asked. When the agent goes
+//! or listens anew, the subscription is over: a reader that follows makes another, from the last line on that it has.
 
 use crate::api::{
     self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, PublishLogsResponse, ServiceLogsRequest,
@@ -10,6 +13,7 @@ use crate::wire::Caller;
 use futures::stream::BoxStream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -29,9 +33,26 @@ const LOOK: Duration = Duration::from_secs(1);
 type Output = mpsc::Sender<Result<ServiceLogsResponse, Status>>;
 type NodeSender = mpsc::Sender<Result<SubscriptionMessage, Status>>;
 
-enum Event {
+/// What became of a subscription.
+struct Event {
+    subscription: String,
+    news: News,
+}
+
+enum News {
     Lines(Vec<LogMessage>),
-    Done { node: String, error: String },
+    /// All was sent; the error, if something could not be read.
+    Done(String),
+    /// The node no longer sends, and has not said why.
+    Broken,
+}
+
+/// A node's agent that waits for subscriptions.
+#[derive(Clone)]
+struct Listener {
+    sender: NodeSender,
+    /// Tells it from the node's earlier ones.
+    number: u64,
 }
 
 /// The service; cheap to clone.
@@ -43,14 +64,24 @@ pub struct LogBroker {
 struct Shared {
     store: Arc<dyn Store>,
     stop: CancellationToken,
-    nodes: Mutex<BTreeMap<String, NodeSender>>,
+    nodes: Mutex<BTreeMap<String, Listener>>,
+    listeners: AtomicU64,
+    /// By subscription.
     readers: Mutex<BTreeMap<String, mpsc::Sender<Event>>>,
 }
 
 impl LogBroker {
     /// A broker over `store`, for as long as this manager leads (until `stop`).
     pub fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
-        Self { shared: Arc::new(Shared { store, stop, nodes: Mutex::default(), readers: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                stop,
+                nodes: Mutex::default(),
+                listeners: AtomicU64::default(),
+                readers: Mutex::default(),
+            }),
+        }
     }
 
     /// The output of a service or a task (`request.ref` is its id), as it comes from the nodes. Ends when all have
@@ -65,14 +96,13 @@ impl LogBroker {
         }
         let (output, receiver) = mpsc::channel(DEPTH);
         let (events, event_receiver) = mpsc::channel(DEPTH);
-        let id = crate::id::new_id();
-        self.shared.readers().insert(id.clone(), events);
         let reader = Reader {
             shared: self.shared.clone(),
-            id,
+            events,
             request,
             asked: BTreeSet::new(),
             open: BTreeMap::new(),
+            last: BTreeMap::new(),
             missing: BTreeSet::new(),
         };
         tokio::spawn(reader.run(event_receiver, output));
@@ -81,7 +111,7 @@ impl LogBroker {
 }
 
 impl Shared {
-    fn nodes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, NodeSender>> {
+    fn nodes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Listener>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,15 +120,25 @@ impl Shared {
     }
 }
 
-/// One reader's subscription.
+/// Tasks on one node whose output is being sent.
+struct Open {
+    node: String,
+    listener: u64,
+    task_ids: Vec<String>,
+}
+
+/// One reader.
 struct Reader {
     shared: Arc<Shared>,
-    id: String,
+    /// Where its subscriptions tell their news.
+    events: mpsc::Sender<Event>,
     request: ServiceLogsRequest,
     /// Tasks whose node was asked.
     asked: BTreeSet<String>,
-    /// Requests to each node that it has not completed.
-    open: BTreeMap<String, usize>,
+    /// By subscription.
+    open: BTreeMap<String, Open>,
+    /// Time of the last line of each task.
+    last: BTreeMap<String, i64>,
     /// Why something is missing.
     missing: BTreeSet<String>,
 }
@@ -106,6 +146,7 @@ struct Reader {
 impl Reader {
     async fn run(mut self, mut events: mpsc::Receiver<Event>, output: Output) {
         let mut watch = self.shared.store.watch();
+        let mut ended = None;
         loop {
             let view = watch.borrow_and_update().clone();
             let gone = self.ask(&view);
@@ -114,24 +155,27 @@ impl Reader {
                 break;
             }
             tokio::select! {
-                () = self.shared.stop.cancelled() => break,
+                () = self.shared.stop.cancelled() => {
+                    ended = Some("the swarm has another leader now: ask again");
+                    break;
+                }
                 () = output.closed() => break,
-                event = events.recv() => match event {
-                    Some(Event::Lines(messages)) => {
-                        if output.send(Ok(ServiceLogsResponse { messages })).await.is_err() {
-                            break;
-                        }
+                event = events.recv() => {
+                    let Some(event) = event else { break };
+                    if let Some(messages) = self.take(event)
+                        && output.send(Ok(ServiceLogsResponse { messages })).await.is_err()
+                    {
+                        break;
                     }
-                    Some(Event::Done { node, error }) => self.done(&node, error),
-                    None => break,
-                },
+                }
                 changed = watch.changed(), if self.request.follow => if changed.is_err() { break },
-                () = sleep(LOOK) => self.drop_lost_nodes(),
+                () = sleep(LOOK) => self.drop_lost(),
             }
         }
         self.close();
-        if !self.missing.is_empty() {
-            let reasons: Vec<String> = self.missing.into_iter().collect();
+        let mut reasons: Vec<String> = self.missing.into_iter().collect();
+        reasons.extend(ended.map(str::to_owned));
+        if !reasons.is_empty() {
             let reason = format!("incomplete log stream: {}", reasons.join("; "));
             // The reader may have hung up.
             let _ = output.send(Err(Status::unavailable(reason))).await;
@@ -142,65 +186,105 @@ impl Reader {
     fn ask(&mut self, view: &View) -> bool {
         let target = self.request.r#ref.as_str();
         let single = view.tasks().get(target);
-        let mut by_node: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut wanted: BTreeMap<(String, Option<i64>), Vec<String>> = BTreeMap::new();
         for task in view.tasks_of_service(target).chain(single) {
             if state(task) >= TaskState::Assigned && !task.node_id.is_empty() && !self.asked.contains(&task.id) {
-                by_node.entry(task.node_id.clone()).or_default().push(task.id.clone());
+                let key = (task.node_id.clone(), self.last.get(&task.id).copied());
+                wanted.entry(key).or_default().push(task.id.clone());
             }
         }
-        for (node, task_ids) in by_node {
-            let message = SubscriptionMessage {
-                id: self.id.clone(),
-                task_ids: task_ids.clone(),
-                follow: self.request.follow,
-                tail: self.request.tail,
-                since_ns: self.request.since_ns,
-                stdout: self.request.stdout,
-                stderr: self.request.stderr,
-                close: false,
-            };
-            let sender = self.shared.nodes().get(&node).cloned();
-            if sender.is_some_and(|sender| sender.try_send(Ok(message)).is_ok()) {
+        let gone = single.is_none() && !view.services().contains_key(target);
+        for ((node, last), task_ids) in wanted {
+            let listener = self.shared.nodes().get(&node).cloned();
+            if listener.is_some_and(|listener| self.subscribe(&node, &listener, last, &task_ids)) {
                 self.asked.extend(task_ids);
-                *self.open.entry(node).or_default() += 1;
             } else if !self.request.follow {
                 self.asked.extend(task_ids);
                 self.missing.insert(format!("node {node} is not available"));
             }
         }
-        single.is_none() && !view.services().contains_key(target)
+        gone
     }
 
-    fn done(&mut self, node: &str, error: String) {
-        if !error.is_empty() {
-            self.missing.insert(format!("node {node}: {error}"));
+    /// Asks one node, from the line after `last` on if there was one; false if it does not listen.
+    fn subscribe(&mut self, node: &str, listener: &Listener, last: Option<i64>, task_ids: &[String]) -> bool {
+        let id = crate::id::new_id();
+        let message = SubscriptionMessage {
+            id: id.clone(),
+            task_ids: task_ids.to_vec(),
+            follow: self.request.follow,
+            tail: last.map_or(self.request.tail, |_| -1),
+            since_ns: last.map_or(self.request.since_ns, |last| last.saturating_add(1)),
+            stdout: self.request.stdout,
+            stderr: self.request.stderr,
+            close: false,
+        };
+        self.shared.readers().insert(id.clone(), self.events.clone());
+        if listener.sender.try_send(Ok(message)).is_err() {
+            self.shared.readers().remove(&id);
+            return false;
         }
-        if let Some(count) = self.open.get_mut(node) {
-            *count -= 1;
-            if *count == 0 {
-                self.open.remove(node);
+        let open = Open { node: node.to_owned(), listener: listener.number, task_ids: task_ids.to_vec() };
+        self.open.insert(id, open);
+        true
+    }
+
+    /// The lines to pass on. What a subscription sends that is over comes again from the next one.
+    fn take(&mut self, event: Event) -> Option<Vec<LogMessage>> {
+        let node = self.open.get(&event.subscription)?.node.clone();
+        match event.news {
+            News::Lines(lines) => {
+                for line in &lines {
+                    let last = self.last.entry(line.task_id.clone()).or_insert(line.timestamp_ns);
+                    *last = line.timestamp_ns.max(*last);
+                }
+                return Some(lines);
             }
+            News::Done(error) => {
+                if !error.is_empty() {
+                    self.missing.insert(format!("node {node}: {error}"));
+                }
+                self.forget(&event.subscription);
+            }
+            News::Broken => self.lose(&event.subscription, "the node broke off"),
         }
+        None
     }
 
-    fn drop_lost_nodes(&mut self) {
+    fn drop_lost(&mut self) {
         let lost: Vec<String> = {
             let nodes = self.shared.nodes();
-            self.open.keys().filter(|node| nodes.get(*node).is_none_or(|s| s.is_closed())).cloned().collect()
+            let listens =
+                |open: &Open| nodes.get(&open.node).is_some_and(|l| l.number == open.listener && !l.sender.is_closed());
+            self.open.iter().filter(|(_, open)| !listens(open)).map(|(id, _)| id.clone()).collect()
         };
-        for node in lost {
-            self.open.remove(&node);
-            self.missing.insert(format!("node {node} is not available"));
+        for id in lost {
+            self.lose(&id, "it is not available");
         }
+    }
+
+    /// Its tasks are asked for again, if there is somebody to wait for them.
+    fn lose(&mut self, subscription: &str, reason: &str) {
+        let Some(open) = self.forget(subscription) else { return };
+        if self.request.follow {
+            self.asked.retain(|id| !open.task_ids.contains(id));
+        } else {
+            self.missing.insert(format!("node {}: {reason}", open.node));
+        }
+    }
+
+    fn forget(&mut self, subscription: &str) -> Option<Open> {
+        self.shared.readers().remove(subscription);
+        self.open.remove(subscription)
     }
 
     fn close(&self) {
-        self.shared.readers().remove(&self.id);
-        let message = SubscriptionMessage { id: self.id.clone(), close: true, ..SubscriptionMessage::default() };
-        for node in self.open.keys() {
-            if let Some(sender) = self.shared.nodes().get(node) {
+        for (id, open) in &self.open {
+            self.shared.readers().remove(id);
+            let message = SubscriptionMessage { id: id.clone(), close: true, ..SubscriptionMessage::default() };
+            if let Some(listener) = self.shared.nodes().get(&open.node) {
                 // A full queue: the node finds the reader gone when it sends.
-                let _ = sender.try_send(Ok(message.clone()));
+                let _ = listener.sender.try_send(Ok(message));
             }
         }
     }
@@ -223,7 +307,8 @@ impl api::log_broker_server::LogBroker for LogBroker {
     ) -> Result<Response<Self::ListenSubscriptionsStream>, Status> {
         let caller = caller(&request)?;
         let (sender, receiver) = mpsc::channel(NODE_DEPTH);
-        self.shared.nodes().insert(caller.node_id, sender.clone());
+        let number = self.shared.listeners.fetch_add(1, Ordering::Relaxed);
+        self.shared.nodes().insert(caller.node_id, Listener { sender: sender.clone(), number });
         let stop = self.shared.stop.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -243,14 +328,11 @@ impl api::log_broker_server::LogBroker for LogBroker {
     ) -> Result<Response<PublishLogsResponse>, Status> {
         let caller = caller(&request)?;
         let mut stream = request.into_inner();
-        let mut subscription = None;
-        let outcome = self.relay(&caller.node_id, &mut stream, &mut subscription).await;
-        if let Some((events, finished)) = subscription
-            && !finished
-        {
-            let error = "the node broke off".to_owned();
+        let mut unfinished = None;
+        let outcome = self.relay(&caller.node_id, &mut stream, &mut unfinished).await;
+        if let Some((subscription, events)) = unfinished {
             // The reader may be gone.
-            let _ = events.send(Event::Done { node: caller.node_id, error }).await;
+            let _ = events.send(Event { subscription, news: News::Broken }).await;
         }
         outcome.map(|()| Response::new(PublishLogsResponse {}))
     }
@@ -261,7 +343,7 @@ impl LogBroker {
         &self,
         node: &str,
         stream: &mut Streaming<PublishLogsMessage>,
-        subscription: &mut Option<(mpsc::Sender<Event>, bool)>,
+        unfinished: &mut Option<(String, mpsc::Sender<Event>)>,
     ) -> Result<(), Status> {
         let gone = || Status::cancelled("nobody reads these logs any more");
         loop {
@@ -270,19 +352,21 @@ impl LogBroker {
                 message = stream.message() => message?,
             };
             let Some(message) = message else { return Ok(()) };
-            let events = self.shared.readers().get(&message.subscription_id).cloned().ok_or_else(gone)?;
-            let (_, finished) = subscription.get_or_insert_with(|| (events.clone(), false));
+            let subscription = message.subscription_id;
+            let events = self.shared.readers().get(&subscription).cloned().ok_or_else(gone)?;
+            unfinished.get_or_insert_with(|| (subscription.clone(), events.clone()));
             // A node speaks for its own tasks only.
             let view = self.shared.store.view();
             let mut lines = message.messages;
             lines.retain(|line| view.tasks().get(&line.task_id).is_some_and(|task| task.node_id == node));
             lines.iter_mut().for_each(|line| node.clone_into(&mut line.node_id));
             if !lines.is_empty() {
-                events.send(Event::Lines(lines)).await.map_err(|_| gone())?;
+                let event = Event { subscription: subscription.clone(), news: News::Lines(lines) };
+                events.send(event).await.map_err(|_| gone())?;
             }
             if message.done {
-                *finished = true;
-                let done = Event::Done { node: node.to_owned(), error: message.error };
+                *unfinished = None;
+                let done = Event { subscription, news: News::Done(message.error) };
                 events.send(done).await.map_err(|_| gone())?;
                 return Ok(());
             }

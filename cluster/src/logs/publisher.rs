@@ -48,14 +48,22 @@ async fn listen(publisher: &Arc<Publisher>) -> Result<(), Status> {
     let mut sending = JoinSet::new();
     let mut open: BTreeMap<String, CancellationToken> = BTreeMap::new();
     while let Some(subscription) = subscriptions.message().await? {
-        while sending.try_join_next().is_some() {}
+        while let Some(sent) = sending.try_join_next() {
+            if let Ok(id) = sent {
+                open.remove(&id);
+            }
+        }
         if subscription.close {
             if let Some(token) = open.remove(&subscription.id) {
                 token.cancel();
             }
         } else {
             let token = open.entry(subscription.id.clone()).or_default().clone();
-            sending.spawn(token.run_until_cancelled_owned(publish(publisher.clone(), subscription)));
+            let (publisher, id) = (publisher.clone(), subscription.id.clone());
+            sending.spawn(async move {
+                token.run_until_cancelled_owned(publish(publisher, subscription)).await;
+                id
+            });
         }
     }
     Ok(())

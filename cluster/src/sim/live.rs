@@ -42,6 +42,8 @@ struct Machine {
     network: Mutex<Option<NodeNetwork>>,
     /// It cannot be looked at for strangers.
     blind: AtomicBool,
+    /// What each of its containers has said, one nanosecond apart.
+    lines: Mutex<Vec<Vec<u8>>>,
     /// Its containers do not stop.
     stubborn: AtomicBool,
     changed: watch::Sender<u64>,
@@ -53,6 +55,7 @@ impl Machine {
             containers: Mutex::default(),
             network: Mutex::default(),
             blind: AtomicBool::default(),
+            lines: Mutex::new(vec![b"one".to_vec(), b"two".to_vec()]),
             stubborn: AtomicBool::default(),
             changed: watch::Sender::new(0),
         })
@@ -60,6 +63,11 @@ impl Machine {
 
     fn containers(&self) -> BTreeMap<String, Container> {
         self.containers.lock().unwrap().clone()
+    }
+
+    fn say(&self, text: &str) {
+        self.lines.lock().unwrap().push(text.into());
+        self.changed.send_modify(|n| *n += 1);
     }
 
     fn with(&self, task: &str, work: impl FnOnce(&mut Container)) {
@@ -165,9 +173,28 @@ impl Controller for MachineController {
     }
 
     fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogMessage, ExecutorError>> {
-        let line = |text: &str| Ok(LogMessage { stream: 1, data: text.into(), ..LogMessage::default() });
-        let lines = futures::stream::iter([line("one"), line("two")]);
-        if options.follow { lines.chain(futures::stream::pending()).boxed() } else { lines.boxed() }
+        let (machine, follow, since) = (self.machine.clone(), options.follow, options.since_ns);
+        let line = |(text, timestamp_ns)| LogMessage { stream: 1, data: text, timestamp_ns, ..LogMessage::default() };
+        futures::stream::unfold(0, move |next| {
+            let machine = machine.clone();
+            async move {
+                let mut changed = machine.changed.subscribe();
+                loop {
+                    changed.mark_unchanged();
+                    if let Some(text) = machine.lines.lock().unwrap().get(next) {
+                        return Some(((text.clone(), next as i64 + 1), next + 1));
+                    }
+                    if !follow {
+                        return None;
+                    }
+                    // The machine lives as long as the test.
+                    let _ = changed.changed().await;
+                }
+            }
+        })
+        .filter(move |(_, time)| futures::future::ready(*time >= since))
+        .map(move |numbered| Ok(line(numbered)))
+        .boxed()
     }
 }
 
@@ -594,6 +621,59 @@ async fn logs_come_from_all_tasks_and_name_them() {
     assert!(first.iter().all(Result::is_ok));
     assert!(leader.logs.service_logs(logs_of(&task, false)).is_ok());
     assert_eq!(leader.logs.service_logs(logs_of("none", false)).err().unwrap().code(), Code::NotFound);
+}
+
+/// The next so many lines.
+async fn lines(
+    stream: &mut BoxStream<'static, Result<ServiceLogsResponse, tonic::Status>>,
+    count: usize,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    while lines.len() < count {
+        let message = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.unwrap().unwrap().unwrap();
+        lines.extend(message.messages.into_iter().map(|line| String::from_utf8(line.data).unwrap()));
+    }
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn followed_logs_go_on_with_a_new_agent_and_end_with_the_leader_aloud() {
+    let mut swarm = Swarm::new(1).await;
+    swarm.add_service("s", replicated(1, "x")).await;
+    swarm.until("it runs", |view| up(view, "s") == 1).await;
+    let mut stream = swarm.leader.as_ref().unwrap().logs.service_logs(logs_of("s", true)).unwrap();
+    assert_eq!(lines(&mut stream, 2).await, ["one", "two"]);
+    swarm.stop_agent("node0").await;
+    swarm.machines["node0"].say("three");
+    swarm.start_agent("node0");
+    assert_eq!(lines(&mut stream, 1).await, ["three"], "from there on, and nothing twice");
+    swarm.machines["node0"].say("four");
+    assert_eq!(lines(&mut stream, 1).await, ["four"]);
+    swarm.leader.take().unwrap().stop().await;
+    let end = stream.next().await.unwrap().unwrap_err();
+    assert!(end.message().contains("another leader"), "{end:?}");
+}
+
+/// A listener that never sends anything.
+async fn silent(swarm: &Swarm, node: &str) -> tonic::Streaming<SubscriptionMessage> {
+    let link = Link { node_id: node.into(), addr: swarm.addr.subscribe() };
+    let mut client = crate::api::log_broker_client::LogBrokerClient::new(link.channel().await.unwrap());
+    client.listen_subscriptions(ListenSubscriptionsRequest {}).await.unwrap().into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_end_when_the_asked_agent_was_replaced_at_once() {
+    let mut swarm = Swarm::new(1).await;
+    swarm.add_service("s", replicated(1, "x")).await;
+    swarm.until("it runs", |view| up(view, "s") == 1).await;
+    swarm.stop_agent("node0").await;
+    let mut first = silent(&swarm, "node0").await;
+    let mut stream = swarm.leader.as_ref().unwrap().logs.service_logs(logs_of("s", false)).unwrap();
+    first.message().await.unwrap().unwrap();
+    let _second = silent(&swarm, "node0").await;
+    let end = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.unwrap().unwrap().unwrap_err();
+    assert!(end.message().contains("node node0"), "{end:?}");
+    assert!(stream.next().await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
