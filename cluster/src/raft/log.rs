@@ -22,6 +22,8 @@ const HEADER: &[u8; 8] = b"SKEPLOG1";
 const MARK: &[u8; 4] = b"\xf5rec";
 const FRAME: usize = 8;
 const RECORD_BYTES_MAX: usize = 256 << 20;
+/// Entries of so many bytes, before they are encoded, are one record when the log is rewritten.
+const REWRITE_BYTES_MAX: usize = 16 << 20;
 /// What one replication request carries at most, before it is encoded.
 const READ_BYTES_MAX: usize = 2 << 20;
 
@@ -133,7 +135,7 @@ impl Log {
             let records = {
                 let mut memory = log.memory.write().unwrap_or_else(PoisonError::into_inner);
                 memory.absorb(Record::Purge(upto));
-                memory.records()
+                memory.records(REWRITE_BYTES_MAX)
             };
             disk.rewrite(&records).map_err(std::io::Error::other)
         });
@@ -154,11 +156,33 @@ impl Memory {
         }
     }
 
-    fn records(&self) -> Vec<Record> {
-        let entries: Vec<_> = self.entries.values().cloned().collect();
+    /// All that is known, in records whose entries have `limit` bytes together, or are a single one.
+    fn records(&self, limit: usize) -> Vec<Record> {
         let purge = self.purged.map(Record::Purge);
         let vote = self.vote.map(Record::Vote);
-        purge.into_iter().chain(vote).chain((!entries.is_empty()).then_some(Record::Append(entries))).collect()
+        let mut parts: Vec<Vec<LogEntry>> = Vec::new();
+        let mut filled = 0;
+        for entry in self.entries.values() {
+            let bytes = size(entry);
+            match parts.last_mut() {
+                Some(part) if filled + bytes <= limit => {
+                    part.push(entry.clone());
+                    filled += bytes;
+                }
+                _ => {
+                    parts.push(vec![entry.clone()]);
+                    filled = bytes;
+                }
+            }
+        }
+        purge.into_iter().chain(vote).chain(parts.into_iter().map(Record::Append)).collect()
+    }
+}
+
+fn size(entry: &LogEntry) -> usize {
+    match &entry.payload {
+        openraft::EntryPayload::Normal(transaction) => transaction.0.len(),
+        _ => 0,
     }
 }
 
@@ -196,12 +220,18 @@ impl Disk {
 fn encode(record: &Record, number: u64, key: &DiskKey) -> Result<Vec<u8>, std::io::Error> {
     let plain = serde_json::to_vec(record)?;
     let sealed = key.seal(&number.to_le_bytes(), plain).map_err(std::io::Error::other)?;
-    let length = u32::try_from(sealed.len()).map_err(std::io::Error::other)?;
+    let length = record_length(sealed.len())?;
     let mut bytes = Vec::with_capacity(FRAME + sealed.len());
     bytes.extend_from_slice(MARK);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend(sealed);
     Ok(bytes)
+}
+
+/// A longer record would be refused when it is read.
+fn record_length(bytes: usize) -> Result<u32, std::io::Error> {
+    let length = u32::try_from(bytes).ok().filter(|_| bytes <= RECORD_BYTES_MAX);
+    length.ok_or_else(|| std::io::Error::other(format!("a record of {bytes} bytes is too long for the raft log")))
 }
 
 /// The record at the start of `content` with its size; `None` if it is not whole or not genuine.
@@ -259,10 +289,7 @@ impl RaftLogReader<TypeConfig> for Log {
         let mut bytes = 0;
         let mut chosen = Vec::new();
         for (_, entry) in memory.entries.range(start..end) {
-            bytes += match &entry.payload {
-                openraft::EntryPayload::Normal(transaction) => transaction.0.len(),
-                _ => 0,
-            };
+            bytes += size(entry);
             if !chosen.is_empty() && bytes > READ_BYTES_MAX {
                 break;
             }
@@ -414,5 +441,30 @@ mod tests {
         assert!(!again.is_pristine());
         let content = std::fs::read(&path).unwrap();
         assert!(!content.windows(11).any(|window| window == b"transaction"));
+    }
+
+    #[tokio::test]
+    async fn a_rewritten_log_has_records_that_can_be_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        written(&path, 7).await;
+        let log = open(&path).unwrap();
+        let entries = |limit| {
+            let records = log.memory.read().unwrap().records(limit);
+            let of = |record: &Record| match record {
+                Record::Append(entries) => entries.len(),
+                _ => 0,
+            };
+            records.iter().map(of).collect::<Vec<_>>()
+        };
+        let one = "transaction 0".len();
+        assert_eq!(entries(REWRITE_BYTES_MAX), [7]);
+        assert_eq!(entries(one * 3), [3, 3, 1]);
+        assert_eq!(entries(one - 1), [1; 7]);
+        let records = log.memory.read().unwrap().records(one * 3);
+        log.disk.lock().unwrap().rewrite(&records).unwrap();
+        assert_eq!(indexes(&open(&path).unwrap()), [0, 1, 2, 3, 4, 5, 6]);
+        assert!(record_length(RECORD_BYTES_MAX).is_ok());
+        assert!(record_length(RECORD_BYTES_MAX + 1).is_err());
     }
 }
