@@ -191,23 +191,33 @@ impl Active {
         Ok(JoinResponse { node_id: identity.node_id, role: identity.role.into() })
     }
 
-    /// Takes the node out of the swarm. A manager only with `force`; it tells the others if it can.
-    pub async fn leave(&self, force: bool, layout: &Layout) -> Result<(), NodeError> {
+    /// Takes the node out of the swarm. A manager only with `force`; it tells the others if it can. Returns what is
+    /// left for the user to do.
+    pub async fn leave(&self, force: bool, layout: &Layout) -> Result<Option<String>, NodeError> {
         let manager = self.manager.borrow().clone();
+        let mut warning = None;
         if let Some(manager) = manager {
             if !force {
                 return Err(NodeError::Refused(refusal(manager.raft())));
             }
-            self.leave_raft(manager.raft()).await;
+            if let Err(reason) = self.leave_raft(manager.raft()).await {
+                tracing::warn!(reason, "left without telling the other managers");
+                let id = self.identity().node_id;
+                warning = Some(format!(
+                    "the other managers do not know that this node left ({reason}): demote it there with \
+                     \"skep node demote {id}\" and remove it with \"skep node rm {id}\""
+                ));
+            }
         }
         self.stop().await;
         self.config.executor.leave().await?;
-        layout.forget()
+        layout.forget()?;
+        Ok(warning)
     }
 
-    async fn leave_raft(&self, raft: &Arc<RaftNode>) {
+    async fn leave_raft(&self, raft: &Arc<RaftNode>) -> Result<(), String> {
         if raft.members().len() < 2 {
-            return;
+            return Ok(());
         }
         let timing = self.config.timing;
         let leaving = async {
@@ -215,7 +225,8 @@ impl Active {
                 raft.hand_over().await.map_err(|error| error.to_string())?;
             }
             let mut leadership = raft.leadership();
-            let other = leadership.wait_for(|now| now.leader.as_ref().is_some_and(|l| l.raft_id != raft.id())).await;
+            let other = leadership.wait_for(|now| now.leader.as_ref().is_some_and(|l| l.raft_id != raft.id()));
+            let other = tokio::time::timeout(timing.leader_wait(), other).await.map_err(|_| "there is no leader")?;
             let leader = other.map_err(|error| error.to_string())?.leader.clone();
             let addr = leader.map(|leader| leader.addr).unwrap_or_default();
             let channel = self.peers.channel(&addr).map_err(|error| error.to_string())?;
@@ -224,11 +235,9 @@ impl Active {
             client.leave_raft(request).await.map_err(|status| crate::wire::explain(&status))?;
             Ok::<(), String>(())
         };
-        match tokio::time::timeout(timing.request(), leaving).await {
-            Ok(Ok(())) => {}
-            Ok(Err(reason)) => tracing::warn!(reason, "left without telling the other managers"),
-            Err(_) => tracing::warn!("left without telling the other managers: no answer in time"),
-        }
+        // Another leader first, then out of the voters and out of the members.
+        let limit = timing.leader_wait() + timing.request() * 2;
+        tokio::time::timeout(limit, leaving).await.unwrap_or_else(|_| Err("no answer in time".into()))
     }
 
     /// Makes a swarm of this manager alone out of what it knows: the way back from a lost majority.

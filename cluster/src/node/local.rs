@@ -91,7 +91,7 @@ impl From<Answer<JoinResponse>> for Started {
 pub enum Command {
     Init { request: InitRequest, answer: Answer<InitResponse> },
     Join { request: JoinRequest, answer: Answer<JoinResponse> },
-    Leave { force: bool, answer: Answer<()> },
+    Leave { force: bool, answer: Answer<LeaveResponse> },
 }
 
 /// The service `Local`, and the way to the manager's services. Clones share everything.
@@ -148,8 +148,7 @@ impl Local for LocalService {
     }
 
     async fn leave(&self, request: Request<LeaveRequest>) -> Result<Response<LeaveResponse>, Status> {
-        self.ask(|answer| Command::Leave { force: request.into_inner().force, answer }).await?;
-        Ok(Response::new(LeaveResponse {}))
+        self.ask(|answer| Command::Leave { force: request.into_inner().force, answer }).await
     }
 }
 

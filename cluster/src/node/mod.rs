@@ -16,6 +16,7 @@ mod state;
 
 pub use layout::{is_joined, socket_path};
 
+use crate::api::LeaveResponse;
 use crate::executor::Executor;
 use crate::timing::Timing;
 use active::Active;
@@ -212,9 +213,9 @@ impl Node {
                     return Next::Stay;
                 };
                 match active.leave(force, &self.layout).await {
-                    Ok(()) => {
+                    Ok(warning) => {
                         self.service.set_active(None);
-                        answer.send(Ok(()));
+                        answer.send(Ok(LeaveResponse { warning: warning.unwrap_or_default() }));
                         Next::Left
                     }
                     Err(error) => {

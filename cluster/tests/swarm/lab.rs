@@ -123,8 +123,10 @@ impl TestNode {
         self.client().await.local().join(request).await.map(|answer| answer.into_inner().role())
     }
 
-    pub async fn leave(&self, force: bool) -> Result<(), Status> {
-        self.client().await.local().leave(LeaveRequest { force }).await.map(drop)
+    /// The warning, if there is one.
+    pub async fn leave(&self, force: bool) -> Result<Option<String>, Status> {
+        let answer = self.client().await.local().leave(LeaveRequest { force }).await?;
+        Ok(Some(answer.into_inner().warning).filter(|warning| !warning.is_empty()))
     }
 
     pub async fn id(&self) -> String {

@@ -111,6 +111,24 @@ async fn a_manager_that_slept_through_its_demotion_and_promotion_begins_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_leaves_tells_the_others_and_says_when_it_could_not() {
+    let mut nodes = swarm(&["m1", "m2", "m3"]).await;
+    let first = leader(&nodes).await;
+    let id = nodes[first].id().await;
+    assert_eq!(nodes[first].leave(true).await.unwrap(), None);
+    nodes[first].ended().await.unwrap();
+    let others: Vec<usize> = (0..3).filter(|index| *index != first).collect();
+    let left = eventually("it is out", || async { nodes[others[0]].node(&id).await }).await;
+    assert!(left.manager_status.is_none(), "{left:?}");
+    // Two voters are left: with one of them gone nobody can be told.
+    nodes[others[1]].kill();
+    let id = nodes[others[0]].id().await;
+    let warning = nodes[others[0]].leave(true).await.unwrap().unwrap();
+    assert!(warning.contains(&format!("skep node demote {id}")), "{warning}");
+    nodes[others[0]].ended().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nodes_join_are_promoted_demoted_and_removed() {
     let manager = TestNode::start("m1");
     manager.init().await;
