@@ -87,7 +87,7 @@ fn init(node: &Node, args: &Init) -> Result<i32> {
         subnet_size: args.default_addr_pool_mask_length,
         spec: Some(ClusterSpec {
             annotations: Some(Annotations { name: "default".to_owned(), ..Annotations::default() }),
-            task_history_limit: args.task_history_limit,
+            task_history_limit: Some(args.task_history_limit),
             snapshot_interval: args.snapshot_interval,
             max_snapshots: args.max_snapshots,
             dispatcher_heartbeat_ns: args.dispatcher_heartbeat,
@@ -270,7 +270,7 @@ fn update(node: &Node, args: &Update) -> Result<i32> {
         let set = |field: &mut i64, value: Option<i64>| *field = value.unwrap_or(*field);
         set(&mut spec.node_cert_expiry_ns, args.cert_expiry);
         set(&mut spec.dispatcher_heartbeat_ns, args.dispatcher_heartbeat);
-        set(&mut spec.task_history_limit, args.task_history_limit);
+        spec.task_history_limit = args.task_history_limit.or(spec.task_history_limit);
         spec.max_snapshots = args.max_snapshots.unwrap_or(spec.max_snapshots);
         spec.snapshot_interval = args.snapshot_interval.unwrap_or(spec.snapshot_interval);
         let request = UpdateClusterRequest {

@@ -11,6 +11,7 @@ use crate::brain::{TRANSACTION_ACTIONS_MAX, packed};
 use crate::ca;
 use crate::executor::DATA_PATH_PORT_DEFAULT;
 use crate::id::new_id;
+use crate::orchestrator::HISTORY_DEFAULT;
 use crate::raft::DiskKey;
 use crate::store::{View, create};
 use crate::subnet::overlap;
@@ -22,7 +23,6 @@ use std::time::Duration;
 const CONTEXT: &[u8] = b"bootstrap 1";
 const DEFAULT_POOL: &str = "10.0.0.0/8";
 const DEFAULT_SUBNET_SIZE: u32 = 24;
-const DEFAULT_HISTORY: i64 = 5;
 pub(super) const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
 const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 
@@ -79,9 +79,7 @@ fn complete(mut spec: ClusterSpec) -> ClusterSpec {
     if annotations.name.is_empty() {
         annotations.name = "default".into();
     }
-    if spec.task_history_limit == 0 {
-        spec.task_history_limit = DEFAULT_HISTORY;
-    }
+    spec.task_history_limit.get_or_insert(HISTORY_DEFAULT);
     if spec.snapshot_interval == 0 {
         spec.snapshot_interval = DEFAULT_SNAPSHOT_INTERVAL;
     }
@@ -205,6 +203,14 @@ pub fn surviving(view: &View, node_id: &str, addr: &str) -> StoreTransaction {
 mod tests {
     use super::*;
     use crate::api::Service;
+
+    #[test]
+    fn no_history_is_not_the_same_as_no_word_about_it() {
+        let spec = |task_history_limit| ClusterSpec { task_history_limit, ..ClusterSpec::default() };
+        assert_eq!(complete(spec(None)).task_history_limit, Some(5));
+        assert_eq!(complete(spec(Some(0))).task_history_limit, Some(0));
+        assert_eq!(complete(spec(Some(-1))).task_history_limit, Some(-1));
+    }
 
     #[test]
     fn first_objects_come_in_parts_and_whoever_was_interrupted_goes_on() {

@@ -12,7 +12,7 @@ pub mod slots;
 pub mod task;
 pub mod update;
 
-pub use reaper::{ORPHAN_AFTER_NS as REAPER_ORPHAN_AFTER_NS, Reaper};
+pub use reaper::{HISTORY_DEFAULT, ORPHAN_AFTER_NS as REAPER_ORPHAN_AFTER_NS, Reaper};
 
 use crate::api::{Service, StoreAction, Task, object, service_spec};
 use crate::brain::{Brain, Decision, IdSource};

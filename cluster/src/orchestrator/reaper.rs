@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 
 /// After so long without its node, a task is given up.
 pub const ORPHAN_AFTER_NS: i64 = 24 * 3600 * 1_000_000_000;
-const HISTORY_DEFAULT: i64 = 5;
+/// Tasks kept of each slot, where the swarm says nothing.
+pub const HISTORY_DEFAULT: i64 = 5;
 
 /// The brain that cleans up.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,8 @@ impl Brain for Reaper {
                 done.insert(task.id.as_str());
             }
         }
-        let limit = view.cluster().and_then(|c| c.spec.as_ref()).map_or(HISTORY_DEFAULT, |s| s.task_history_limit);
+        let limit = view.cluster().and_then(|c| c.spec.as_ref()).and_then(|s| s.task_history_limit);
+        let limit = limit.unwrap_or(HISTORY_DEFAULT);
         for service in view.services().values() {
             if service.pending_delete {
                 if view.tasks_of_service(&service.id).all(|t| !may_still_run(view, t)) {

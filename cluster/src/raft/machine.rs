@@ -116,7 +116,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     ) -> Result<(), Failure> {
         let stored = Stored { meta: meta.clone(), data: Arc::new(snapshot.into_inner()) };
         let data = stored.data.clone();
-        save(self.file.clone(), stored).await?;
+        let older = older_snapshots(&self.views.borrow());
+        save(self.file.clone(), stored, older).await?;
         self.restore(meta, &data)
             .map_err(|error| StorageIOError::read_snapshot(Some(meta.signature()), AnyError::new(&error)).into())
     }
@@ -144,14 +145,20 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             snapshot_id: format!("{at}-{}", crate::id::new_id()),
         };
         let stored = Stored { meta, data: Arc::new(self.view.snapshot().encode_to_vec()) };
-        save(self.file.clone(), stored.clone()).await?;
+        save(self.file.clone(), stored.clone(), older_snapshots(&self.view)).await?;
         Ok(stored.to_openraft())
     }
 }
 
-async fn save(file: Arc<SnapshotFile>, stored: Stored) -> Result<(), Failure> {
+/// As many as the swarm has set.
+fn older_snapshots(view: &View) -> u64 {
+    view.cluster().and_then(|cluster| cluster.spec.as_ref()).map_or(0, |spec| spec.max_snapshots)
+}
+
+async fn save(file: Arc<SnapshotFile>, stored: Stored, older: u64) -> Result<(), Failure> {
     let signature = stored.meta.signature();
-    let saved = tokio::task::spawn_blocking(move || file.save(stored)).await.map_err(std::io::Error::other).flatten();
+    let saved = tokio::task::spawn_blocking(move || file.save(stored, older)).await;
+    let saved = saved.map_err(std::io::Error::other).flatten();
     saved.map_err(|error| StorageIOError::write_snapshot(Some(signature), AnyError::new(&error)).into())
 }
 

@@ -279,7 +279,7 @@ impl Swarm {
     async fn new(nodes: usize) -> Self {
         let store = Arc::new(MemoryStore::new());
         let spec =
-            ClusterSpec { task_history_limit: 5, dispatcher_heartbeat_ns: 700_000_000, ..ClusterSpec::default() };
+            ClusterSpec { task_history_limit: Some(5), dispatcher_heartbeat_ns: 700_000_000, ..ClusterSpec::default() };
         let cluster = Cluster { id: "cluster".into(), spec: Some(spec), ..Cluster::default() };
         store.propose(vec![create(object::Object::Cluster(cluster))]).await.unwrap();
         let leader = Leader::start(store.clone()).await;

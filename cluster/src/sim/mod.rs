@@ -63,7 +63,7 @@ impl World {
             last_states: BTreeMap::new(),
             doubles: Vec::new(),
         };
-        let spec = ClusterSpec { task_history_limit: 5, ..ClusterSpec::default() };
+        let spec = ClusterSpec { task_history_limit: Some(5), ..ClusterSpec::default() };
         let cluster = Cluster { id: "cluster".into(), spec: Some(spec), ..Cluster::default() };
         world.commit(vec![create(object::Object::Cluster(cluster))]);
         world.add_network("ingress", true);

@@ -149,6 +149,18 @@ fn a_failed_task_is_replaced_in_its_slot_after_the_delay() {
     assert!(world.doubles.is_empty());
 }
 
+#[test]
+fn with_a_history_of_nought_only_the_present_task_is_kept() {
+    let mut world = World::new(1);
+    let mut cluster = Cluster::clone(world.view.cluster().unwrap());
+    cluster.spec.as_mut().unwrap().task_history_limit = Some(0);
+    world.commit(vec![update(object::Object::Cluster(cluster))]);
+    world.fates.insert("bad".into(), Fate::Fails);
+    world.add_service("s", replicated(1, "bad"));
+    world.ticks(60);
+    assert_eq!(world.view.tasks_of_service("s").count(), 1);
+}
+
 fn with_restart(condition: RestartCondition, max_attempts: u64, image: &str) -> ServiceSpec {
     let mut spec = replicated(1, image);
     let policy =
