@@ -165,3 +165,37 @@ async fn a_wrong_address_is_refused_before_it_counts() {
     assert_eq!(first.node.members().len(), 1);
     first.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_member_has_no_vote_before_it_has_caught_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = new_root(SystemTime::now()).unwrap();
+    let first = member(&directory, &root, "a", listener().await).await;
+    first.node.initialize().await.unwrap();
+    first.leads().await;
+    // It can be reached, but raft does not run there.
+    let listener = listener().await;
+    let addr = listener.local_addr().unwrap().to_string();
+    let key = NodeKey::generate().unwrap();
+    let caller = Caller { node_id: "b".into(), role: NodeRole::Manager, cluster_id: "c".into(), addr: None };
+    let chain = sign_node(&root, &key.request_pem, &caller, NODE_VALIDITY, SystemTime::now()).unwrap();
+    let root_pem = root.cert_pem.as_bytes();
+    let tls = Arc::new(Tls::new(Credentials::from_pem(root_pem, chain.as_bytes(), key.key_pem.as_bytes()).unwrap()));
+    let routes = Routes::new(CaServer::new(CaService::new(first.node.clone(), root_pem.to_vec()))).prepare();
+    let stop = CancellationToken::new();
+    tokio::spawn(crate::wire::serve(listener, tls, Timing::default(), routes, stop.clone()));
+
+    let (node, target) = (first.node.clone(), Node { node_id: "b".into(), addr });
+    let adding = tokio::spawn(async move { node.add_member(5, target).await });
+    let mut metrics = first.node.raft.metrics();
+    let known = |now: &RaftMetrics<RaftId, Node>| members(now).iter().any(|member| member.raft_id == 5);
+    tokio::time::timeout(LIMIT, metrics.wait_for(known)).await.unwrap().unwrap();
+    // One vote of one is a majority: a second voter that does not answer would stop this.
+    first.write(0..20).await;
+    let votes = |id| first.node.members().iter().any(|member| member.raft_id == id && member.voter);
+    assert!(votes(first.node.id()) && !votes(5), "{:?}", first.node.members());
+    assert!(!adding.is_finished());
+    adding.abort();
+    stop.cancel();
+    first.stop().await;
+}

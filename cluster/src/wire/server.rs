@@ -219,6 +219,10 @@ async fn shake_hands(
 fn reason(error: &io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidMessage(_)) => "it is not TLS".into(),
+        // All swarms' roots have one name: a foreign one is found by its signature.
+        Some(rustls::Error::InvalidCertificate(
+            rustls::CertificateError::BadSignature | rustls::CertificateError::UnknownIssuer,
+        )) => "its certificate is not of this swarm".into(),
         Some(rustls::Error::InvalidCertificate(inner)) => format!("its certificate is refused: {inner:?}"),
         _ => error.to_string(),
     }
@@ -235,15 +239,21 @@ mod tests {
     use crate::store::MemoryStore;
     use crate::wire::{Credentials, Peers};
     use std::time::SystemTime;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tonic::service::Routes;
 
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn credentials(root: &RootKey, cluster: &str, validity: Duration, now: SystemTime) -> Credentials {
+        trusting(root.cert_pem.as_bytes(), root, cluster, validity, now)
+    }
+
+    /// A node of `root`'s that trusts `roots`.
+    fn trusting(roots: &[u8], root: &RootKey, cluster: &str, validity: Duration, now: SystemTime) -> Credentials {
         let key = NodeKey::generate().unwrap();
         let node = Caller { node_id: "n".into(), role: NodeRole::Manager, cluster_id: cluster.into(), addr: None };
         let chain = sign_node(root, &key.request_pem, &node, validity, now).unwrap();
-        Credentials::from_pem(root.cert_pem.as_bytes(), chain.as_bytes(), key.key_pem.as_bytes()).unwrap()
+        Credentials::from_pem(roots, chain.as_bytes(), key.key_pem.as_bytes()).unwrap()
     }
 
     async fn ask(tls: &Arc<Tls>, addr: SocketAddr) -> Result<(), tonic::Status> {
@@ -278,5 +288,65 @@ mod tests {
         ask(&client, addr).await.unwrap();
         stop.cancel();
         serving.await.unwrap().unwrap();
+    }
+
+    /// What the server says of a connection, and what the client reads: a TLS error or the bytes.
+    async fn handshake(
+        server: Credentials,
+        client: impl AsyncFnOnce(TcpStream) -> Result<Vec<u8>, io::Error>,
+    ) -> (Result<(), String>, Result<Vec<u8>, String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let tls = Arc::new(Tls::new(server));
+        let serving = async {
+            let (stream, addr) = listener.accept().await.unwrap();
+            shake_hands(stream, addr, tls, Timing::default()).await.map(drop)
+        };
+        let asking = async {
+            let read = client(TcpStream::connect(addr).await.unwrap()).await;
+            read.map_err(|error| reason(&error))
+        };
+        tokio::join!(serving, asking)
+    }
+
+    async fn in_tls(stream: TcpStream, client: Credentials) -> Result<Vec<u8>, io::Error> {
+        let name = rustls_pki_types::ServerName::try_from(super::super::tls::MANAGER_NAME).unwrap();
+        let mut stream = tokio_rustls::TlsConnector::from(client.client).connect(name, stream).await?;
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await.map(|_| read)
+    }
+
+    #[tokio::test]
+    async fn each_side_of_a_refused_connection_knows_why() {
+        let now = SystemTime::now();
+        let (root, foreign) = (new_root(now).unwrap(), new_root(now).unwrap());
+        let mut both = root.cert_pem.clone();
+        both.push_str(&foreign.cert_pem);
+        let server = || credentials(&root, "c", NODE_VALIDITY, now);
+
+        let plain = async |mut stream: TcpStream| {
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
+            let mut read = Vec::new();
+            stream.read_to_end(&mut read).await.map(|_| read)
+        };
+        let (said, read) = handshake(server(), plain).await;
+        assert_eq!(said, Err("it is not TLS".into()));
+        // A fatal alert of TLS and nothing else.
+        let read = read.unwrap();
+        assert_eq!((read[0], read.len(), read[5]), (21, 7, 2), "{read:?}");
+
+        let client = trusting(both.as_bytes(), &foreign, "c", NODE_VALIDITY, now);
+        let (said, read) = handshake(server(), async |stream| in_tls(stream, client).await).await;
+        assert_eq!(said, Err("its certificate is not of this swarm".into()));
+        assert_eq!(read, Err("received fatal alert: DecryptError".into()));
+
+        let client = credentials(&foreign, "c", NODE_VALIDITY, now);
+        let (said, read) = handshake(server(), async |stream| in_tls(stream, client).await).await;
+        assert_eq!(said, Err("received fatal alert: DecryptError".into()));
+        assert_eq!(read, Err("its certificate is not of this swarm".into()));
+
+        let client = credentials(&root, "other", NODE_VALIDITY, now);
+        let (said, _) = handshake(server(), async |stream| in_tls(stream, client).await).await;
+        assert_eq!(said, Err("the certificate is of another swarm (other)".into()));
     }
 }

@@ -77,6 +77,10 @@ impl TestNode {
         self.running = Some(Running { runtime, stop, task });
     }
 
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Ends the agent as `kill -9` does.
     pub fn kill(&mut self) {
         if let Some(running) = self.running.take() {

@@ -1,4 +1,4 @@
-//! Three managers: one may fail.
+//! Three managers: one may fail. Five: two may.
 
 use crate::lab::{TestNode, eventually, is_ready, set_role, swarm};
 use skep_cluster::api::{InitRequest, NodeRole, Reachability, RemoveNodeRequest};
@@ -6,7 +6,7 @@ use skep_cluster::client::message;
 
 async fn leader(nodes: &[TestNode]) -> usize {
     eventually("a leader", || async {
-        for (index, node) in nodes.iter().enumerate() {
+        for (index, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_running()) {
             if node.is_leader().await {
                 return Some(index);
             }
@@ -181,4 +181,38 @@ async fn nodes_join_are_promoted_demoted_and_removed() {
     worker.ended().await.unwrap();
     manager.client().await.control().remove_node(remove).await.unwrap();
     assert!(manager.node(&id).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_five_managers_two_may_fail_and_a_third_may_not() {
+    let mut nodes = swarm(&["m1", "m2", "m3", "m4", "m5"]).await;
+    let all = |listed: &[skep_cluster::api::Node]| {
+        let reachable = |node: &&skep_cluster::api::Node| {
+            node.manager_status.as_ref().is_some_and(|status| status.reachability() == Reachability::Reachable)
+        };
+        listed.iter().filter(reachable).count()
+    };
+    eventually("five reachable managers", || async { (all(&nodes[4].nodes().await.ok()?) == 5).then_some(()) }).await;
+    nodes[0].create_service("web", 5).await.unwrap();
+    eventually("five running tasks", || async { (nodes[0].running_tasks().await == Some(5)).then_some(()) }).await;
+
+    // The leader, and then the one that follows it.
+    for (round, name) in ["second", "third"].into_iter().enumerate() {
+        let lost = leader(&nodes).await;
+        nodes[lost].kill();
+        let rest = (0..5).find(|index| *index != lost && nodes[*index].is_running()).unwrap();
+        eventually("a write", || async { nodes[rest].create_service(name, 1).await.ok() }).await;
+        assert_eq!(nodes.iter().filter(|node| node.is_running()).count(), 4 - round);
+    }
+    let running: Vec<usize> = (0..5).filter(|index| nodes[*index].is_running()).collect();
+    let asked = running[0];
+    nodes[running[1]].kill();
+    let refused = nodes[asked].create_service("fourth", 1).await.unwrap_err();
+    assert!(message(&refused).starts_with("The swarm does not have a leader."), "{refused:?}");
+    let back = (0..5).find(|index| !nodes[*index].is_running()).unwrap();
+    nodes[back].run();
+    eventually("a write", || async { nodes[asked].create_service("fifth", 1).await.ok() }).await;
+    for name in ["web", "second", "third", "fifth"] {
+        assert!(nodes[back].service(name).await.is_ok(), "{name}");
+    }
 }
