@@ -60,7 +60,8 @@ fn unknown_images_and_malformed_words() {
     run(&["-u", "nobody-at-all"]).fails_saying(125, &["nobody-at-all"]);
     run(&["--name", "/bad name"]).fails_saying(125, &["bad name"]);
     run(&["--no-such-flag"]).fails_saying(125, &["no-such-flag"]);
-    node.skep(&["run"]).fails(125);
+    node.skep(&["run"]).fails(1);
+    node.skep(&["exec", "web"]).fails(1);
     node.skep(&["nonsense"]).fails_saying(1, &["nonsense"]);
     nothing_left(node);
 }

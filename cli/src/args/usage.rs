@@ -165,13 +165,8 @@ fn wording(command: &Command, path: &str, error: &clap::Error) -> (String, i32) 
             let reason = std::error::Error::source(error).map(ToString::to_string).unwrap_or_else(|| possible(error));
             (format!("skep: invalid argument {value:?}: {reason}"), 1)
         }
-        _ => (format!("skep: {}", arity(command, path)), if makes_container(path) { 125 } else { 1 }),
+        _ => (format!("skep: {}", arity(command, path)), 1),
     }
-}
-
-fn makes_container(path: &str) -> bool {
-    let verb = path.trim_start_matches("skep ").trim_start_matches("container ");
-    matches!(verb, "run" | "create" | "exec")
 }
 
 fn possible(error: &clap::Error) -> String {
@@ -294,8 +289,8 @@ mod tests {
             "unknown flag: --nope\n\nUsage:  skep run [OPTIONS] IMAGE [COMMAND] [ARG...]\n\nRun 'skep run --help'",
         );
         refused("skep run -Q x", 125, "unknown shorthand flag: 'Q' in -Q");
-        refused("skep run", 125, "skep: 'skep run' requires at least 1 argument");
-        refused("skep exec web", 125, "skep: 'skep exec' requires at least 2 arguments");
+        refused("skep run", 1, "skep: 'skep run' requires at least 1 argument");
+        refused("skep exec web", 1, "skep: 'skep exec' requires at least 2 arguments");
         refused("skep ps extra", 1, "skep: 'skep ps' accepts no arguments");
         refused("skep tag x", 1, "skep: 'skep tag' requires 2 arguments");
         refused("skep nope", 1, "skep: unknown command: skep nope");
