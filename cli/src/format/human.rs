@@ -89,10 +89,49 @@ pub fn ellipsis(text: &str, limit: usize) -> String {
     format!("{kept}…")
 }
 
+/// A text in quotes as Go's `strconv.Quote` has it: nothing in it can act on a terminal.
+pub fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\0'..' ' | '\u{7f}' => quoted.push_str(&format!("\\x{:02x}", u32::from(character))),
+            // What Rust would escape, too: control and format characters, and blanks but the space.
+            _ if character != '\'' && character.escape_debug().len() > 1 => {
+                let code = u32::from(character);
+                quoted.push_str(&if code > 0xffff { format!("\\U{code:08x}") } else { format!("\\u{code:04x}") });
+            }
+            _ => quoted.push(character),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_as_go_does() {
+        for (text, quoted) in [
+            ("sh -c 'x'", "\"sh -c 'x'\""),
+            ("a\"b\\c", "\"a\\\"b\\\\c\""),
+            ("a\nb\tc\r\u{7}\u{1b}[31m\u{7f}", "\"a\\nb\\tc\\r\\a\\x1b[31m\\x7f\""),
+            ("é…日本", "\"é…日本\""),
+            ("\u{85}\u{200b}\u{a0}\u{e0001}", "\"\\u0085\\u200b\\u00a0\\U000e0001\""),
+        ] {
+            assert_eq!(quote(text), quoted);
+        }
+    }
 
     #[test]
     fn words_durations() {

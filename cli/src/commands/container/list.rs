@@ -128,7 +128,7 @@ fn row(runtime: &Runtime, container: &ContainerSummary, now: Timestamp, args: &F
     json!({
         "ID": if args.no_trunc { container.id.clone() } else { human::short_id(&container.id).to_owned() },
         "Image": image(&container.image, args.no_trunc),
-        "Command": format!("\"{}\"", cut(&container.command, 20)),
+        "Command": human::quote(&cut(&container.command, 20)),
         "CreatedAt": human::local_time(container.created),
         "RunningFor": human::ago(container.created, now),
         "Status": container.status_text(now),
