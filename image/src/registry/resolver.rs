@@ -30,11 +30,13 @@ const DNS_PORT: u16 = 53;
 pub(crate) struct Resolver {
     hosts: PathBuf,
     configuration: PathBuf,
+    /// Names of this machine, and of its cloud's services, lead nowhere.
+    outside_only: bool,
 }
 
 impl Default for Resolver {
     fn default() -> Resolver {
-        Resolver { hosts: "/etc/hosts".into(), configuration: "/etc/resolv.conf".into() }
+        Resolver { hosts: "/etc/hosts".into(), configuration: "/etc/resolv.conf".into(), outside_only: false }
     }
 }
 
@@ -51,7 +53,13 @@ impl Resolve for Resolver {
         let resolver = self.clone();
         let name = name.as_str().to_owned();
         Box::pin(async move {
-            let addresses = resolver.lookup(&name).await?;
+            let mut addresses = resolver.lookup(&name).await?;
+            if resolver.outside_only {
+                addresses.retain(|address| !is_internal(*address));
+                if addresses.is_empty() {
+                    return Err(format!("{name} is an address of this machine").into());
+                }
+            }
             let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })
@@ -60,7 +68,29 @@ impl Resolve for Resolver {
 
 type LookupError = Box<dyn StdError + Send + Sync>;
 
+/// Whether an address is this machine's alone, or that of services next to it.
+pub(super) fn is_internal(address: IpAddr) -> bool {
+    let four = |address: Ipv4Addr| address.is_loopback() || address.is_link_local() || address.is_unspecified();
+    match address {
+        IpAddr::V4(address) => four(address),
+        IpAddr::V6(address) => {
+            let mapped = address.to_ipv4_mapped().is_some_and(four);
+            address.is_loopback() || address.is_unspecified() || mapped || address.is_unicast_link_local()
+        }
+    }
+}
+
 impl Resolver {
+    /// One for places that a stranger names.
+    pub(super) fn outside() -> Resolver {
+        Resolver { outside_only: true, ..Resolver::default() }
+    }
+
+    /// Whether a name leads inside.
+    pub(super) async fn leads_inside(&self, name: &str) -> bool {
+        self.lookup(name).await.is_ok_and(|addresses| addresses.into_iter().any(is_internal))
+    }
+
     async fn lookup(&self, name: &str) -> Result<Vec<IpAddr>, LookupError> {
         if let Ok(address) = name.parse() {
             return Ok(vec![address]);
@@ -265,9 +295,32 @@ mod tests {
 
     #[tokio::test]
     async fn localhost_needs_no_files() {
-        let resolver = Resolver { hosts: "/nonexistent".into(), configuration: "/nonexistent".into() };
+        let nowhere = || PathBuf::from("/nonexistent");
+        let resolver = Resolver { hosts: nowhere(), configuration: nowhere(), outside_only: false };
         assert_eq!(resolver.lookup("localhost").await.unwrap().len(), 2);
         assert_eq!(resolver.lookup("10.0.0.1").await.unwrap(), ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[tokio::test]
+    async fn from_outside_no_name_leads_inside() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let hosts = "169.254.169.254 cloud\n127.0.0.1 both self\n::ffff:127.0.0.1 mapped\n10.1.2.3 both mirror\n";
+        fs::write(file.path(), hosts).unwrap();
+        let mut resolver = Resolver { hosts: file.path().into(), configuration: "/nonexistent".into(), outside_only: true };
+        let ask = async |resolver: &Resolver, name: &str| {
+            let found = resolver.resolve(name.parse().unwrap()).await;
+            found.map(|addresses| addresses.map(|address| address.ip()).collect::<Vec<_>>())
+        };
+        for name in ["cloud", "self", "mapped", "localhost"] {
+            assert!(ask(&resolver, name).await.unwrap_err().to_string().contains("of this machine"), "{name}");
+            assert!(resolver.leads_inside(name).await, "{name}");
+        }
+        let outside = [IpAddr::from([10, 1, 2, 3])];
+        assert_eq!(ask(&resolver, "both").await.unwrap(), outside);
+        assert_eq!(ask(&resolver, "mirror").await.unwrap(), outside);
+        assert!(!resolver.leads_inside("mirror").await);
+        resolver.outside_only = false;
+        assert_eq!(ask(&resolver, "self").await.unwrap(), [IpAddr::from([127, 0, 0, 1])]);
     }
 
     /// A name server that answers A with one address, preceded by a forgery; over UDP always truncated.

@@ -4,6 +4,7 @@
 //! - Credentials go to the endpoint and to the token server that it names, nowhere else.
 //! - Every wait has a limit, and so has the number of attempts.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -14,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::challenge::{self, Challenge};
 use super::error::{CONNECTING, RegistryError};
-use super::resolver::Resolver;
+use super::resolver::{self, Resolver};
 use super::tls;
 use crate::auth::Credentials;
 use crate::pull::{PullOptions, Timeouts};
@@ -30,6 +31,8 @@ pub(crate) struct Transport {
     pub(super) endpoint: Endpoint,
     pub(super) timeouts: Timeouts,
     client: reqwest::Client,
+    /// For where a registry that is outside redirects to.
+    outside: reqwest::Client,
     credentials: Option<Credentials>,
     scope: Option<String>,
     session: Mutex<Session>,
@@ -88,20 +91,23 @@ impl Transport {
         let failed = |reason: String| RegistryError::Client { host: endpoint.host.clone(), reason };
         let verify = endpoint.scheme != Scheme::HttpsUnverified;
         let tls = tls::client_config(&endpoint.host, &options.certificate_directories, verify).map_err(failed)?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            .dns_resolver(Resolver::default())
-            .connect_timeout(options.timeouts.connect)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .user_agent(concat!("skep/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| failed(error.to_string()))?;
+        let client = |resolver| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .dns_resolver(resolver)
+                .connect_timeout(options.timeouts.connect)
+                .redirect(reqwest::redirect::Policy::none())
+                .referer(false)
+                .user_agent(concat!("skep/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|error| failed(error.to_string()))
+        };
+        let (client, outside) = (client(Resolver::default())?, client(Resolver::outside())?);
         let header =
             credentials.as_ref().and_then(|credentials| credentials.registry_token.as_deref()).and_then(bearer);
         let scope = (!endpoint.repository.is_empty()).then(|| format!("repository:{}:pull", endpoint.repository));
         let session = Mutex::new(Session { header, generation: 0 });
-        Ok(Transport { endpoint, timeouts: options.timeouts.clone(), client, credentials, scope, session })
+        Ok(Transport { endpoint, timeouts: options.timeouts.clone(), client, outside, credentials, scope, session })
     }
 
     /// Asks for no repository: the registry itself says what a login needs.
@@ -229,8 +235,9 @@ impl Transport {
         mut authorization: Option<HeaderValue>,
     ) -> Result<Response, RegistryError> {
         let mut url = url.clone();
+        let mut client = &self.client;
         for _ in 0..=REDIRECTS_MAX {
-            let mut request = self.client.request(method.clone(), url.clone()).headers(headers.clone());
+            let mut request = client.request(method.clone(), url.clone()).headers(headers.clone());
             if let Some(value) = &authorization {
                 request = request.header(AUTHORIZATION, value.clone());
             }
@@ -244,6 +251,9 @@ impl Transport {
             check_redirect(&url, &next).map_err(refused)?;
             if next.origin() != url.origin() {
                 authorization = None;
+            }
+            if next.host_str() != url.host_str() && !leads_inside(&url).await {
+                client = &self.outside;
             }
             url = next;
         }
@@ -439,19 +449,18 @@ fn check_redirect(from: &Url, to: &Url) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether an address as it is written is inside. Where names lead is for the resolver to see.
 fn is_internal(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return true };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    match host.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(address)) => {
-            address.is_loopback() || address.is_link_local() || address.is_unspecified()
-        }
-        Ok(std::net::IpAddr::V6(address)) => {
-            let mapped = address.to_ipv4_mapped().is_some_and(|four| four.is_loopback() || four.is_link_local());
-            address.is_loopback() || address.is_unspecified() || mapped || (address.segments()[0] & 0xffc0) == 0xfe80
-        }
+    match host.parse::<IpAddr>() {
+        Ok(address) => resolver::is_internal(address),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
+}
+
+async fn leads_inside(url: &Url) -> bool {
+    is_internal(url) || Resolver::default().leads_inside(url.host_str().unwrap_or_default()).await
 }
 
 #[cfg(test)]
