@@ -164,6 +164,19 @@ fn files_directories_and_links_are_made_with_their_attributes() {
 }
 
 #[test]
+fn the_umask_has_no_say() {
+    let thread = std::thread::spawn(|| {
+        // A umask of its own: the other tests go on.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).unwrap();
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+        let archive = Builder::default().file("deep/er/implied", "x").directory("listed/", 0o755);
+        let unpacked = unpack_bytes(&archive.end()).ok();
+        ["deep", "deep/er", "listed"].map(|name| fs::metadata(unpacked.path(name)).unwrap().mode() & 0o7777)
+    });
+    assert_eq!(thread.join().unwrap(), [0o755; 3]);
+}
+
+#[test]
 fn devices_and_fifos_are_made() {
     let mut null = Builder::header(EntryType::Char, "dev/null", 0);
     null.set_mode(0o666);

@@ -80,7 +80,10 @@ impl Tree {
             let opened = match self.open_child(&name) {
                 Err(Errno::NOENT) if create => {
                     fs::mkdirat(self.top(), name.as_slice(), Mode::from_raw_mode(0o755))?;
-                    self.open_child(&name)
+                    let made = self.open_child(&name)?;
+                    // The umask of whoever pulls has no say.
+                    fs::fchmod(&made, Mode::from_raw_mode(0o755))?;
+                    Ok(made)
                 }
                 opened => opened,
             };
