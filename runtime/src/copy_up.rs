@@ -15,14 +15,36 @@ use nix::sched::{CloneFlags, unshare};
 use skep_image::Image;
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::sandbox::walk::{Links, Missing, Root, descriptor_path};
 
-/// Copies `target` of the image into the directory `data`, ownership and modes included. An image
-/// without such a directory leaves the volume empty.
+/// Fills the empty directory `data` of a volume with what is at `target` of the image, ownership and
+/// modes included: with all of it or, when killed, with nothing. An image without such a directory
+/// leaves the volume empty. In a volume that is `mounted` somewhere, the directory has to stay the same:
+/// there, one file comes after the other.
 ///
 /// # Errors
 /// The layers cannot be mounted, or a file cannot be copied.
-pub(crate) fn copy_up(image: &Image, target: &str, data: &Path) -> Result<()> {
+pub(crate) fn fill(image: &Image, target: &str, data: &Path, mounted: bool) -> Result<()> {
+    if mounted {
+        return copy_up(image, target, data);
+    }
+    let failed = || Error::file("fill volume", data);
+    let staged = data.with_file_name("_data.new");
+    files::remove_tree(&staged)?;
+    fs::create_dir(&staged).and_then(|()| copy_attributes(data, &staged)).map_err(failed())?;
+    copy_up(image, target, &staged)?;
+    match fs::rename(&staged, data) {
+        // Something is mounted on it by the user.
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            files::remove_tree(&staged)?;
+            copy_up(image, target, data)
+        }
+        renamed => renamed.map_err(failed()),
+    }
+}
+
+fn copy_up(image: &Image, target: &str, data: &Path) -> Result<()> {
     let (base, lowers) = image.overlay_lowers();
     if lowers.is_empty() {
         return Ok(());

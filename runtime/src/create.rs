@@ -13,6 +13,7 @@ use skep_image::Image;
 use crate::config::{self, ContainerConfig, ContainerRecord, MountPoint, MountSpec, MountType, NetworkMode};
 use crate::error::{Error, Result};
 use crate::files::{self, FileLock};
+use crate::roots::ContainerPaths;
 use crate::runtime::{Runtime, is_id};
 use crate::state::ContainerState;
 use crate::{copy_up, hosts, merge, names, network};
@@ -46,8 +47,7 @@ impl Runtime {
             None => files::random_id(),
         };
         let paths = self.paths(&id);
-        files::make_directory(&paths.directory)?;
-        let lock = FileLock::acquire(&paths.lock())?;
+        let lock = claim(&paths)?;
         let made = self.reserve(config.name.clone().as_deref(), &id).and_then(|name| {
             let record = ContainerRecord {
                 version: config::VERSION,
@@ -89,8 +89,7 @@ impl Runtime {
         Err(Error::InvalidName(String::new()))
     }
 
-    fn fill(&self, mut record: ContainerRecord, image: &Image) -> Result<()> {
-        let paths = self.paths(&record.id);
+    fn fill(&self, record: ContainerRecord, image: &Image) -> Result<()> {
         let mut points = self.wanted_mounts(&record.config)?;
         let volumes_of_image =
             image.config.volumes.iter().filter(|target| clean_target(target).is_some_and(|t| !has_target(&points, &t)));
@@ -109,10 +108,20 @@ impl Runtime {
             true => Some(self.volumes().lock()?),
             false => None,
         };
-        for point in &mut points {
-            self.provide(point, image)?;
+        let mut anonymous = Vec::new();
+        let outcome = points
+            .iter_mut()
+            .try_for_each(|point| self.provide(point, image, &mut anonymous))
+            .and_then(|()| self.enter(ContainerRecord { mounts: points, ..record }));
+        if outcome.is_err() {
+            anonymous.iter().for_each(|name| self.volumes().discard(name));
         }
-        record.mounts = points;
+        outcome
+    }
+
+    /// Puts a container on disk; from the last step on, it is there.
+    fn enter(&self, record: ContainerRecord) -> Result<()> {
+        let paths = self.paths(&record.id);
         files::make_directory(&paths.upper())?;
         files::make_directory(&paths.work())?;
         fs::set_permissions(paths.upper(), <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755))
@@ -149,17 +158,20 @@ impl Runtime {
         Ok(points)
     }
 
-    /// Makes what a mount comes from: the volume, or the host's directory.
-    fn provide(&self, point: &mut MountPoint, image: &Image) -> Result<()> {
+    /// Makes what a mount comes from: the volume, or the host's directory. Volumes with names made
+    /// up here go to `anonymous`.
+    fn provide(&self, point: &mut MountPoint, image: &Image, anonymous: &mut Vec<String>) -> Result<()> {
         match &mut point.kind {
             MountType::Volume { name, no_copy, labels } => {
                 if name.is_empty() {
                     *name = files::random_id();
+                    anonymous.push(name.clone());
                 }
-                let (volume, _) = self.volumes().ensure(name, labels, point.anonymous)?;
+                let (volume, made) = self.volumes().ensure(name, labels, point.anonymous)?;
                 let empty = fs::read_dir(&volume.mountpoint).is_ok_and(|mut entries| entries.next().is_none());
                 if empty && !*no_copy {
-                    copy_up::copy_up(image, &point.target, &volume.mountpoint)?;
+                    let mounted = !made && !self.volumes().users(name)?.is_empty();
+                    copy_up::fill(image, &point.target, &volume.mountpoint, mounted)?;
                 }
             }
             MountType::Bind { source, create_source, .. } => {
@@ -169,15 +181,27 @@ impl Runtime {
                 }
                 match fs::metadata(&*source) {
                     Ok(_) => {}
-                    Err(_) if *create_source => {
-                        fs::create_dir_all(&*source).map_err(Error::file("create directory", &*source))?;
-                    }
+                    Err(_) if *create_source => files::make_directory_for_all(source)?,
                     Err(_) => return Err(Error::BindSourceMissing(source.clone())),
                 }
             }
             MountType::Tmpfs { .. } => {}
         }
         Ok(())
+    }
+}
+
+/// Makes a container's directory, and takes its lock.
+fn claim(paths: &ContainerPaths) -> Result<FileLock> {
+    loop {
+        files::make_directory(&paths.directory)?;
+        match FileLock::acquire(&paths.lock()) {
+            Ok(lock) if lock.is_at(&paths.lock()) => return Ok(lock),
+            // Whoever sweeps came first, and took it for half made.
+            Ok(_) => {}
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -19,9 +19,10 @@ pub(crate) struct FileLock {
 }
 
 impl FileLock {
-    /// Takes the lock unless another process has it.
+    /// Takes the lock unless another process has it. Where there is no such file, none is made: it
+    /// might turn up in a directory that is just being removed.
     pub(crate) fn attempt(path: &Path) -> Result<Option<Self>> {
-        let file = open_lock(path).map_err(Error::file("open lock", path))?;
+        let file = File::options().write(true).open(path).map_err(Error::file("open lock", path))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -29,9 +30,10 @@ impl FileLock {
         }
     }
 
-    /// Takes the lock, waiting for whoever has it.
+    /// Takes the lock, making the file if need be and waiting for whoever has it.
     pub(crate) fn acquire(path: &Path) -> Result<Self> {
-        let file = open_lock(path).map_err(Error::file("open lock", path))?;
+        let options = || File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+        let file = options().map_err(Error::file("open lock", path))?;
         file.lock().map_err(Error::file("lock", path))?;
         Ok(Self { file })
     }
@@ -49,6 +51,14 @@ impl FileLock {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+
+    /// Whether `path` still is the file that is locked: it may have been removed meanwhile.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        match (self.file.metadata(), fs::metadata(path)) {
+            (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
+            _ => false,
+        }
+    }
 }
 
 impl AsFd for FileLock {
@@ -58,16 +68,23 @@ impl AsFd for FileLock {
     }
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
-    File::options().create(true).truncate(false).write(true).mode(0o600).open(path)
-}
-
 /// Makes a directory and its parents, readable by root only.
 pub(crate) fn make_directory(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::file("create directory", path))
+}
+
+/// Makes a directory and its parents as everyone expects them, whatever the user's umask is.
+pub(crate) fn make_directory_for_all(path: &Path) -> Result<()> {
+    let failed = || Error::file("create directory", path);
+    let missing: Vec<&Path> = path.ancestors().take_while(|parent| !parent.exists()).collect();
+    fs::create_dir_all(path).map_err(failed())?;
+    for directory in missing {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).map_err(failed())?;
+    }
+    Ok(())
 }
 
 /// Replaces `path` by `value` as JSON: temporary file, fsync, rename.
@@ -99,8 +116,10 @@ pub(crate) fn replace_for_now(path: &Path, text: &[u8], mode: u32) -> io::Result
 }
 
 fn temporary(parent: &Path, text: &[u8], mode: u32) -> io::Result<tempfile::NamedTempFile> {
-    let permissions = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(mode);
-    let mut temporary = tempfile::Builder::new().prefix(".tmp-").permissions(permissions).tempfile_in(parent)?;
+    let permissions = fs::Permissions::from_mode(mode);
+    let mut temporary = tempfile::Builder::new().prefix(".tmp-").tempfile_in(parent)?;
+    // Not when it is made: the user's umask would be taken off.
+    temporary.as_file().set_permissions(permissions)?;
     temporary.write_all(text)?;
     Ok(temporary)
 }

@@ -13,6 +13,7 @@
 //! process is that process' business.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::config::{ContainerRecord, RestartPolicy};
 use crate::error::{DisplayChain, Error, Result};
@@ -27,6 +28,8 @@ use crate::{process, sandbox};
 pub(crate) const KILLED: i32 = 137;
 /// Exit code of a container that the machine's end took along (as docker has it).
 const LOST: i32 = 255;
+/// How old a directory without a lock has to be.
+const MOMENT: Duration = Duration::from_secs(60);
 
 impl Runtime {
     /// Puts right whatever killed commands and shims left: containers, networks, directories.
@@ -58,30 +61,43 @@ impl Runtime {
         if is_done() {
             return Ok(Vec::new());
         }
-        // Marked first: what is done below opens the state again.
-        files::replace(&marker, boot.as_bytes(), 0o600).map_err(Error::file("write", &marker))?;
         let mut failed = Vec::new();
-        for id in self.ids()? {
-            let Ok(Some(record)) = files::load::<ContainerRecord>(&self.paths(&id).record()) else { continue };
-            let before = match self.state(&id) {
-                Ok(state) => state.unwrap_or_default(),
-                Err(_) => unknown_state(&record),
-            };
-            if let Err(error) = self.heal_one(&id) {
-                failed.push((record.name, error));
-                continue;
-            }
-            let wanted = match record.config.restart {
+        let wanted = self.recovery_plan(&boot)?;
+        for record in self.records()? {
+            let id = &record.id;
+            let revived = self.heal_one(id).and_then(|()| match self.state(id)? {
+                // One that was started, and perhaps stopped, since the boot is not to be started again.
+                Some(state) if state.boot_id != boot && wanted.contains(id) => self.launch(id, None, true).map(drop),
+                _ => Ok(()),
+            });
+            failed.extend(revived.err().map(|error| (record.name, error)));
+        }
+        files::replace(&marker, boot.as_bytes(), 0o600).map_err(Error::file("write", &marker))?;
+        files::remove_file(&self.roots().recovery_plan())?;
+        Ok(failed)
+    }
+
+    /// The containers that are to be started. On disk before the first of them is healed: whoever goes on
+    /// after a kill could not tell any more which of them ran.
+    fn recovery_plan(&self, boot: &str) -> Result<Vec<String>> {
+        let path = self.roots().recovery_plan();
+        match files::load::<(String, Vec<String>)>(&path) {
+            Ok(Some((of, ids))) if of == boot => return Ok(ids),
+            Ok(_) | Err(Error::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let wanted = |record: &ContainerRecord| {
+            let before = self.state(&record.id).unwrap_or_else(|_| Some(unknown_state(record))).unwrap_or_default();
+            match record.config.restart {
                 RestartPolicy::No => false,
                 RestartPolicy::Always => before.status != Status::Created,
                 RestartPolicy::UnlessStopped => before.status != Status::Created && !before.stopped_by_user,
                 RestartPolicy::OnFailure(_) => before.status.is_active(),
-            };
-            if wanted && let Err(error) = self.launch(&id, None, true) {
-                failed.push((record.name, error));
             }
-        }
-        Ok(failed)
+        };
+        let ids: Vec<String> = self.records()?.into_iter().filter(wanted).map(|record| record.id).collect();
+        files::store(&path, &(boot, &ids))?;
+        Ok(ids)
     }
 
     /// Heals one container, unless another command is changing it.
@@ -92,7 +108,9 @@ impl Runtime {
         match FileLock::attempt(&self.paths(id).lock()) {
             Ok(Some(lock)) => self.heal_and_resume(id, lock).map(drop),
             Ok(None) => Ok(()),
-            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                if self.is_abandoned(id) { self.sweep(id) } else { Ok(()) }
+            }
             Err(error) => Err(error),
         }
     }
@@ -119,6 +137,20 @@ impl Runtime {
         outcome
     }
 
+    /// Whether nobody works on a directory that has neither config.json nor lock: whoever makes or
+    /// removes a container needs but a moment for the step.
+    fn is_abandoned(&self, id: &str) -> bool {
+        let paths = self.paths(id);
+        let modified = fs::metadata(&paths.directory).and_then(|status| status.modified());
+        let age = modified.ok().and_then(|modified| modified.elapsed().ok());
+        !paths.record().exists() && age.is_some_and(|age| age > MOMENT)
+    }
+
+    fn is_transient(&self, id: &str) -> bool {
+        let record = files::load::<ContainerRecord>(&self.paths(id).record());
+        record.ok().flatten().is_some_and(|record| record.config.auto_remove)
+    }
+
     fn needs_healing(&self, id: &str) -> Result<bool> {
         let paths = self.paths(id);
         if !paths.record().exists() {
@@ -131,7 +163,11 @@ impl Runtime {
         };
         Ok(match state.shim {
             Some(shim) => state.boot_id != process::boot_id() || !shim.is_alive(),
-            None => state.status.is_active() || paths.run.exists(),
+            // One that is to be removed at its end is gone, unless whoever removes it was killed.
+            None => {
+                let ended = state.status == Status::Exited && state.started_at.is_some();
+                state.status.is_active() || paths.run.exists() || (ended && self.is_transient(id))
+            }
         })
     }
 

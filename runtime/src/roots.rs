@@ -21,6 +21,7 @@
 //!   filters/                       compiled seccomp filters
 //!   netns/ net/ dns/               skep_net::Net
 //!   boot_id                        boot for which `recover` has been done
+//!   recover.json                   boot and ids of what `recover` is starting
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -72,6 +73,10 @@ impl Roots {
 
     pub(crate) fn boot_marker(&self) -> PathBuf {
         self.run_root.join("boot_id")
+    }
+
+    pub(crate) fn recovery_plan(&self) -> PathBuf {
+        self.run_root.join("recover.json")
     }
 
     pub(crate) fn container(&self, id: &str) -> ContainerPaths {

@@ -185,7 +185,7 @@ impl Runtime {
     pub(crate) fn lock(&self, id: &str) -> Result<FileLock> {
         let path = self.paths(id).lock();
         match FileLock::acquire_within(&path, LOCK_PATIENCE) {
-            Ok(Some(lock)) if path.exists() => Ok(lock),
+            Ok(Some(lock)) if lock.is_at(&path) => Ok(lock),
             Ok(Some(_)) => Err(Error::NoSuchContainer(id.to_owned())),
             Ok(None) => Err(Error::Busy(id.to_owned())),
             Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -197,9 +197,22 @@ impl Runtime {
 
     /// Whose a name is, if the container is there (or being made).
     pub(crate) fn name_owner(&self, name: &str) -> Option<String> {
+        self.name_holder(name).filter(|id| self.goes_by(id, name))
+    }
+
+    /// For whom a name is reserved, if the container is there (or being made).
+    fn name_holder(&self, name: &str) -> Option<String> {
         let target = fs::read_link(self.roots.names().join(name)).ok()?;
         let id = target.to_str().filter(|id| is_id(id))?;
         self.paths(id).directory.is_dir().then(|| id.to_owned())
+    }
+
+    /// Whether a container has no other name than this one, as far as it is known.
+    fn goes_by(&self, id: &str, name: &str) -> bool {
+        match files::load::<ContainerRecord>(&self.paths(id).record()) {
+            Ok(Some(record)) => record.name == name,
+            Ok(None) | Err(_) => true,
+        }
     }
 
     /// Reserves a name. One whose container is gone is taken over.
@@ -212,8 +225,12 @@ impl Runtime {
         }
         let _lock = FileLock::acquire(&self.roots.names().join(".lock"))?;
         let path = self.roots.names().join(name);
-        if let Some(owner) = self.name_owner(name) {
-            return Err(Error::NameConflict { name: name.to_owned(), id: owner });
+        if let Some(owner) = self.name_holder(name).filter(|owner| owner != id) {
+            // What a rename that was killed has left is free; one that is at work holds the lock.
+            let left = !self.goes_by(&owner, name) && FileLock::attempt(&self.paths(&owner).lock())?.is_some();
+            if !left {
+                return Err(Error::NameConflict { name: name.to_owned(), id: owner });
+            }
         }
         files::remove_file(&path)?;
         symlink(id, &path).map_err(Error::file("reserve name", &path))

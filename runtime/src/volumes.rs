@@ -204,6 +204,13 @@ impl Volumes {
         Ok((self.get(name)?, true))
     }
 
+    /// Takes back a volume that nobody knows of yet. The caller holds the lock.
+    pub(crate) fn discard(&self, name: &str) {
+        if let Err(error) = files::remove_tree(&self.directory().join(name)) {
+            tracing::warn!(volume = name, %error, "volume left behind");
+        }
+    }
+
     /// Where a volume's files are.
     pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.directory().join(name).join("_data")

@@ -1,8 +1,10 @@
 //! What every command does when nothing goes wrong, and what it refuses.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use nix::sys::stat::{Mode, umask};
 use skep_runtime::config::{HealthCheck, Limits, LogConfig, MountSpec, MountType, RestartPolicy};
 use skep_runtime::state::{HealthStatus, Status};
 use skep_runtime::{Error, LogOptions, LogStream, RemoveOptions, StopOptions, Update, WaitCondition};
@@ -24,6 +26,7 @@ pub const ALL: &[Case] = &[
     ("health_is_found_out", health_is_found_out),
     ("names_are_unique_and_found_by_prefix", names_are_unique_and_found_by_prefix),
     ("volumes_are_filled_kept_and_removed", volumes_are_filled_kept_and_removed),
+    ("the_umask_of_the_user_stays_outside", the_umask_of_the_user_stays_outside),
     ("a_container_to_be_removed_is", a_container_to_be_removed_is),
     ("pause_and_unpause", pause_and_unpause),
     ("logs_follow_and_rotate", logs_follow_and_rotate),
@@ -244,6 +247,23 @@ fn volumes_are_filled_kept_and_removed(node: &Node) {
     config.mounts = vec![MountSpec { kind, target: "/x".to_owned(), read_only: true }];
     let error = node.runtime.create(&config).unwrap_err().to_string();
     assert!(error.contains("bind source path does not exist: /no/such/directory"), "{error}");
+}
+
+fn the_umask_of_the_user_stays_outside(node: &Node) {
+    let made = node.directory.path().join("made/for/it");
+    let mut config = node.shell("cat /etc/resolv.conf /etc/hosts /etc/hostname >/dev/null && ls /made && umask");
+    config.user = Some("1000".to_owned());
+    let kind =
+        MountType::Bind { source: made.clone(), create_source: true, propagation: String::new(), non_recursive: false };
+    config.mounts = vec![MountSpec { kind, target: "/made".to_owned(), read_only: false }];
+    let before = umask(Mode::from_bits_truncate(0o077));
+    let id = node.run(&config);
+    umask(before);
+    assert_eq!(node.runtime.wait(&id, WaitCondition::NotRunning).unwrap(), 0, "{}", node.log(&id, LogStream::Stderr));
+    assert_eq!(node.log(&id, LogStream::Stdout), "0022\n");
+    for directory in [made.as_path(), made.parent().unwrap()] {
+        assert_eq!(std::fs::metadata(directory).unwrap().permissions().mode() & 0o777, 0o755);
+    }
 }
 
 fn a_container_to_be_removed_is(node: &Node) {

@@ -3,12 +3,13 @@
 use std::fs;
 use std::io::Read;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use skep_runtime::config::{ContainerConfig, MountSpec, MountType, RestartPolicy};
 use skep_runtime::state::Status;
-use skep_runtime::{RemoveOptions, Runtime, WaitCondition};
+use skep_runtime::{RemoveOptions, Runtime, StopOptions, WaitCondition};
 
 use crate::fixture::{Node, is_there, roots};
 
@@ -22,8 +23,14 @@ pub const ALL: &[Case] = &[
     ("a_client_that_is_cut_off_is_told", a_client_that_is_cut_off_is_told),
     ("a_damaged_container_is_in_nobodys_way", a_damaged_container_is_in_nobodys_way),
     ("half_made_containers_are_swept", half_made_containers_are_swept),
+    ("a_container_being_made_is_not_swept", a_container_being_made_is_not_swept),
+    ("a_creation_that_fails_leaves_nothing", a_creation_that_fails_leaves_nothing),
+    ("a_volume_is_filled_or_empty", a_volume_is_filled_or_empty),
     ("a_removal_that_was_cut_off_is_carried_on_as_meant", a_removal_that_was_cut_off_is_carried_on_as_meant),
     ("a_killed_starter_leaves_nothing", a_killed_starter_leaves_nothing),
+    ("a_recovery_that_was_cut_off_is_carried_on", a_recovery_that_was_cut_off_is_carried_on),
+    ("what_a_killed_rename_left_is_free", what_a_killed_rename_left_is_free),
+    ("what_is_to_be_removed_is_removed_by_the_next", what_is_to_be_removed_is_removed_by_the_next),
     ("a_reboot_starts_what_is_to_run", a_reboot_starts_what_is_to_run),
 ];
 
@@ -77,14 +84,15 @@ fn whoever_waits_learns_of_a_killed_shim(node: &Node) {
 }
 
 fn an_attached_client_learns_of_a_killed_shim(node: &Node) {
-    let plain = node.config(&["sleep", "1000"]);
+    let plain = node.shell("echo here; exec sleep 1000");
     let transient = ContainerConfig { auto_remove: true, ..plain.clone() };
     let lasting = ContainerConfig { restart: RestartPolicy::Always, ..plain.clone() };
     for config in [plain, transient, lasting] {
         let id = node.create(&config);
-        let mut child = node.helper("__start", &id, &[]).stdin(Stdio::null()).spawn().unwrap();
-        let state = node.until(&id, |state| state.status == Status::Running);
-        let shim = state.shim.unwrap();
+        let mut command = node.helper("__start", &id, &[]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+        let shim = node.state(&id).shim.unwrap();
         kill(Pid::from_raw(shim.pid), Signal::SIGKILL).unwrap();
         // In competition with the client, which heals as well.
         node.runtime.list(true).unwrap();
@@ -169,12 +177,73 @@ fn half_made_containers_are_swept(node: &Node) {
     node.create(&config);
 }
 
+fn a_container_being_made_is_not_swept(node: &Node) {
+    // Between two steps: there is no lock yet.
+    let directory = node.runtime.roots().root.join("containers").join("ab".repeat(32));
+    fs::create_dir(&directory).unwrap();
+    node.runtime.heal().unwrap();
+    assert!(directory.exists());
+    // Made long ago: nobody goes on with it.
+    let past = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    fs::File::open(&directory).unwrap().set_modified(past).unwrap();
+    node.runtime.heal().unwrap();
+    assert!(!directory.exists());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                node.runtime.heal().unwrap();
+            }
+        });
+        for _ in 0..50 {
+            let created = node.runtime.create(&node.config(&["true"])).and_then(|made| node.runtime.record(&made.id));
+            done.store(created.is_err(), Ordering::Relaxed);
+            created.unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+fn volume(name: &str, target: &str) -> MountSpec {
+    let kind = MountType::Volume { name: name.to_owned(), no_copy: false, labels: Default::default() };
+    MountSpec { kind, target: target.to_owned(), read_only: false }
+}
+
+fn a_creation_that_fails_leaves_nothing(node: &Node) {
+    let mut config = node.config(&["true"]);
+    let kind = MountType::Bind {
+        source: "/no/such/directory".into(),
+        create_source: false,
+        propagation: String::new(),
+        non_recursive: false,
+    };
+    let missing = MountSpec { kind, target: "/x".to_owned(), read_only: true };
+    config.mounts = vec![volume("", "/data"), volume("kept", "/scratch"), missing];
+    node.runtime.create(&config).unwrap_err();
+    let names: Vec<String> = node.runtime.volumes().list().unwrap().into_iter().map(|volume| volume.name).collect();
+    assert_eq!(names, ["kept"]);
+    assert!(node.runtime.list(true).unwrap().is_empty());
+}
+
+fn a_volume_is_filled_or_empty(node: &Node) {
+    let data = node.runtime.volumes().create(Some("honey"), &Default::default()).unwrap().mountpoint;
+    // What a kill leaves while the volume is being filled.
+    let staged = data.with_file_name("_data.new");
+    fs::create_dir(&staged).unwrap();
+    fs::write(staged.join("other"), "").unwrap();
+    let mut config = node.config(&["true"]);
+    config.mounts = vec![volume("honey", "/data")];
+    node.create(&config);
+    assert!(!staged.exists());
+    assert_eq!(fs::read_to_string(data.join("file")).unwrap(), "from the image");
+    assert!(!data.join("other").exists());
+}
+
 fn a_removal_that_was_cut_off_is_carried_on_as_meant(node: &Node) {
     let containers = node.runtime.roots().root.join("containers");
     for (left, volumes) in [("removing.json", 1), ("removing-volumes.json", 0)] {
         let mut config = node.config(&["true"]);
-        let kind = MountType::Volume { name: String::new(), no_copy: false, labels: Default::default() };
-        config.mounts = vec![MountSpec { kind, target: "/scratch".to_owned(), read_only: false }];
+        config.mounts = vec![volume("", "/scratch")];
         let directory = containers.join(node.create(&config));
         fs::rename(directory.join("config.json"), directory.join(left)).unwrap();
         node.runtime.heal().unwrap();
@@ -182,6 +251,35 @@ fn a_removal_that_was_cut_off_is_carried_on_as_meant(node: &Node) {
         assert_eq!(node.runtime.volumes().list().unwrap().len(), volumes, "{left}");
         node.runtime.volumes().prune(true).unwrap();
     }
+}
+
+fn what_a_killed_rename_left_is_free(node: &Node) {
+    let named = |name: &str| ContainerConfig { name: Some(name.to_owned()), ..node.config(&["true"]) };
+    let id = node.create(&named("old"));
+    let names = node.runtime.roots().root.join("containers/names");
+    std::os::unix::fs::symlink(&id, names.join("new")).unwrap();
+    assert!(node.runtime.record("new").is_err());
+    assert_eq!(node.runtime.record("old").unwrap().0.id, id);
+    let other = node.create(&named("new"));
+    assert_eq!(node.runtime.record("new").unwrap().0.id, other);
+    assert!(node.runtime.rename(&id, "new").is_err());
+    // The same rename again, and one that was killed later.
+    std::os::unix::fs::symlink(&id, names.join("newer")).unwrap();
+    node.runtime.rename(&id, "newer").unwrap();
+    std::os::unix::fs::symlink(&id, names.join("old")).unwrap();
+    node.create(&named("old"));
+    assert_eq!(node.runtime.record("newer").unwrap().0.id, id);
+}
+
+fn what_is_to_be_removed_is_removed_by_the_next(node: &Node) {
+    let id = node.run(&node.config(&["true"]));
+    node.runtime.wait(&id, WaitCondition::NotRunning).unwrap();
+    node.until(&id, |state| state.shim.is_none());
+    let record = node.runtime.roots().root.join("containers").join(&id).join("config.json");
+    let mut value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&record).unwrap()).unwrap();
+    value["config"]["auto_remove"] = true.into();
+    fs::write(&record, value.to_string()).unwrap();
+    assert!(node.runtime.list(true).unwrap().is_empty());
 }
 
 fn a_killed_starter_leaves_nothing(node: &Node) {
@@ -197,6 +295,27 @@ fn a_killed_starter_leaves_nothing(node: &Node) {
     }
     node.until(&id, |state| state.status == Status::Running);
     node.runtime.remove(&id, &RemoveOptions { force: true, volumes: true }).unwrap();
+}
+
+fn a_recovery_that_was_cut_off_is_carried_on(node: &Node) {
+    let config = ContainerConfig { restart: RestartPolicy::OnFailure(0), ..node.config(&["sleep", "1000"]) };
+    let [healed, stopped] = [(); 2].map(|()| {
+        let id = node.run(&config);
+        node.runtime.stop(&id, &StopOptions { signal: None, timeout: Some(0) }).unwrap();
+        id
+    });
+    let state = node.runtime.roots().root.join("containers").join(&healed).join("state.json");
+    let mut value: serde_json::Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+    let boot = std::mem::replace(&mut value["boot_id"], "another".into());
+    fs::write(&state, value.to_string()).unwrap();
+    // What is on disk: one that was healed only, and one that was started, and stopped by the user since.
+    let run_root = &node.runtime.roots().run_root;
+    fs::write(run_root.join("recover.json"), serde_json::json!([boot, [healed, stopped]]).to_string()).unwrap();
+    fs::remove_file(run_root.join("boot_id")).unwrap();
+    let runtime = Runtime::open(roots(node.directory.path())).unwrap();
+    assert_eq!(runtime.record(&healed).unwrap().1.status, Status::Running);
+    assert_eq!(runtime.record(&stopped).unwrap().1.status, Status::Exited);
+    assert!(!run_root.join("recover.json").exists() && run_root.join("boot_id").exists());
 }
 
 fn a_reboot_starts_what_is_to_run(node: &Node) {
