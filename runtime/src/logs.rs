@@ -18,6 +18,9 @@ use crate::roots::ContainerPaths;
 use crate::runtime::Runtime;
 use crate::watch::Watch;
 
+/// Entries that are read ahead.
+const BATCH: usize = 256;
+
 /// One of the two output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -87,6 +90,8 @@ pub struct LogReader {
     path: PathBuf,
     options: LogOptions,
     ready: VecDeque<LogEntry>,
+    /// Files that are still to be read, oldest first, with their inodes.
+    waiting: VecDeque<(File, u64)>,
     reader: Option<(BufReader<File>, u64)>,
     partial: Vec<u8>,
     watch: Option<Watch>,
@@ -112,33 +117,45 @@ impl Runtime {
             path,
             options,
             ready: VecDeque::new(),
+            waiting: VecDeque::new(),
             reader: None,
             partial: Vec::new(),
             watch,
             ended: false,
         };
-        reader.read_present()?;
+        reader.open_present()?;
         Ok(reader)
     }
 }
 
 impl LogReader {
-    /// Everything there is, the rotated files first.
+    /// Opens every file there is: rotation can take none of them away any more.
+    fn open_present(&mut self) -> Result<()> {
+        let rotated = (1..).map(|index| ContainerPaths::rotated(&self.path, index));
+        // The youngest first: one that is rotated meanwhile is met again, not missed.
+        for path in std::iter::once(self.path.clone()).chain(rotated) {
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && path == self.path => continue,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(Error::file("open", &path)(error)),
+            };
+            let inode = file.metadata().map_err(Error::file("read", &path))?.ino();
+            if self.waiting.iter().all(|(_, other)| *other != inode) {
+                self.waiting.push_front((file, inode));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads on in what was there at the beginning. With a tail all of it, since the end is what counts.
     fn read_present(&mut self) -> Result<()> {
-        let mut index = 1;
-        while ContainerPaths::rotated(&self.path, index).exists() {
-            index += 1;
+        while self.read_lines()? {
+            let Some((file, inode)) = self.waiting.pop_front() else { return Ok(()) };
+            self.partial.clear();
+            self.reader = Some((BufReader::new(file), inode));
         }
-        for index in (1..index).rev() {
-            let path = ContainerPaths::rotated(&self.path, index);
-            let Ok(file) = File::open(&path) else { continue };
-            self.reader = Some((BufReader::new(file), 0));
-            self.read_lines()?;
-        }
-        self.reader = None;
-        self.partial.clear();
-        self.reopen()?;
-        self.read_lines()
+        Ok(())
     }
 
     fn reopen(&mut self) -> Result<()> {
@@ -154,13 +171,13 @@ impl LogReader {
         }
     }
 
-    /// Reads to the end of the open file.
-    fn read_lines(&mut self) -> Result<()> {
-        let Some((reader, _)) = self.reader.as_mut() else { return Ok(()) };
-        loop {
+    /// Reads on in the open file; true at its end.
+    fn read_lines(&mut self) -> Result<bool> {
+        let Some((reader, _)) = self.reader.as_mut() else { return Ok(true) };
+        while self.options.tail.is_some() || self.ready.len() < BATCH {
             let count = reader.read_until(b'\n', &mut self.partial).map_err(Error::file("read", &self.path))?;
             if count == 0 {
-                return Ok(());
+                return Ok(true);
             }
             if !self.partial.ends_with(b"\n") {
                 continue;
@@ -177,14 +194,16 @@ impl LogReader {
             }
             self.partial.clear();
         }
+        Ok(false)
     }
 
     /// Reads what came; goes over to a new file when this one was rotated away.
     fn read_more(&mut self) -> Result<()> {
         self.read_lines()?;
         let current = std::fs::metadata(&self.path).ok().map(|status| status.ino());
-        if current.is_some() && current != self.reader.as_ref().map(|(_, inode)| *inode) {
-            self.read_lines()?;
+        let rotated = current.is_some() && current != self.reader.as_ref().map(|(_, inode)| *inode);
+        // Once more: it may have got its last lines before it was rotated.
+        if rotated && self.read_lines()? {
             self.reopen()?;
             self.read_lines()?;
         }
@@ -200,8 +219,12 @@ impl LogReader {
             if let Some(entry) = self.ready.pop_front() {
                 return Ok(Some(entry));
             }
+            self.read_present()?;
             // Lines that come later are all wanted.
             self.options.tail = None;
+            if !self.ready.is_empty() {
+                continue;
+            }
             if !self.options.follow || self.ended || self.is_past_end() {
                 return Ok(None);
             }
