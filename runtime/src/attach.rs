@@ -61,6 +61,7 @@ pub struct AttachStream {
     pub(crate) stream: UnixStream,
     pub(crate) attach: Attach,
     pub(crate) terminal: bool,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Runtime {
@@ -75,11 +76,17 @@ impl Runtime {
         let Attach { stdin, stdout, stderr } = attach;
         let stream = self.request(&record.id, &Request::Attach { stdin, stdout, stderr })?;
         let (runtime, terminal) = (self.clone(), record.config.tty);
-        Ok(AttachStream { runtime, id: record.id, shim: state.shim, stream, attach, terminal })
+        let warnings = Vec::new();
+        Ok(AttachStream { runtime, id: record.id, shim: state.shim, stream, attach, terminal, warnings })
     }
 }
 
 impl AttachStream {
+    /// What the user should know about the start.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Copies between the container and descriptors 0, 1 and 2 of this process, until the
     /// container's process ends or the user leaves. A terminal is raw meanwhile.
     ///

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{HealthCheck, RestartPolicy};
 use crate::sandbox::SandboxConfig;
+use crate::state::ProcessId;
 
 /// Everything about one container that its shim has to know.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub(crate) struct Launch {
     pub(crate) version: u32,
     /// For the kernel.
     pub(crate) sandbox: SandboxConfig,
+    /// Processes whose namespaces the container joins, by their numbers.
+    #[serde(default)]
+    pub(crate) joined: Vec<ProcessId>,
     pub(crate) restart: RestartPolicy,
     pub(crate) auto_remove: bool,
     pub(crate) stdin_open: bool,

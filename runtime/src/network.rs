@@ -11,9 +11,12 @@ use skep_net::{
 use crate::config::{ContainerConfig, ContainerRecord, EndpointConfig, NetworkMode};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::launch::DnsSettings;
+use crate::launch::{DnsSettings, Launch};
 use crate::runtime::Runtime;
-use crate::sandbox::Namespace;
+use crate::sandbox::{FileBind, Namespace};
+
+/// Files that containers with the same network have in common.
+const SHARED_FILES: [&str; 3] = ["/etc/resolv.conf", "/etc/hostname", "/etc/hosts"];
 
 /// The network a container got.
 #[derive(Debug)]
@@ -26,6 +29,16 @@ pub(crate) struct Joined {
     named: Vec<NetworkId>,
     /// Every network is internal.
     internal: bool,
+    /// What comes along with another container's network.
+    pub(crate) shared: Option<Shared>,
+}
+
+/// What a container has of the one whose network it shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) hostname: Option<String>,
+    /// Its names and name servers.
+    pub(crate) files: Vec<FileBind>,
 }
 
 impl Joined {
@@ -86,11 +99,20 @@ pub(crate) fn normalise(config: &mut ContainerConfig) {
 impl Runtime {
     /// Gives the container its network.
     pub(crate) fn join_networks(&self, record: &ContainerRecord) -> Result<Joined> {
-        let without =
-            |namespace| Joined { namespace, sandbox: None, host_gateway: None, named: Vec::new(), internal: false };
+        let without = |namespace, shared| Joined {
+            namespace,
+            sandbox: None,
+            host_gateway: None,
+            named: Vec::new(),
+            internal: false,
+            shared,
+        };
         match &record.config.network {
-            NetworkMode::Host => return Ok(without(Namespace::Host)),
-            NetworkMode::Container(other) => return self.shared_namespace(other).map(without),
+            NetworkMode::Host => return Ok(without(Namespace::Host, None)),
+            NetworkMode::Container(other) => {
+                let (namespace, shared) = self.shared_network(other)?;
+                return Ok(without(namespace, Some(shared)));
+            }
             NetworkMode::None | NetworkMode::Endpoints => {}
         }
         let mut intent = SandboxIntent::new(SandboxId::new(&record.id)?, &record.name);
@@ -130,6 +152,7 @@ impl Runtime {
             host_gateway: gateway,
             named,
             internal,
+            shared: None,
         })
     }
 
@@ -144,12 +167,17 @@ impl Runtime {
         }
     }
 
-    fn shared_namespace(&self, other: &str) -> Result<Namespace> {
+    /// The network that another container has, under the name it has: a process' number may be
+    /// another's by the time the restart policy makes the next life.
+    fn shared_network(&self, other: &str) -> Result<(Namespace, Shared)> {
         let (record, state) = self.record(other)?;
-        let init = state.init.ok_or_else(|| {
+        let launch: Option<Launch> = files::load(&self.paths(&record.id).sandbox())?;
+        let launch = launch.filter(|_| state.init.is_some()).ok_or_else(|| {
             Error::InvalidConfig(format!("cannot join network namespace of a non running container: {}", record.id))
         })?;
-        Ok(Namespace::Path(format!("/proc/{}/ns/net", init.pid).into()))
+        let mut files = launch.sandbox.files;
+        files.retain(|file| SHARED_FILES.contains(&file.target.as_str()));
+        Ok((launch.sandbox.namespaces.network, Shared { hostname: launch.sandbox.hostname, files }))
     }
 }
 

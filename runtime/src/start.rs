@@ -25,19 +25,20 @@ use crate::launch::{Launch, LogSettings};
 use crate::network::Joined;
 use crate::runtime::Runtime;
 use crate::sandbox::{self, CgroupPath, FileBind, Namespace, Namespaces, Rootfs, SandboxConfig, Seccomp, Shm};
-use crate::state::{ContainerState, Status};
+use crate::state::{ContainerState, ProcessId, Status};
 use crate::{descriptors, merge, signal};
 
 /// How long a shim may take to go, or to start its container.
 pub(crate) const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 
 impl Runtime {
-    /// Starts a container. Returns once its program runs. One that runs already is left as it is.
+    /// Starts a container. Returns once its program runs, with what the user should know. One that
+    /// runs already is left as it is.
     ///
     /// # Errors
     /// [`Error::Start`] with docker's words and exit code; [`Error::StartPaused`].
-    pub fn start(&self, name_or_id: &str) -> Result<()> {
-        self.launch(name_or_id, None, false).map(drop)
+    pub fn start(&self, name_or_id: &str) -> Result<Vec<String>> {
+        Ok(self.launch(name_or_id, None, false)?.warnings)
     }
 
     /// Starts a container and connects to its streams before its program runs: nothing it prints
@@ -46,25 +47,20 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::start`].
     pub fn start_attached(&self, name_or_id: &str, attach: Attach) -> Result<AttachStream> {
-        match self.launch(name_or_id, Some(attach), false)? {
+        match self.launch(name_or_id, Some(attach), false)?.stream {
             Some(stream) => Ok(stream),
             None => self.attach(name_or_id, attach),
         }
     }
 
-    /// `None` when the container runs already.
-    pub(crate) fn launch(
-        &self,
-        name_or_id: &str,
-        attach: Option<Attach>,
-        restarted: bool,
-    ) -> Result<Option<AttachStream>> {
+    /// Starts a container, unless it runs already.
+    pub(crate) fn launch(&self, name_or_id: &str, attach: Option<Attach>, restarted: bool) -> Result<Launched> {
         let id = self.resolve(name_or_id)?;
         let lock = self.lock(&id)?;
         self.heal_locked(&id)?;
         let missing = || Error::NoSuchContainer(name_or_id.to_owned());
         match self.settle(&id)?.ok_or_else(missing)?.status {
-            Status::Running | Status::Restarting => return Ok(None),
+            Status::Running | Status::Restarting => return Ok(Launched::default()),
             Status::Paused => return Err(Error::StartPaused),
             Status::Removing | Status::Dead => return Err(missing()),
             Status::Created | Status::Exited => {}
@@ -74,14 +70,18 @@ impl Runtime {
         tracing::info!(container.id = %id, "starting");
         let started = self.set_up(&record).and_then(|dns| self.spawn_shim(&record, &lock, attach, dns, restarted));
         match started {
-            Ok(stream) => Ok(stream.zip(attach).map(|(stream, attach)| AttachStream {
-                runtime: self.clone(),
-                shim: self.state(&id).ok().flatten().and_then(|state| state.shim),
-                id,
-                stream,
-                attach,
-                terminal: record.config.tty,
-            })),
+            Ok((stream, warnings)) => {
+                let stream = stream.zip(attach).map(|(stream, attach)| AttachStream {
+                    runtime: self.clone(),
+                    shim: self.state(&id).ok().flatten().and_then(|state| state.shim),
+                    id,
+                    stream,
+                    attach,
+                    terminal: record.config.tty,
+                    warnings: warnings.clone(),
+                });
+                Ok(Launched { stream, warnings })
+            }
             Err(error) => Err(self.start_failed(&record, error)),
         }
     }
@@ -124,7 +124,8 @@ impl Runtime {
             files::make_directory(directory)?;
         }
         let joined = self.join_networks(record)?;
-        let hostname = hostname(record);
+        let shared = joined.shared.as_ref().and_then(|shared| shared.hostname.clone());
+        let hostname = shared.unwrap_or_else(|| hostname(record));
         self.write_files(record, &joined, &hostname)?;
         let mut launch = self.launch_of(record, &joined, cgroup, &hostname)?;
         let sockets = match (&launch.dns, &joined.sandbox) {
@@ -194,7 +195,7 @@ impl Runtime {
         let paths = self.paths(&record.id);
         let open = config.privileged || security.system_paths_unconfined;
         let (max_size, max_files) = merge::log_limits(&config.log.driver, &config.log.options)?;
-        let namespaces = self.namespaces(record, joined)?;
+        let (namespaces, joined_processes) = self.namespaces(record, joined)?;
         let own_hostname = namespaces.uts == Namespace::Private;
         let sandbox = SandboxConfig {
             id: record.id.clone(),
@@ -206,7 +207,7 @@ impl Runtime {
             domainname: config.domainname.clone().filter(|_| own_hostname),
             namespaces,
             mounts: merge::mounts(&record.mounts, |name| self.volumes().data(name))?,
-            files: self.file_binds(record),
+            files: self.file_binds(record, joined),
             shm: match config.ipc_mode.as_str() {
                 "host" => Shm::Path("/dev/shm".into()),
                 _ => Shm::Private(config.shm_size.unwrap_or(64 << 20)),
@@ -223,6 +224,7 @@ impl Runtime {
         Ok(Launch {
             version: config::VERSION,
             sandbox,
+            joined: joined_processes,
             restart: config.restart,
             auto_remove: config.auto_remove,
             stdin_open: config.stdin_open,
@@ -258,17 +260,17 @@ impl Runtime {
     }
 
     /// What is put over the image's files. A mount of the user's at the same place wins.
-    fn file_binds(&self, record: &ContainerRecord) -> Vec<FileBind> {
+    fn file_binds(&self, record: &ContainerRecord, joined: &Joined) -> Vec<FileBind> {
         let paths = self.paths(&record.id);
-        let generated = [
+        let own = [
             (paths.resolv_conf(), "/etc/resolv.conf"),
             (paths.hostname(), "/etc/hostname"),
             (paths.hosts(), "/etc/hosts"),
         ];
-        let generated = generated
-            .into_iter()
-            .filter(|(_, target)| !record.mounts.iter().any(|point| point.target == *target))
-            .map(|(source, target)| FileBind { source, target: target.to_owned(), read_only: false });
+        let own = own.map(|(source, target)| FileBind { source, target: target.to_owned(), read_only: false });
+        let generated = joined.shared.as_ref().map_or(own.to_vec(), |shared| shared.files.clone());
+        let generated =
+            generated.into_iter().filter(|file| !record.mounts.iter().any(|point| point.target == file.target));
         let given = record.config.files.iter().map(|file| FileBind {
             source: file.source.clone(),
             target: file.target.clone(),
@@ -277,27 +279,31 @@ impl Runtime {
         generated.chain(given).collect()
     }
 
-    fn namespaces(&self, record: &ContainerRecord, joined: &Joined) -> Result<Namespaces> {
+    /// The namespaces, and the processes whose namespaces are among them.
+    fn namespaces(&self, record: &ContainerRecord, joined: &Joined) -> Result<(Namespaces, Vec<ProcessId>)> {
         let config = &record.config;
-        let of_mode = |mode: &str, kind: &str| -> Result<Namespace> {
+        let mut processes = Vec::new();
+        let mut of_mode = |mode: &str, kind: &str| -> Result<Namespace> {
             match mode.split_once(':') {
                 _ if mode == "host" => Ok(Namespace::Host),
                 Some(("container", other)) => {
                     let (other, state) = self.record(other)?;
                     let init = state.init.ok_or(Error::NotRunning(other.id))?;
+                    processes.push(init);
                     Ok(Namespace::Path(format!("/proc/{}/ns/{kind}", init.pid).into()))
                 }
                 _ if matches!(mode, "" | "private" | "shareable" | "none") => Ok(Namespace::Private),
                 _ => Err(Error::InvalidConfig(format!("invalid {kind} mode: {mode}"))),
             }
         };
-        Ok(Namespaces {
+        let namespaces = Namespaces {
             network: joined.namespace.clone(),
             pid: of_mode(&config.pid_mode, "pid")?,
             ipc: of_mode(&config.ipc_mode, "ipc")?,
             uts: of_mode(&config.uts_mode, "uts")?,
             cgroup: of_mode(&config.cgroupns_mode, "cgroup")?,
-        })
+        };
+        Ok((namespaces, processes))
     }
 
     /// Starts the shim and waits for its report.
@@ -308,7 +314,7 @@ impl Runtime {
         attach: Option<Attach>,
         dns: Option<DnsSockets>,
         restarted: bool,
-    ) -> Result<Option<UnixStream>> {
+    ) -> Result<(Option<UnixStream>, Vec<String>)> {
         let failed = |source| Error::SpawnShim { path: "/proc/self/exe".into(), source };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let client = match attach {
@@ -346,12 +352,7 @@ impl Runtime {
         child.wait().map_err(failed)?;
         read.map_err(failed)?;
         match serde_json::from_str(&line) {
-            Ok(StartReport::Started { warnings }) => {
-                for warning in warnings {
-                    tracing::warn!(container.id = %record.id, warning);
-                }
-                Ok(client.map(|(near, _)| near))
-            }
+            Ok(StartReport::Started { warnings }) => Ok((client.map(|(near, _)| near), warnings)),
             Ok(StartReport::Failed { message, exit_code }) => {
                 Err(Error::Start { name: record.name.clone(), message, exit_code })
             }
@@ -387,6 +388,15 @@ impl Runtime {
             _ => Err(Error::NotRunning(id.to_owned())),
         }
     }
+}
+
+/// A container that was started.
+#[derive(Debug, Default)]
+pub(crate) struct Launched {
+    /// `None` when nobody wants one, or the container runs already.
+    stream: Option<AttachStream>,
+    /// What the user should know.
+    warnings: Vec<String>,
 }
 
 struct DnsSockets {

@@ -78,11 +78,11 @@ impl Runtime {
         self.ask(&record.id, &Request::Kill { signal })
     }
 
-    /// Stops a container that runs, and starts it.
+    /// Stops a container that runs, and starts it. Returns what the user should know.
     ///
     /// # Errors
     /// As [`Runtime::stop`] and [`Runtime::start`].
-    pub fn restart(&self, name_or_id: &str, options: &StopOptions) -> Result<()> {
+    pub fn restart(&self, name_or_id: &str, options: &StopOptions) -> Result<Vec<String>> {
         let id = self.resolve(name_or_id)?;
         self.stop(&id, options)?;
         self.start(&id)

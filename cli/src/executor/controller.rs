@@ -143,7 +143,10 @@ impl Controller for TaskController {
             if state.status.is_active() || state.started_at.is_some() {
                 return Ok(());
             }
-            machine.runtime.start(&id).map_err(of_runtime)
+            for warning in machine.runtime.start(&id).map_err(of_runtime)? {
+                tracing::warn!(container.id = %id, warning);
+            }
+            Ok(())
         })
         .await
     }

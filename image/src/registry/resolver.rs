@@ -306,7 +306,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let hosts = "169.254.169.254 cloud\n127.0.0.1 both self\n::ffff:127.0.0.1 mapped\n10.1.2.3 both mirror\n";
         fs::write(file.path(), hosts).unwrap();
-        let mut resolver = Resolver { hosts: file.path().into(), configuration: "/nonexistent".into(), outside_only: true };
+        let mut resolver =
+            Resolver { hosts: file.path().into(), configuration: "/nonexistent".into(), outside_only: true };
         let ask = async |resolver: &Resolver, name: &str| {
             let found = resolver.resolve(name.parse().unwrap()).await;
             found.map(|addresses| addresses.map(|address| address.ip()).collect::<Vec<_>>())

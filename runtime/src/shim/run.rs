@@ -196,6 +196,14 @@ fn start_failure(error: &Error) -> (String, i32) {
     }
 }
 
+/// The processes whose namespaces are joined have to be there: their numbers may be others' by now.
+fn require_joined(launch: &Launch) -> Result<()> {
+    match launch.joined.iter().all(|process| process.is_alive()) {
+        true => Ok(()),
+        false => Err(Error::InvalidConfig("cannot join a namespace of a non running container".to_owned())),
+    }
+}
+
 fn name_server(settings: &DnsSettings, udp: OwnedFd, tcp: OwnedFd) -> Option<Server> {
     let upstream = if settings.host_servers {
         Upstream::ResolvConf("/etc/resolv.conf".into())
@@ -213,15 +221,18 @@ fn name_server(settings: &DnsSettings, udp: OwnedFd, tcp: OwnedFd) -> Option<Ser
 impl Shim {
     /// Makes the container and runs its program.
     fn begin(&mut self, launch: Launch) -> Result<Vec<String>> {
+        require_joined(&launch)?;
         let (mut streams, stdio) = Streams::new(&launch).map_err(Error::system("pipe2"))?;
         let mut created = sandbox::create(&launch.sandbox, &self.paths.bundle(), stdio)?;
         if let Some(master) = created.pty_master.take() {
             streams.set_terminal(master, launch.stdin_open).map_err(Error::system("open the terminal"))?;
         }
-        if let Err(error) = sandbox::start(&mut created) {
+        // Once more: what it has joined by number by now is what was meant.
+        let started = require_joined(&launch).and_then(|()| Ok(sandbox::start(&mut created)?));
+        if let Err(error) = started {
             kill(Pid::from_raw(created.init_pid), Signal::SIGKILL).ok();
             waitpid(Pid::from_raw(created.init_pid), None).ok();
-            return Err(error.into());
+            return Err(error);
         }
         self.streams = streams;
         self.started = Instant::now();

@@ -4,7 +4,8 @@ use std::io::Read;
 use std::net::TcpStream;
 
 use skep_net::{NetworkSpec, PortMapping, PortProtocol};
-use skep_runtime::config::{EndpointConfig, NetworkMode};
+use skep_runtime::config::{EndpointConfig, NetworkMode, RestartPolicy};
+use skep_runtime::state::Status;
 use skep_runtime::{LogStream, RemoveOptions, WaitCondition};
 
 use crate::fixture::Node;
@@ -13,6 +14,8 @@ type Case = (&'static str, fn(&Node));
 
 pub const ALL: &[Case] = &[
     ("a_published_port_answers", a_published_port_answers),
+    ("a_shared_network_comes_with_its_names", a_shared_network_comes_with_its_names),
+    ("a_namespace_of_another_is_not_joined_by_number", a_namespace_of_another_is_not_joined_by_number),
     ("containers_of_a_network_find_each_other", containers_of_a_network_find_each_other),
 ];
 
@@ -42,6 +45,47 @@ fn a_published_port_answers(node: &Node) {
     // The port is free at once.
     node.runtime.start(&id).unwrap();
     node.runtime.remove(&id, &RemoveOptions { force: true, volumes: true }).unwrap();
+}
+
+fn a_shared_network_comes_with_its_names(node: &Node) {
+    let mut config = node.config(&["sleep", "1000"]);
+    config.network = NetworkMode::Endpoints;
+    config.hostname = Some("hive".to_owned());
+    config.extra_hosts = vec!["flower:10.9.8.7".to_owned()];
+    let owner = node.run(&config);
+    let mut config = node.config(&["sleep", "1000"]);
+    config.network = NetworkMode::Container(owner.clone());
+    let guest = node.run(&config);
+    config.network = NetworkMode::Container(guest.clone());
+    let guests_guest = node.run(&config);
+    for id in [&guest, &guests_guest] {
+        for question in ["hostname", "cat /etc/hosts /etc/resolv.conf /etc/hostname", "ip address"] {
+            let answer = |id: &str| node.exec(id, &["sh", "-c", question]).stdout;
+            assert_eq!(answer(id), answer(&owner), "{question}");
+        }
+    }
+}
+
+fn a_namespace_of_another_is_not_joined_by_number(node: &Node) {
+    let owner = node.run(&node.config(&["sleep", "1000"]));
+    let mut config = node.shell("[ -e /again ] && exec sleep 1000; touch /again; until [ -e /go ]; do sleep 0.1; done");
+    config.restart = RestartPolicy::Always;
+    config.ipc_mode = format!("container:{owner}");
+    config.network = NetworkMode::Container(owner.clone());
+    let id = node.run(&config);
+    // The number in its launch.json is another process' by now: this one's.
+    let path = node.runtime.roots().run_root.join("containers").join(&id).join("sandbox.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mut launch: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(launch["sandbox"]["namespaces"]["network"].to_string().contains("netns"), "{launch}");
+    let init = node.state(&owner).init.unwrap().pid;
+    let own = std::process::id();
+    launch["joined"][0]["pid"] = own.into();
+    let text = launch.to_string().replace(&format!("/proc/{init}/ns"), &format!("/proc/{own}/ns"));
+    std::fs::write(&path, text).unwrap();
+    node.exec(&id, &["touch", "/go"]);
+    let state = node.until(&id, |state| state.status == Status::Exited);
+    assert!(state.error.contains("cannot join a namespace of a non running container"), "{}", state.error);
 }
 
 fn containers_of_a_network_find_each_other(node: &Node) {

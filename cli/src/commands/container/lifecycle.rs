@@ -14,7 +14,7 @@ pub fn start(node: &Node, args: &Start) -> Result<i32> {
     let runtime = node.runtime()?;
     if !args.attach && !args.interactive {
         return each(&args.containers, |name| {
-            runtime.start(name)?;
+            warn(&runtime.start(name)?);
             Ok(name.to_owned())
         });
     }
@@ -24,10 +24,18 @@ pub fn start(node: &Node, args: &Start) -> Result<i32> {
     let (record, _) = runtime.record(name)?;
     let attach = Attach { stdin: args.interactive && record.config.stdin_open, stdout: true, stderr: true };
     let stream = runtime.start_attached(name, attach)?;
+    warn(stream.warnings());
     let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: !record.config.tty };
     match stream.run(&options)? {
         AttachEnd::Exited(code) => Ok(code),
         AttachEnd::Detached => Ok(0),
+    }
+}
+
+/// Tells what the user should know, as docker does.
+pub fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("WARNING: {warning}");
     }
 }
 
@@ -51,7 +59,7 @@ pub fn stop(node: &Node, args: &Stop) -> Result<i32> {
 pub fn restart(node: &Node, args: &Stop) -> Result<i32> {
     let (runtime, options) = (node.runtime()?, stop_options(args)?);
     each(&args.containers, |name| {
-        runtime.restart(name, &options)?;
+        warn(&runtime.restart(name, &options)?);
         Ok(name.to_owned())
     })
 }

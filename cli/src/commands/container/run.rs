@@ -8,6 +8,7 @@ use skep_image::StoreError;
 use skep_runtime::{Attach, AttachEnd, Created, ProxyOptions, RemoveOptions, Runtime};
 
 use super::config;
+use super::lifecycle::warn;
 use super::overlay::{self, Lease};
 use crate::args::container::{ContainerFlags, Create, Run};
 use crate::commands::image::pull;
@@ -87,9 +88,7 @@ fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) 
             return Err(error.into());
         }
     };
-    for warning in &created.warnings {
-        eprintln!("WARNING: {warning}");
-    }
+    warn(&created.warnings);
     if let Some(path) = &flags.cidfile {
         let mut file = std::fs::File::create_new(path)
             .with_context(|| format!("failed to create the container ID file {path}"))?;
@@ -116,10 +115,13 @@ fn have_image(runtime: &Runtime, flags: &ContainerFlags, image: &str) -> Result<
 }
 
 fn in_background(node: &Node, made: &Made) -> Result<i32> {
-    if let Err(error) = made.runtime.start(&made.created.id) {
-        // As docker: the container stays (unless --rm) and says why it did not start.
-        forget_if_transient(node, made);
-        return Err(error.into());
+    match made.runtime.start(&made.created.id) {
+        Ok(warnings) => warn(&warnings),
+        Err(error) => {
+            // As docker: the container stays (unless --rm) and says why it did not start.
+            forget_if_transient(node, made);
+            return Err(error.into());
+        }
     }
     output::line(&made.created.id)?;
     Ok(0)
@@ -133,6 +135,7 @@ fn in_foreground(node: &Node, made: &Made, args: &Run, streams: Attach) -> Resul
             return Err(error.into());
         }
     };
+    warn(stream.warnings());
     let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy && !args.create.tty };
     match stream.run(&options)? {
         AttachEnd::Exited(code) => {
