@@ -35,8 +35,8 @@ pub(crate) fn fill(image: &Image, target: &str, data: &Path, mounted: bool) -> R
     fs::create_dir(&staged).and_then(|()| copy_attributes(data, &staged)).map_err(failed())?;
     copy_up(image, target, &staged)?;
     match fs::rename(&staged, data) {
-        // Something is mounted on it by the user.
-        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+        // The user has mounted something on it, or put a link in its place.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::ENOTDIR)) => {
             files::remove_tree(&staged)?;
             copy_up(image, target, data)
         }

@@ -15,6 +15,7 @@ use nix::unistd::pipe2;
 
 use crate::attach::{DetachKeys, read_raw, write_all};
 use crate::error::{Error, Result};
+use crate::hold;
 use crate::launch::Launch;
 use crate::process;
 use crate::runtime::Runtime;
@@ -73,7 +74,10 @@ impl Runtime {
         if options.detach {
             let stdio = Stdio::Fds { stdin: None, stdout: None, stderr: None };
             let stdio = if options.tty { Stdio::Terminal } else { stdio };
-            spawn(&config, stdio).map_err(failed)?;
+            let child = spawn(&config, stdio).map_err(failed)?;
+            if let Some(master) = child.pty_master {
+                hold::leave(master.into())?;
+            }
             return Ok(0);
         }
         // Blocked before the child exists, so that its end cannot be missed.
@@ -184,6 +188,8 @@ impl ExecStreams {
             }
             self.flush();
             if self.reads_input && self.waiting.is_empty() && self.on_input(&mut detach)? {
+                // Only a terminal can be left.
+                self.outputs[0].take().map_or(Ok(()), hold::leave)?;
                 return Ok(0);
             }
         }

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use nix::sys::stat::{Mode, umask};
 use skep_runtime::config::{HealthCheck, Limits, LogConfig, MountSpec, MountType, RestartPolicy};
@@ -33,6 +34,7 @@ pub const ALL: &[Case] = &[
     ("limits_hold_and_change", limits_hold_and_change),
     ("removal_is_refused_while_running", removal_is_refused_while_running),
     ("a_terminal_is_one", a_terminal_is_one),
+    ("a_program_that_is_left_is_not_hung_up_on", a_program_that_is_left_is_not_hung_up_on),
 ];
 
 fn output_and_exit_code_are_kept(node: &Node) {
@@ -352,4 +354,19 @@ fn a_terminal_is_one(node: &Node) {
     let output = node.helper("__start", &id, &[]).stdin(Stdio::null()).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "/dev/pts/0\r\n33 77\r\n");
+}
+
+fn a_program_that_is_left_is_not_hung_up_on(node: &Node) {
+    let id = node.run(&node.config(&["sleep", "1000"]));
+    // More than a terminal holds: somebody has to read it.
+    let script = "trap 'touch /hup' HUP; sleep 1; yes | head -c 100000; touch /survived; sleep 1000";
+    let output = node.helper("__exec", &id, &["dt", "sh", "-c", script]).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let ps = || String::from_utf8(node.exec(&id, &["ps"]).stdout).unwrap();
+    let exists = |path: &str| node.exec(&id, &["test", "-e", path]).status.success();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !exists("/survived") && !exists("/hup") {
+        assert!(Instant::now() < deadline, "it was ended: {}", ps());
+    }
+    assert!(!exists("/hup"));
 }

@@ -31,6 +31,7 @@ pub const ALL: &[Case] = &[
     ("a_recovery_that_was_cut_off_is_carried_on", a_recovery_that_was_cut_off_is_carried_on),
     ("what_a_killed_rename_left_is_free", what_a_killed_rename_left_is_free),
     ("what_is_to_be_removed_is_removed_by_the_next", what_is_to_be_removed_is_removed_by_the_next),
+    ("commands_may_be_killed_anywhere", commands_may_be_killed_anywhere),
     ("a_reboot_starts_what_is_to_run", a_reboot_starts_what_is_to_run),
 ];
 
@@ -316,6 +317,43 @@ fn a_recovery_that_was_cut_off_is_carried_on(node: &Node) {
     assert_eq!(runtime.record(&healed).unwrap().1.status, Status::Running);
     assert_eq!(runtime.record(&stopped).unwrap().1.status, Status::Exited);
     assert!(!run_root.join("recover.json").exists() && run_root.join("boot_id").exists());
+}
+
+fn commands_may_be_killed_anywhere(node: &Node) {
+    let named = |name: &str| {
+        let mut config = ContainerConfig { name: Some(name.to_owned()), ..node.config(&["sleep", "1000"]) };
+        config.mounts = vec![volume("", "/scratch")];
+        config
+    };
+    for _ in 0..8 {
+        let id = node.run(&named("first"));
+        let kill_at_random = |verb: &str, rest: &[&str]| {
+            let mut child = node.helper(verb, &id, rest).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(u64::from(rand::random::<u8>() / 8)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        };
+        kill_at_random("__exec", &["-", "sleep", "0.01"]);
+        kill_at_random("__rename", &["second"]);
+        let name = node.runtime.record(&id).unwrap().0.name;
+        let other = if name == "first" { "second" } else { "first" };
+        assert_eq!(node.runtime.record(&name).unwrap().0.id, id);
+        let another = node.create(&named(other));
+        node.runtime.remove(&another, &RemoveOptions { force: false, volumes: true }).unwrap();
+        kill_at_random("__stop", &[]);
+        // The shim carries on what it was told.
+        assert!(matches!(node.state(&id).status, Status::Running | Status::Exited));
+        kill_at_random("__remove", &[]);
+        node.runtime.list(true).unwrap();
+        // Whatever became of the container, its volume was to stay.
+        assert_eq!(node.runtime.volumes().list().unwrap().len(), 1);
+        match node.runtime.remove(&id, &RemoveOptions { force: true, volumes: true }) {
+            Ok(()) => {}
+            Err(error) => assert!(error.is_not_found(), "{error}"),
+        }
+        node.runtime.volumes().prune(true).unwrap();
+        assert!(node.runtime.list(true).unwrap().is_empty());
+    }
 }
 
 fn a_reboot_starts_what_is_to_run(node: &Node) {

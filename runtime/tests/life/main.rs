@@ -12,7 +12,7 @@ mod networks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use skep_runtime::{Attach, AttachEnd, ExecOptions, ProxyOptions, Runtime};
+use skep_runtime::{Attach, AttachEnd, ExecOptions, ProxyOptions, RemoveOptions, Runtime, StopOptions};
 
 fn main() {
     if let Some(code) = skep_runtime::dispatch() {
@@ -38,7 +38,7 @@ fn main() {
     std::process::exit(i32::from(failed > 0));
 }
 
-/// What has to be a process of its own: `start -a`, `attach` and `exec`.
+/// What has to be a process of its own: `start -a`, `attach`, `exec`, and what is to be killed.
 fn helper(arguments: &[String]) -> Option<i32> {
     let [verb, root, id, rest @ ..] = arguments else { return None };
     let node = || Runtime::open(fixture::roots(root.as_ref())).unwrap();
@@ -72,6 +72,13 @@ fn helper(arguments: &[String]) -> Option<i32> {
                 error.exit_code()
             }))
         }
+        "__remove" => Some(code(node().remove(id, &RemoveOptions { force: true, volumes: false }))),
+        "__stop" => Some(code(node().stop(id, &StopOptions { signal: None, timeout: Some(0) }))),
+        "__rename" => Some(code(node().rename(id, rest.first().unwrap()))),
         _ => None,
     }
+}
+
+fn code(outcome: skep_runtime::Result<()>) -> i32 {
+    i32::from(outcome.is_err())
 }
