@@ -59,6 +59,8 @@ pub struct Node {
     pub home: PathBuf,
     /// The registries.conf that its commands read.
     pub registries: PathBuf,
+    /// What else is in the environment of its commands.
+    pub environment: Vec<(String, String)>,
     binary: PathBuf,
     switch: Namespace,
 }
@@ -157,6 +159,7 @@ impl Lab {
             namespace,
             home,
             registries,
+            environment: Vec::new(),
         });
         Ok(())
     }
@@ -222,6 +225,14 @@ impl Lab {
     /// # Errors
     /// When tcpdump cannot be started.
     pub fn capture_vxlan(&self, number: usize) -> Result<Capture> {
+        self.capture(number, &["udp", "port", "4789"])
+    }
+
+    /// Starts capturing, on the switch, what node `number` sends and receives that fits `filter`.
+    ///
+    /// # Errors
+    /// When tcpdump cannot be started.
+    pub fn capture(&self, number: usize, filter: &[&str]) -> Result<Capture> {
         let node = self.node(number);
         let file = self.claim.directory.join(format!("{}.pcap", node.name));
         let log = self.claim.directory.join(format!("{}.tcpdump", node.name));
@@ -229,7 +240,7 @@ impl Lab {
         command
             .args(["tcpdump", "-U", "--immediate-mode", "-nn", "-Z", "root", "-i", &node.name, "-w"])
             .arg(&file)
-            .args(["udp", "port", "4789"])
+            .args(filter)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?);
@@ -272,7 +283,7 @@ impl Capture {
         let pid = i32::try_from(self.process.id())?;
         kill(Pid::from_raw(pid), Signal::SIGTERM)?;
         self.process.wait()?;
-        program::tool(&["tcpdump", "-nn", "-e", "-Z", "root", "-r", &self.file.display().to_string()])
+        program::tool(&["tcpdump", "-nn", "-e", "-T", "vxlan", "-Z", "root", "-r", &self.file.display().to_string()])
     }
 }
 
@@ -301,6 +312,7 @@ impl Node {
             .env("SKEP_RUN_ROOT", &self.run_root)
             .env("SKEP_CGROUP_PARENT", &self.cgroup_parent)
             .env("CONTAINERS_REGISTRIES_CONF", &self.registries)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

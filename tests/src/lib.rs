@@ -8,6 +8,7 @@
 //! `kill -9`) when the next lab starts.
 #![allow(clippy::panic, reason = "an expectation that does not hold is a failed test, and says so where it was made")]
 
+pub mod dns;
 pub mod http;
 pub mod images;
 pub mod lab;

@@ -216,3 +216,84 @@ fn the_routing_mesh() {
     });
     one.skep(&["service", "rm", "web", "local"]).ok();
 }
+
+#[test]
+fn services_outside_of_the_swarms_networks() {
+    let lab = Lab::new(1).unwrap();
+    let one = lab.node(1);
+    swarm::form(&lab, 1);
+    let create = |name: &str, network: &str| {
+        let words = ["service", "create", "--detach=false", "--name", name, "--network", network];
+        one.skep(&[&words[..], &["busybox", "sleep", "100000"]].concat()).ok()
+    };
+    // The machine's own network: nothing has to be made for it, and nothing is waited for.
+    assert!(create("on-host", "host").contains("converged"));
+    let addresses = one.skep(&["exec", &container_of(one, "on-host"), "ip", "-o", "address"]).ok();
+    assert!(addresses.contains(&format!("{}/24", one.address)), "{addresses}");
+    assert!(create("on-bridge", "bridge").contains("converged"));
+    let container = container_of(one, "on-bridge");
+    let addresses = one.skep(&["exec", &container, "ip", "-o", "address"]).ok();
+    let bridge = one.skep(&["network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge"]).ok();
+    let subnet = bridge.rsplit_once('.').unwrap().0;
+    assert!(addresses.contains(&format!("inet {subnet}.")), "{addresses} has nothing of {bridge}");
+    let registry = format!("http://{}/v2/", lab.registry.address);
+    one.skep(&["exec", &container, "timeout", "5", "wget", "-q", "-O", "-", &registry]).ok();
+    one.skep(&["service", "rm", "on-host", "on-bridge"]).ok();
+}
+
+#[test]
+fn another_vxlan_port_and_another_mtu() {
+    let lab = Lab::new(2).unwrap();
+    let (one, two) = (lab.node(1), lab.node(2));
+    one.skep(&["swarm", "init", "--advertise-addr", &one.address.to_string(), "--data-path-port", "7789"]).ok();
+    swarm::join(one, two, "worker").ok();
+    swarm::wait_status(one, "node2", "Ready");
+    let option = "com.docker.network.driver.mtu=1300";
+    one.skep(&["network", "create", "-d", "overlay", "--opt", option, "app"]).ok();
+    let inspected = one.skep(&["network", "inspect", "--format", "{{json .Options}}", "app"]).ok();
+    assert!(inspected.contains(r#""com.docker.network.driver.mtu":"1300""#), "{inspected}");
+    for node in ["node1", "node2"] {
+        let constraint = format!("node.hostname=={node}");
+        let words = ["service", "create", "-d", "--name", node, "--network", "app", "--constraint", &constraint];
+        one.skep(&[&words[..], &["busybox", "sleep", "100000"]].concat()).ok();
+        wait_running(one, node, 1);
+    }
+    let client = container_of(one, "node1");
+    let far = wait_names(one, &client, "tasks.node2", 1)[0].to_string();
+    assert_eq!(one.skep(&["exec", &client, "cat", "/sys/class/net/eth0/mtu"]).ok(), "1300");
+    let capture = lab.capture(2, &["udp", "and", "(port 7789 or port 4789)"]).unwrap();
+    wait_until(Duration::from_secs(20), "the other node's task to answer", || {
+        // As long as the link's MTU allows.
+        let said = one.skep(&["exec", &client, "ping", "-c", "1", "-W", "2", "-s", "1272", &far]);
+        (said.code == 0).then_some(()).ok_or(said.to_string())
+    });
+    let seen = capture.finish().unwrap();
+    assert!(seen.contains("VXLAN") && seen.contains(&format!("> {}.7789", two.address)), "{seen}");
+    assert!(!seen.contains(".4789"), "{seen}");
+    // What is not done is not done silently in plain text.
+    one.skep(&["network", "create", "-d", "overlay", "--opt", "encrypted", "secret"]).ok();
+    one.skep(&["service", "create", "-d", "--name", "plain", "--network", "secret", "nginx"]).ok();
+    wait_until(Duration::from_secs(30), "the reason to be told", || {
+        let tasks = swarm::tasks(one, "plain");
+        let told = tasks.iter().any(|task| task.error.contains("encrypt"));
+        told.then_some(()).ok_or(format!("{tasks:#?}"))
+    });
+    assert_eq!(swarm::running(one, "plain"), []);
+    one.skep(&["service", "rm", "node1", "node2", "plain"]).ok();
+}
+
+#[test]
+fn the_gateway_bridge_by_its_old_name() {
+    let lab = Lab::new(1).unwrap();
+    let one = lab.node(1);
+    one.skep(&["network", "create", "--subnet", "10.77.0.0/24", "docker_gwbridge"]).ok();
+    let named = |name: &str| one.skep(&["network", "ls", "--filter", name, "--format", "{{.Name}}"]).ok();
+    assert_eq!(named("name=docker_gwbridge"), "skep_gwbridge");
+    assert_eq!(named("name=gwbridge"), "skep_gwbridge");
+    swarm::form(&lab, 1);
+    one.skep(&["service", "create", "-d", "--name", "web", "-p", "8080:80", "nginx"]).ok();
+    wait_mesh(&lab, 8080, &welcome("latest"));
+    let address = one.namespace.tool(&["ip", "-o", "-4", "address", "show", "skep_gwbridge"]).unwrap();
+    assert!(address.contains("10.77.0.1/24"), "{address}");
+    one.skep(&["service", "rm", "web"]).ok();
+}
