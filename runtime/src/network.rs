@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use skep_net::{
-    EndpointIntent, GATEWAY_BRIDGE, Net, NetworkDefinition, NetworkDriver, NetworkId, NetworkRef, Sandbox, SandboxId,
-    SandboxIntent,
+    Endpoint, EndpointIntent, GATEWAY_BRIDGE, Net, NetworkDefinition, NetworkDriver, NetworkId, NetworkRef, Sandbox,
+    SandboxId, SandboxIntent,
 };
 
 use crate::config::{ContainerConfig, ContainerRecord, EndpointConfig, NetworkMode};
@@ -46,10 +46,10 @@ impl Joined {
         !self.named.is_empty()
     }
 
-    /// Own addresses, in order; that on the gateway bridge is nobody's business.
-    pub(crate) fn addresses(&self) -> Vec<Ipv4Addr> {
-        let endpoints = self.sandbox.iter().flat_map(|sandbox| &sandbox.endpoints);
-        endpoints.filter(|leg| leg.network_name != GATEWAY_BRIDGE).map(|leg| leg.address.addr()).collect()
+    /// Own addresses, in order, at which others of its networks find it: none on the gateway bridge, nor, where there is
+    /// another, on the network of the routing mesh.
+    pub(crate) fn addresses(&self, config: &ContainerConfig) -> Vec<Ipv4Addr> {
+        self.sandbox.as_ref().map_or_else(Vec::new, |sandbox| own_addresses(sandbox, config))
     }
 
     /// The name server's settings, if the container is to have one.
@@ -116,7 +116,6 @@ impl Runtime {
             NetworkMode::None | NetworkMode::Endpoints => {}
         }
         let mut intent = SandboxIntent::new(SandboxId::new(&record.id)?, &record.name);
-        intent.hostname.clone_from(&record.config.hostname);
         intent.ports.clone_from(&record.resolved.ports);
         intent.sysctls = network_sysctls(&record.config);
         let mut named = Vec::new();
@@ -145,7 +144,8 @@ impl Runtime {
             other => other?,
         };
         let internal = !sandbox.endpoints.is_empty() && !sandbox.endpoints.iter().any(|leg| leg.default_route);
-        let gateway = self.net().networks().get("bridge").ok().and_then(|bridge| bridge.gateway);
+        let gateway = host_gateway(&sandbox)
+            .or_else(|| self.net().networks().get("bridge").ok().and_then(|bridge| bridge.gateway));
         Ok(Joined {
             namespace: Namespace::Path(sandbox.namespace.clone()),
             sandbox: Some(sandbox),
@@ -179,6 +179,24 @@ impl Runtime {
         files.retain(|file| SHARED_FILES.contains(&file.target.as_str()));
         Ok((launch.sandbox.namespaces.network, Shared { hostname: launch.sandbox.hostname, files }))
     }
+}
+
+fn own_addresses(sandbox: &Sandbox, config: &ContainerConfig) -> Vec<Ipv4Addr> {
+    let is_mesh = |leg: &Endpoint| {
+        let asked = config.endpoints.iter().find(|endpoint| endpoint.network == leg.network.as_str());
+        leg.overlay && asked.is_some_and(|endpoint| !endpoint.published.is_empty())
+    };
+    let legs: Vec<&Endpoint> = sandbox.endpoints.iter().filter(|leg| leg.network_name != GATEWAY_BRIDGE).collect();
+    let (mesh, own): (Vec<&Endpoint>, Vec<&Endpoint>) = legs.into_iter().partition(|leg| is_mesh(leg));
+    let found = if own.is_empty() { mesh } else { own };
+    found.into_iter().map(|leg| leg.address.addr()).collect()
+}
+
+/// Where the container reaches this machine: by its way out, or else by the bridge it is on.
+fn host_gateway(sandbox: &Sandbox) -> Option<Ipv4Addr> {
+    let out = sandbox.endpoints.iter().find(|leg| leg.default_route);
+    let local = || sandbox.endpoints.iter().find(|leg| !leg.overlay);
+    out.or_else(local).and_then(|leg| leg.gateway)
 }
 
 fn wanted_endpoints(config: &ContainerConfig) -> Vec<EndpointConfig> {
@@ -225,6 +243,7 @@ fn network_sysctls(config: &ContainerConfig) -> BTreeMap<String, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -243,6 +262,55 @@ mod tests {
         assert!(with_network("host").endpoints.is_empty());
         assert_eq!(with_network("default").endpoints[0].network, "bridge");
         assert_eq!(with_network("app").endpoints[0].network, "app");
+    }
+
+    fn endpoint(network: &str, name: &str, overlay: bool, last: u8) -> Endpoint {
+        Endpoint {
+            network: NetworkId::new(network).unwrap(),
+            network_name: name.to_owned(),
+            overlay,
+            interface: "eth0".to_owned(),
+            mac: skep_net::mac_of(Ipv4Addr::LOCALHOST),
+            address: format!("10.0.{last}.5/24").parse().unwrap(),
+            gateway: Some(Ipv4Addr::new(10, 0, last, 1)),
+            default_route: name == GATEWAY_BRIDGE || name == "home",
+            mtu: 1500,
+            aliases: Vec::new(),
+        }
+    }
+
+    fn sandbox(endpoints: Vec<Endpoint>) -> Sandbox {
+        Sandbox {
+            id: SandboxId::new("c").unwrap(),
+            name: "c".to_owned(),
+            namespace: "/nowhere".into(),
+            endpoints,
+            ports: Vec::new(),
+            dns: None,
+        }
+    }
+
+    #[test]
+    fn a_container_is_found_on_its_own_networks_and_finds_the_host_on_its_way_out() {
+        let published = skep_net::PublishedPort { published: 8080, target: 80, protocol: skep_net::PortProtocol::Tcp };
+        let mesh = EndpointConfig {
+            network: "ing".to_owned(),
+            overlay: true,
+            published: vec![published],
+            ..EndpointConfig::default()
+        };
+        let config = ContainerConfig { endpoints: vec![mesh], ..ContainerConfig::default() };
+        let (app, ingress) = (endpoint("app", "app", true, 1), endpoint("ing", "ingress", true, 2));
+        let out = endpoint("gw", GATEWAY_BRIDGE, false, 3);
+        let task = sandbox(vec![app, ingress.clone(), out.clone()]);
+        assert_eq!(own_addresses(&task, &config), [Ipv4Addr::new(10, 0, 1, 5)]);
+        assert_eq!(host_gateway(&task), Some(Ipv4Addr::new(10, 0, 3, 1)));
+        let only_published = sandbox(vec![ingress, out]);
+        assert_eq!(own_addresses(&only_published, &config), [Ipv4Addr::new(10, 0, 2, 5)]);
+        let two = sandbox(vec![endpoint("n", "near", false, 4), endpoint("h", "home", false, 5)]);
+        assert_eq!(host_gateway(&two), Some(Ipv4Addr::new(10, 0, 5, 1)));
+        assert_eq!(host_gateway(&sandbox(vec![endpoint("n", "near", false, 4)])), Some(Ipv4Addr::new(10, 0, 4, 1)));
+        assert_eq!(host_gateway(&sandbox(Vec::new())), None);
     }
 
     #[test]

@@ -170,7 +170,7 @@ impl Runtime {
             Some(domain) => format!("{hostname}.{domain} {hostname}"),
             None => hostname.to_owned(),
         };
-        let own = joined.addresses().into_iter().map(|address| (address, names.clone())).collect();
+        let own = joined.addresses(config).into_iter().map(|address| (address, names.clone())).collect();
         let text = Hosts { extra: &config.extra_hosts, host_gateway: joined.host_gateway, own };
         write(paths.hosts(), &hosts::hosts(base.as_deref(), &text))?;
         let dns = Dns { servers: &config.dns, search: &config.dns_search, options: &config.dns_options };

@@ -51,7 +51,8 @@ fn other_names_are_asked_for_outside() {
     let gateway = lab.gateway().to_string();
     node.skep(&["network", "create", "home"]).ok();
     node.skep(&["network", "create", "--internal", "shut"]).ok();
-    sleeper(node, &["--name", "open", "--network", "home", "--dns", &gateway]);
+    let host = ["--add-host", "machine:host-gateway"];
+    sleeper(node, &["--name", "open", "--network", "home", "--dns", &gateway, host[0], host[1]]);
     sleeper(node, &["--name", "closed", "--network", "shut", "--dns", &gateway]);
 
     let short = ask(node, "open", "far.example", dns::ask_udp);
@@ -64,6 +65,11 @@ fn other_names_are_asked_for_outside() {
     // The C library of a container asks again over TCP by itself.
     let said = node.skep(&["exec", "open", "ping", "-c", "1", "-W", "1", "far.example"]);
     assert!(said.stdout.contains("PING far.example (192.0.2."), "{said}");
+
+    // The machine itself, by the gateway that this container has.
+    let own = node.skep(&["network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "home"]).ok();
+    let hosts = node.skep(&["exec", "open", "cat", "/etc/hosts"]).ok();
+    assert!(hosts.contains(&format!("{own}\tmachine\n")), "{hosts}");
 
     // An internal network asks nobody, and still knows its own.
     let asked = server.asked().len();
@@ -95,7 +101,7 @@ fn containers_and_tasks_are_found_on_overlays() {
         one.skep(&all).ok()
     };
     let there = ["--constraint", "node.hostname==node2"];
-    create(&["both", there[0], there[1], "--network", "front", "--network", "back", "nginx"]);
+    create(&["both", there[0], there[1], "--network", "front", "--network", "back", "-p", "8080:80", "nginx"]);
     create(&["inner", there[0], there[1], "--network", "shut", "--dns", &gateway, "busybox", "sleep", "100000"]);
     wait_running(one, "both", 1);
     wait_running(one, "inner", 1);
@@ -113,6 +119,8 @@ fn containers_and_tasks_are_found_on_overlays() {
             (said.code == 0).then_some(()).ok_or(said.to_string())
         });
     }
+    let hosts = two.skep(&["exec", &task, "cat", "/etc/hosts"]).ok();
+    assert!(hosts.contains("10.31.0.") && hosts.contains("10.32.0.") && !hosts.contains("10.0.0."), "{hosts}");
     // Plain containers, by name and alias, from the other node; on their own network only.
     let address = wait_lookup(two, &task, "ahead", "10.31.0.");
     assert_eq!(wait_lookup(two, &task, "pal", "10.31.0."), address);
