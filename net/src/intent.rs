@@ -239,9 +239,6 @@ pub struct SandboxIntent {
     pub id: SandboxId,
     /// The container's name, for messages and `network inspect`.
     pub name: String,
-    /// Its host name.
-    #[serde(default)]
-    pub hostname: Option<String>,
     /// Its legs, in order: the first is eth0. None at all is docker's network `none`. A leg on
     /// the gateway bridge is added for containers of overlays that are not internal.
     pub endpoints: Vec<EndpointIntent>,
@@ -259,15 +256,7 @@ pub struct SandboxIntent {
 impl SandboxIntent {
     /// A sandbox with nothing but a loopback.
     pub fn new(id: SandboxId, name: impl Into<String>) -> Self {
-        Self {
-            id,
-            name: name.into(),
-            hostname: None,
-            endpoints: Vec::new(),
-            ports: Vec::new(),
-            sysctls: BTreeMap::new(),
-            dns: None,
-        }
+        Self { id, name: name.into(), endpoints: Vec::new(), ports: Vec::new(), sysctls: BTreeMap::new(), dns: None }
     }
 
     /// Checks what can be checked without looking at anything else.
@@ -344,9 +333,6 @@ pub struct OverlayEndpoint {
     pub address: Ipv4Addr,
     /// Data-path address of the node it is on.
     pub node_address: Ipv4Addr,
-    /// Its sandbox, when it is on this node.
-    #[serde(default)]
-    pub local_sandbox: Option<SandboxId>,
     /// The service it serves; `None` for attached containers and load balancers.
     #[serde(default)]
     pub service: Option<ServiceId>,

@@ -46,6 +46,8 @@ pub use intent::{
 pub use names::{
     DEFAULT_BRIDGE, GATEWAY_BRIDGE, GATEWAY_BRIDGE_ALIAS, INGRESS_SANDBOX, mac_of, of_network as name_of_network,
 };
-pub use net::{Backend, BoundPort, Endpoint, EndpointView, Finding, Net, NetworkView, NodeReport, Sandbox};
+pub use net::{
+    Backend, BoundPort, DisplacedPort, Endpoint, EndpointView, Finding, Net, NetworkView, NodeReport, Sandbox,
+};
 pub use netns::in_namespace;
 pub use store::{NetworkDefinition, NetworkDriver, NetworkSpec, NetworkStore};

@@ -31,7 +31,6 @@ use crate::{apply, names, observe, plan, ports, resolve};
 pub struct Net {
     pub(crate) paths: NetPaths,
     pub(crate) networks: NetworkStore,
-    pub(crate) backend: Option<Backend>,
 }
 
 /// A connected sandbox: what a container got.
@@ -104,8 +103,21 @@ pub enum Backend {
 pub struct NodeReport {
     /// Kernel operations carried out; 0 when everything was as it should be.
     pub operations: usize,
-    /// Sandboxes the intent names that are not connected (yet).
-    pub missing_sandboxes: Vec<SandboxId>,
+    /// Ports of the routing mesh that lead to a container of this node instead.
+    pub displaced: Vec<DisplacedPort>,
+}
+
+/// A port of the routing mesh that a container had first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DisplacedPort {
+    /// The port on this node.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: PortProtocol,
+    /// The service's name.
+    pub service: String,
+    /// The container's name.
+    pub container: String,
 }
 
 /// A network and who is on it, here.
@@ -153,13 +165,7 @@ impl Net {
             fs::create_dir_all(&directory).map_err(|source| Error::WriteState { path: directory, source })?;
         }
         let networks = NetworkStore::new(paths.networks());
-        Ok(Self { paths, networks, backend: None })
-    }
-
-    /// The same networks with a given load balancer, whatever the kernel has.
-    pub fn with_load_balancer(mut self, backend: Backend) -> Self {
-        self.backend = Some(backend);
-        self
+        Ok(Self { paths, networks })
     }
 
     /// Where state is kept.

@@ -59,9 +59,7 @@ impl Net {
         forget_unpublished(&state, &ops, &mut linux);
         self.let_through(&state, &mut linux);
         self.write_overlay_names(&state)?;
-        let named = intent.endpoints.iter().filter_map(|endpoint| endpoint.local_sandbox.as_ref());
-        let missing: BTreeSet<&SandboxId> = named.filter(|id| !state.sandboxes.contains_key(*id)).collect();
-        Ok(NodeReport { operations: ops.len(), missing_sandboxes: missing.into_iter().cloned().collect() })
+        Ok(NodeReport { operations: ops.len(), displaced: plan::displaced(&state) })
     }
 
     /// Removes the node's whole overlay data plane (`swarm leave`).
@@ -92,9 +90,6 @@ impl Net {
 
     /// Which load balancer this node uses: IPVS if the kernel has it.
     pub fn load_balancer(&self) -> Backend {
-        if let Some(backend) = self.backend {
-            return backend;
-        }
         match std::env::var(BACKEND_VARIABLE).as_deref() {
             Ok("ipvs") => return Backend::Ipvs,
             Ok("nftables") => return Backend::Nftables,

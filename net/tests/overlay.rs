@@ -115,7 +115,6 @@ fn intent(nodes: &[Node; 2], node: &Node, tasks: &[Task]) -> NodeIntent {
         network: network(id),
         address,
         node_address: on.address,
-        local_sandbox: None,
         service: None,
         serving: true,
         names: Vec::new(),
@@ -129,7 +128,6 @@ fn intent(nodes: &[Node; 2], node: &Node, tasks: &[Task]) -> NodeIntent {
         let on = &nodes[task.node];
         for (id, address) in [(APP, app(task.app)), (INGRESS, ingress(task.ingress))] {
             intent.endpoints.push(OverlayEndpoint {
-                local_sandbox: (task.node == node.index).then(|| common::id(task.number)),
                 service: Some(web.clone()),
                 serving: task.serving,
                 names: vec![format!("web.{}", task.number)],
@@ -341,7 +339,7 @@ fn applying_again_does_nothing_and_damage_is_repaired() {
         let node = &nodes[0];
         let wanted = intent(&nodes, node, &TASKS);
         let report = node.run(|net| net.apply_node(&wanted)).unwrap();
-        assert_eq!((report.operations, report.missing_sandboxes.len()), (0, 0));
+        assert_eq!(report.operations, 0);
         let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
         ask_patiently(None, node.address, 8080);
         inside(&node.path, "nft", &["flush ruleset"]);
@@ -515,6 +513,13 @@ fn host_mode_ports_lead_over_the_gateway_bridge() {
         second.ports[0].host_port = Some(8080);
         let failure = nodes[0].run(|net| net.connect(&second)).unwrap_err().to_string();
         assert_eq!(failure, "Bind for 0.0.0.0:8080 failed: port is already allocated (by service web)");
+        // A port of a container that a service asks for later stays the container's, and that is told.
+        let mut later = intent(&nodes, &nodes[0], &[]);
+        later.services[1].ports[0].published = 8090;
+        let report = nodes[0].run(|net| net.apply_node(&later)).unwrap();
+        let taken: Vec<_> = report.displaced.iter().map(|port| (port.port, &*port.service, &*port.container)).collect();
+        assert_eq!(taken, [(8090, "web", "hostp")]);
+        assert_eq!(ask_patiently(None, nodes[0].address, 8090), "hostp 192.0.2.1");
         leave_quietly(&nodes);
     });
 }

@@ -25,6 +25,16 @@ pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<(), Executo
     let here = network.networks.iter().filter(|network| !refused.contains_key(&network.id));
     let here = here.map(|of| (of.id.clone(), Assigned { name: of.name.clone(), ingress: of.ingress })).collect();
     *machine.networks() = Networks { here, refused, error: None };
+    // Told when something changed, not every time that somebody else's task does.
+    for taken in report.displaced.iter().filter(|_| report.operations > 0) {
+        tracing::warn!(
+            port = taken.port,
+            protocol = %taken.protocol,
+            service.name = taken.service,
+            container.name = taken.container,
+            "a published port of the service leads to the container on this node, which had it first"
+        );
+    }
     if report.operations > 0 {
         tracing::debug!(operations = report.operations, "data plane changed");
     }
@@ -112,7 +122,6 @@ fn overlay_endpoint(endpoint: &NetworkEndpoint) -> Result<OverlayEndpoint, Execu
         network: network_id(&endpoint.network_id)?,
         address: address(&endpoint.address)?,
         node_address: address(&endpoint.node_addr)?,
-        local_sandbox: None,
         service: service_id(&endpoint.service_id)?,
         serving: endpoint.serving && !endpoint.draining,
         names: endpoint.names.clone(),

@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::sandbox::bridge_name;
 use crate::model::Firewall;
+use crate::net::DisplacedPort;
 use crate::nft::ruleset::{self, Value, rule};
 use crate::nft::{Chain, Data, E, Hook, Key, Map, Rule, Ruleset};
 use crate::state::State;
@@ -95,6 +96,26 @@ fn port_maps(state: &State) -> [Map; 2] {
         }
     }
     [any, one]
+}
+
+/// Ports of the routing mesh that containers have on every address of this node, and so get what is meant for services.
+pub(crate) fn displaced(state: &State) -> Vec<DisplacedPort> {
+    let services = state.node.iter().flat_map(|node| &node.intent.services);
+    let mut displaced = Vec::new();
+    for (service, port) in services.flat_map(|service| service.ports.iter().map(move |port| (service, port))) {
+        let holder = state.sandboxes.values().find(|record| {
+            record.sandbox.ports.iter().any(|bound| {
+                bound.host_ip.is_unspecified() && (bound.host_port, bound.protocol) == (port.published, port.protocol)
+            })
+        });
+        displaced.extend(holder.map(|record| DisplacedPort {
+            port: port.published,
+            protocol: port.protocol,
+            service: service.name.clone(),
+            container: record.intent.name.clone(),
+        }));
+    }
+    displaced
 }
 
 /// Source addresses of what leaves, and of what comes back in over a published port.

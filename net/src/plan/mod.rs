@@ -8,7 +8,7 @@ pub(crate) mod names_of;
 mod node;
 mod sandbox;
 
-pub(crate) use firewall::host_firewall;
+pub(crate) use firewall::{displaced, host_firewall};
 pub(crate) use node::{balancer_place, node};
 pub(crate) use sandbox::{TRANSPORTS, bridge_mtu, bridge_name, look_into, sandbox, sandbox_firewall, transports_set};
 

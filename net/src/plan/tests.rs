@@ -68,7 +68,6 @@ fn task(network: &str, address: [u8; 4], node: Ipv4Addr, serving: bool) -> Overl
         network: network_id(network),
         address: address.into(),
         node_address: node,
-        local_sandbox: None,
         service: Some(ServiceId::new("web").unwrap()),
         serving,
         names: vec![format!("web.{}", address[3])],
