@@ -12,10 +12,14 @@ use crate::intent::{NetworkId, OverlayIntent};
 use crate::model::Place;
 use crate::net::{EndpointView, Finding, Net, NetworkView};
 use crate::netlink::{NetlinkSocket, Protocol};
+use crate::nft::barrier::{self, Barrier};
 use crate::nft::foreign;
 use crate::state::{NodeRecord, State};
 use crate::store::NetworkDefinition;
 use crate::{linux, names};
+
+/// Its table; it is told of as a whole, with its own remedy.
+const FIREWALLD: &str = "firewalld";
 
 impl Net {
     /// A network, local or overlay, by name, id or prefix, and its legs on this machine.
@@ -42,13 +46,8 @@ impl Net {
         let socket = NetlinkSocket::open(Protocol::Netfilter).map_err(failed)?;
         match foreign::tables(&socket) {
             Ok(tables) => {
-                if foreign::forward_chain(&socket).map_err(failed)?.drops {
-                    findings.push(finding(
-                        "the FORWARD chain of iptables' filter table has the policy DROP",
-                        "nothing, as long as it is iptables-nft: rules tagged skep: let the bridges through",
-                    ));
-                }
-                if tables.iter().any(|table| table == "firewalld") {
+                findings.extend(barrier::barriers(&socket).map_err(failed)?.iter().filter_map(barrier_finding));
+                if tables.iter().any(|table| table == FIREWALLD) {
                     findings.push(finding(
                         "firewalld is active and may reject traffic of bridges that are in no zone",
                         "firewall-cmd --permanent --zone=trusted --add-interface=skep0 --add-interface=skep_gwbridge, \
@@ -91,6 +90,25 @@ impl Net {
 
 fn finding(problem: &str, remedy: &str) -> Finding {
     Finding { problem: problem.to_owned(), remedy: remedy.to_owned() }
+}
+
+fn barrier_finding(barrier: &Barrier) -> Option<Finding> {
+    if barrier.table == FIREWALLD {
+        return None;
+    }
+    let Barrier { family, table, chain, by_policy } = barrier;
+    if foreign::is_forward_chain(barrier) {
+        let how = if *by_policy { "has the policy DROP" } else { "ends with a rule that lets nothing through" };
+        return Some(finding(
+            &format!("the FORWARD chain of iptables' filter table {how}"),
+            "nothing, as long as it is iptables-nft: rules tagged skep: let the bridges through",
+        ));
+    }
+    let how = if *by_policy { "by its policy" } else { "by its last rule" };
+    Some(finding(
+        &format!("chain {chain} of table {family} {table} drops, {how}, what is forwarded and not accepted before"),
+        "accept there what comes from and goes to skep0, skep_gwbridge and br-*: no other table can overrule it",
+    ))
 }
 
 fn find_overlay<'a>(node: &'a NodeRecord, name: &str) -> Option<&'a OverlayIntent> {

@@ -346,3 +346,44 @@ fn the_gateway_bridge_may_be_made_beforehand_under_either_name() {
         }
     });
 }
+
+#[test]
+fn chains_that_keep_back_what_is_forwarded_are_told_of() {
+    on_a_host(|| {
+        let machine = Machine::new();
+        let outside = Outside::new(&machine, "192.0.2.1/24", "192.0.2.9/24");
+        let mut web = container(&machine, 1, "bridge");
+        web.ports.push(published(None, Some(8080), 80));
+        let web = machine.net.connect(&web).unwrap();
+        let _server = Server::start(&web.namespace, 80, "web");
+        ask_patiently(None, web.endpoints[0].address.addr(), 80);
+        let problems = || -> Vec<String> {
+            let found = machine.net.diagnose().unwrap().into_iter().map(|finding| finding.problem);
+            found.filter(|problem| problem.contains("forward") || problem.contains("FORWARD")).collect()
+        };
+        assert_eq!(problems(), Vec::<String>::new(), "our own chain is no obstacle");
+        let chain = |table: &str, policy: &str| {
+            let hook = format!("{{ type filter hook forward priority 0; policy {policy}; }}");
+            run("nft", &[&format!("add table {table}; add chain {table} guard {hook}")]);
+        };
+        chain("inet strict", "drop");
+        assert_eq!(problems().len(), 1, "{:?}", problems());
+        assert!(problems()[0].contains("chain guard of table inet strict drops, by its policy"), "{:?}", problems());
+        assert!(ask_in(&outside.path, Ipv4Addr::new(192, 0, 2, 1), 8080).is_err(), "which is why it is told");
+        run("nft", &["delete table inet strict"]);
+        chain("inet polite", "accept");
+        run("nft", &["add rule inet polite guard tcp dport 22 reject"]);
+        assert_eq!(problems(), Vec::<String>::new(), "one port is not everything");
+        run("nft", &["add rule inet polite guard counter reject with icmpx type admin-prohibited"]);
+        assert!(problems()[0].contains("chain guard of table inet polite drops, by its last rule"), "{:?}", problems());
+        run("nft", &["delete table inet polite"]);
+
+        // The one that iptables services end in a REJECT: the bridges are let through as with a policy of DROP.
+        let hook = "{ type filter hook forward priority 0; policy accept; }";
+        run("nft", &[&format!("add table ip filter; add chain ip filter FORWARD {hook}")]);
+        run("nft", &["add rule ip filter FORWARD counter reject with icmp type host-prohibited"]);
+        assert!(problems()[0].contains("ends with a rule that lets nothing through"), "{:?}", problems());
+        machine.net.connect(&container(&machine, 2, "bridge")).unwrap();
+        assert_eq!(ask_in(&outside.path, Ipv4Addr::new(192, 0, 2, 1), 8080).unwrap(), "web 192.0.2.9");
+    });
+}

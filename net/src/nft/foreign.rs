@@ -5,9 +5,10 @@
 
 use std::io;
 
+use super::barrier::{self, Barrier};
 use super::encode::{
-    self, NFTA_CHAIN_NAME, NFTA_CHAIN_POLICY, NFTA_CHAIN_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_HANDLE, NFTA_RULE_TABLE,
-    NFTA_RULE_USERDATA, NFTA_TABLE_NAME,
+    self, NFTA_CHAIN_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_CHAIN, NFTA_RULE_HANDLE, NFTA_RULE_TABLE, NFTA_RULE_USERDATA,
+    NFTA_TABLE_NAME,
 };
 use super::ruleset;
 use crate::netlink::{Attributes, NetlinkSocket};
@@ -16,7 +17,6 @@ const TABLE: &str = "filter";
 const CHAIN: &str = "FORWARD";
 const TAG: &str = "skep:";
 const HEADER: usize = 4;
-const NF_DROP: u32 = 0;
 
 /// A tagged rule of ours in the foreign chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,7 @@ pub(crate) struct Tagged {
 /// The state of iptables' (nft variant) FORWARD chain.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ForwardChain {
+    /// By its policy, or by a last rule that ends what is left.
     pub(crate) drops: bool,
     pub(crate) ours: Vec<Tagged>,
 }
@@ -36,14 +37,15 @@ pub(crate) struct ForwardChain {
 /// Reads the FORWARD chain; all empty when there is none.
 pub(crate) fn forward_chain(socket: &NetlinkSocket) -> io::Result<ForwardChain> {
     let chains = socket.dump(encode::message(encode::NFT_MSG_GETCHAIN, 0))?;
-    let policy = chains.iter().find_map(|payload| {
+    let is_there = chains.iter().any(|payload| {
         let attributes = Attributes::after(payload, HEADER);
-        let there = attributes.get(NFTA_CHAIN_TABLE)?.string() == TABLE
-            && attributes.get(NFTA_CHAIN_NAME)?.string() == CHAIN
-            && payload.first() == Some(&encode::NFPROTO_IPV4);
-        if there { attributes.get(NFTA_CHAIN_POLICY)?.u32_be() } else { None }
+        let is = |kind, wanted| attributes.get(kind).is_some_and(|name| name.string() == wanted);
+        is(NFTA_CHAIN_TABLE, TABLE) && is(NFTA_CHAIN_NAME, CHAIN) && payload.first() == Some(&encode::NFPROTO_IPV4)
     });
-    let Some(policy) = policy else { return Ok(ForwardChain::default()) };
+    if !is_there {
+        return Ok(ForwardChain::default());
+    }
+    let drops = barrier::barriers(socket)?.iter().any(is_forward_chain);
     let mut request = encode::message(encode::NFT_MSG_GETRULE, 0);
     request.string(NFTA_RULE_TABLE, TABLE);
     request.string(NFTA_RULE_CHAIN, CHAIN);
@@ -57,7 +59,12 @@ pub(crate) fn forward_chain(socket: &NetlinkSocket) -> io::Result<ForwardChain> 
         let subject = comment.strip_prefix(TAG).filter(|_| in_chain)?.to_owned();
         Some(Tagged { subject, handle: attributes.get(NFTA_RULE_HANDLE)?.payload.to_vec() })
     });
-    Ok(ForwardChain { drops: policy == NF_DROP, ours: ours.collect() })
+    Ok(ForwardChain { drops, ours: ours.collect() })
+}
+
+/// Whether it is the one chain that [`let_through`] adds rules to.
+pub(crate) fn is_forward_chain(barrier: &Barrier) -> bool {
+    barrier.is(TABLE, CHAIN)
 }
 
 /// Brings our tagged rules to let exactly these links' traffic through.
