@@ -323,4 +323,4 @@ fn add_traffic(place: &Place, old: &Space, new: &Space, ops: &mut Vec<Op>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use crate::model::{Firewall, PortMode};
 use crate::nft::Chain;
 
 /// Namespaces that obey the kernel's rules: what hangs on something needs it to be there.
-struct Model(Plan);
+pub(crate) struct Model(pub(crate) Plan);
 
 impl Model {
     fn refuse(what: &str) -> Result<()> {
@@ -82,13 +82,16 @@ impl Kernel for Model {
     fn execute(&mut self, op: &Op) -> Result<()> {
         match op.clone() {
             Op::AddNamespace { name } => {
-                if self.0.places.insert(Place::Named(name.clone()), Space::default()).is_some() {
+                let loopback = Link { up: false, ..Link::new(LinkKind::Loopback) };
+                let space = Space { links: [("lo".to_owned(), loopback)].into(), ..Space::default() };
+                if self.0.places.insert(Place::Named(name.clone()), space).is_some() {
                     return Self::refuse(&name);
                 }
             }
             Op::RemoveNamespace { name } => {
                 let place = Place::Named(name.clone());
-                if self.0.places.get(&place).is_none_or(|space| !space.links.is_empty()) {
+                let is_left = |link: &Link| link.kind != LinkKind::Loopback;
+                if self.0.places.get(&place).is_none_or(|space| space.links.values().any(is_left)) {
                     return Self::refuse(&name);
                 }
                 self.0.places.remove(&place);
@@ -222,18 +225,17 @@ fn plan_of(octets: &[u8]) -> Plan {
 }
 
 /// What the model holds beyond what the plan names.
-fn extras(model: &Plan, plan: &Plan) -> Vec<String> {
+pub(crate) fn extras(model: &Plan, plan: &Plan) -> Vec<String> {
     let mut extras = Vec::new();
     for (place, space) in &model.places {
         let Some(wanted) = plan.places.get(place) else {
             extras.push(place.to_string());
             continue;
         };
-        let links: BTreeSet<&String> = space.links.keys().collect();
-        if links != wanted.links.keys().collect()
-            || space.addresses != wanted.addresses
-            || space.routes != wanted.routes
-        {
+        // A loopback comes with its namespace.
+        let names =
+            |space: &Space| -> BTreeSet<String> { space.links.keys().filter(|name| *name != "lo").cloned().collect() };
+        if names(space) != names(wanted) || space.addresses != wanted.addresses || space.routes != wanted.routes {
             extras.push(format!("{place}: {space:?}"));
         }
     }

@@ -62,4 +62,6 @@ pub(crate) fn look_at_host_firewall(scope: &mut Scope) {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

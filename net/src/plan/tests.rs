@@ -20,14 +20,14 @@ use crate::state::{self, NodeRecord, SandboxRecord, State};
 use crate::store::{NetworkDefinition, NetworkDriver};
 use crate::{names, resolve};
 
-const HERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const THERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+pub(super) const HERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub(super) const THERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-fn network_id(name: &str) -> NetworkId {
+pub(super) fn network_id(name: &str) -> NetworkId {
     NetworkId::new(format!("{name}0000000000000000")).unwrap()
 }
 
-fn local(name: &str, subnet: &str) -> NetworkDefinition {
+pub(super) fn local(name: &str, subnet: &str) -> NetworkDefinition {
     let subnet: Ipv4Net = subnet.parse().unwrap();
     NetworkDefinition {
         version: 1,
@@ -48,7 +48,7 @@ fn local(name: &str, subnet: &str) -> NetworkDefinition {
     }
 }
 
-fn overlay(name: &str, third: u8, ingress: bool) -> OverlayIntent {
+pub(super) fn overlay(name: &str, third: u8, ingress: bool) -> OverlayIntent {
     OverlayIntent {
         id: network_id(name),
         name: name.to_owned(),
