@@ -1,12 +1,12 @@
-//! In front of all services of a manager: finds out who calls, checks that they may, and passes on to the leader what
-//! only the leader answers. Requests are passed on as they are, streams included.
+//! In front of all services of a manager: lets in who may call, and passes on to the leader what only the leader
+//! answers. Requests are passed on as they are, streams included.
 
-use crate::api::NodeRole;
+use super::admission::{CALLER, Call};
 use crate::raft::{Leadership, RaftNode};
 use crate::store::Store;
 use crate::timing::Timing;
-use crate::wire::access::{Access, Place, allows, rule};
-use crate::wire::{Caller, Peer, Peers};
+use crate::wire::Peers;
+use crate::wire::access::Place;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Full, Limited};
 use std::convert::Infallible;
@@ -19,14 +19,10 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::http::{HeaderValue, Request, Response};
+use tonic::codegen::http::{Request, Response};
 use tonic::service::Routes;
 use tower::{Service, ServiceExt};
 
-/// Whom a manager speaks for when it passes a request on; from others it means nothing.
-const CALLER: &str = "skep-caller";
-/// In [`CALLER`]: a node that has no certificate.
-const NOBODY: &str = "-";
 /// The largest request of one message.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
 /// The largest request of a node without a certificate.
@@ -91,21 +87,9 @@ impl Service<Request<Body>> for Gate {
 
 impl Inner {
     async fn handle(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
-        let path = request.uri().path().to_owned();
-        let (access, place) = rule(&path).ok_or_else(|| Status::unimplemented(format!("unknown method {path}")))?;
-        let peer = request.extensions().get::<Peer>().cloned().unwrap_or(Peer { caller: None, addr: None });
-        let passed_on = request.headers_mut().remove(CALLER);
-        let is_passed_on = passed_on.is_some();
-        let caller = match passed_on {
-            Some(value) => self.admit_speaker(&peer, &path).and_then(|()| read_caller(&value)),
-            None => Ok(peer.caller.clone()),
-        };
-        let caller = caller.and_then(|caller| self.admit(caller, &path, access)).inspect_err(|status| {
-            let from = peer.addr.map(|addr| addr.to_string());
-            let node = peer.caller.as_ref().map(|caller| caller.node_id.as_str());
-            tracing::warn!(path, from, node, reason = status.message(), "refused a request");
-        })?;
-        let _anonymous = match &caller {
+        let call = Call::read(&mut request)?;
+        call.admit(&self.raft).inspect_err(|status| call.refused(status))?;
+        let _anonymous = match &call.caller {
             Some(caller) => {
                 request.extensions_mut().insert(caller.clone());
                 None
@@ -118,40 +102,41 @@ impl Inner {
                 Some(permit)
             }
         };
-        if place == Place::Here {
+        if call.place == Place::Here {
             return run(self.here.clone(), request).await;
         }
-        if is_streamed(&path) {
-            return match self.leader(is_passed_on, Instant::now() + self.timing.leader_wait()).await? {
-                Leader::Here(routes) => run(routes, request).await,
-                Leader::There(addr) => {
-                    request.headers_mut().insert(CALLER, write_caller(caller.as_ref())?);
-                    self.pass_on(request, &addr).await.map_err(Undelivered::into_status)
-                }
-            };
+        if !is_streamed(&call.path) {
+            return self.deliver(request, &call).await;
         }
-        self.deliver(request, caller, is_passed_on).await
+        match self.leader(call.passed_on, Instant::now() + self.timing.leader_wait()).await? {
+            Leader::Here(routes) => self.answer(routes, request, &call).await,
+            Leader::There(addr) => {
+                request.headers_mut().insert(CALLER, call.header()?);
+                self.pass_on(request, &addr).await.map_err(Undelivered::into_status)
+            }
+        }
+    }
+
+    /// Answers as the leader, if the caller is still what the certificate says.
+    async fn answer(&self, routes: Routes, request: Request<Body>, call: &Call) -> Result<Response<Body>, Status> {
+        call.admit_now(&self.raft.view()).inspect_err(|status| call.refused(status))?;
+        run(routes, request).await
     }
 
     /// Delivers a request of one message. Until it has reached a leader it may be sent again, so that an election goes
     /// unnoticed.
-    async fn deliver(
-        &self,
-        request: Request<Body>,
-        caller: Option<Caller>,
-        only_here: bool,
-    ) -> Result<Response<Body>, Status> {
+    async fn deliver(&self, request: Request<Body>, call: &Call) -> Result<Response<Body>, Status> {
         let (mut parts, body) = request.into_parts();
         let body = self.collect(body, REQUEST_BYTES_MAX).await?;
         let deadline = Instant::now() + self.timing.leader_wait();
         loop {
-            let found = self.leader(only_here, deadline).await?;
+            let found = self.leader(call.passed_on, deadline).await?;
             let body = Body::new(Full::new(body.clone()));
             let addr = match found {
-                Leader::Here(routes) => return run(routes, Request::from_parts(parts, body)).await,
+                Leader::Here(routes) => return self.answer(routes, Request::from_parts(parts, body), call).await,
                 Leader::There(addr) => addr,
             };
-            parts.headers.insert(CALLER, write_caller(caller.as_ref())?);
+            parts.headers.insert(CALLER, call.header()?);
             match self.pass_on(Request::from_parts(parts.clone(), body), &addr).await {
                 Ok(response) => return Ok(response),
                 Err(Undelivered::Never) if Instant::now() < deadline => {
@@ -168,34 +153,6 @@ impl Inner {
         let collected = tokio::time::timeout(self.timing.request(), Limited::new(body, limit).collect()).await;
         let collected = collected.map_err(|_| Status::deadline_exceeded("the request did not arrive in time"))?;
         collected.map(Collected::to_bytes).map_err(|error| Status::resource_exhausted(error.to_string()))
-    }
-
-    /// Whoever names another node as the caller has to be a manager now: the certificate of one that was removed or
-    /// demoted is valid for a while yet.
-    fn admit_speaker(&self, peer: &Peer, path: &str) -> Result<(), Status> {
-        if !peer.caller.as_ref().is_some_and(Caller::is_manager) {
-            return Err(Status::permission_denied("only managers may speak for other nodes"));
-        }
-        self.admit(peer.caller.clone(), path, Access::Manager).map(drop)
-    }
-
-    fn admit(&self, caller: Option<Caller>, path: &str, access: Access) -> Result<Option<Caller>, Status> {
-        let view = self.raft.view();
-        let mut role = caller.as_ref().map(|caller| caller.role);
-        if let Some(caller) = &caller {
-            if view.cluster().is_some_and(|cluster| cluster.blacklisted_nodes.contains_key(&caller.node_id)) {
-                return Err(Status::permission_denied(format!("node {} was removed from the swarm", caller.node_id)));
-            }
-            // A demoted manager's certificate is valid for a while yet.
-            if view.nodes().get(&caller.node_id).is_some_and(|node| node.role() == NodeRole::Worker) {
-                role = Some(NodeRole::Worker);
-            }
-        }
-        match (allows(access, role), role) {
-            (true, _) => Ok(caller),
-            (false, None) => Err(Status::unauthenticated(format!("{path} needs a certificate of this swarm"))),
-            (false, Some(_)) => Err(Status::permission_denied(format!("{path} may be called by managers only"))),
-        }
     }
 
     /// Waits for a leader. A request that was passed on already is answered here or not at all.
@@ -290,50 +247,4 @@ async fn run(routes: Routes, request: Request<Body>) -> Result<Response<Body>, S
 
 fn too_many() -> Status {
     Status::resource_exhausted("too many nodes without a certificate ask at once; try again in a few seconds")
-}
-
-fn write_caller(caller: Option<&Caller>) -> Result<HeaderValue, Status> {
-    let text = match caller {
-        None => NOBODY.to_owned(),
-        Some(caller) => {
-            let addr = caller.addr.map_or_else(|| NOBODY.to_owned(), |addr| addr.to_string());
-            format!("{} {} {} {addr}", caller.node_id, i32::from(caller.role), caller.cluster_id)
-        }
-    };
-    HeaderValue::try_from(text).map_err(|error| Status::internal(error.to_string()))
-}
-
-fn read_caller(value: &HeaderValue) -> Result<Option<Caller>, Status> {
-    let malformed = || Status::invalid_argument("the caller's name was passed on in an unknown form");
-    let text = value.to_str().map_err(|_| malformed())?;
-    if text == NOBODY {
-        return Ok(None);
-    }
-    let words: Vec<&str> = text.split(' ').collect();
-    let [node_id, role, cluster_id, addr] = words.as_slice() else { return Err(malformed()) };
-    let role = role.parse().ok().and_then(|role: i32| NodeRole::try_from(role).ok()).ok_or_else(malformed)?;
-    let addr = if *addr == NOBODY { None } else { Some(addr.parse().map_err(|_| malformed())?) };
-    Ok(Some(Caller { node_id: (*node_id).to_owned(), role, cluster_id: (*cluster_id).to_owned(), addr }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_caller_survives_being_passed_on() {
-        let caller = Caller {
-            node_id: "n".into(),
-            role: NodeRole::Manager,
-            cluster_id: "c".into(),
-            addr: Some(([10, 0, 0, 1], 5).into()),
-        };
-        let local = Caller { addr: None, ..caller.clone() };
-        for caller in [Some(caller), Some(local), None] {
-            assert_eq!(read_caller(&write_caller(caller.as_ref()).unwrap()).unwrap(), caller);
-        }
-        for bad in ["", "n 1 c", "n 9 c -", "n x c -", "n 1 c nowhere"] {
-            assert!(read_caller(&HeaderValue::from_static(bad)).is_err(), "{bad}");
-        }
-    }
 }

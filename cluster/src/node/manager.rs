@@ -226,12 +226,15 @@ async fn lead(
 }
 
 /// Makes sure that the view is whole, and that the swarm's first objects are in it.
+///
+/// Whole means: what lies before an entry of this very term of office is applied. openraft lets a leader that was
+/// restarted go on without an election, and then holds a state for current that has nothing of the log yet.
 async fn prepare(
     raft: &Arc<RaftNode>,
     parts: &Parts,
     first: &mut Option<StoreTransaction>,
 ) -> Result<(), ProposeError> {
-    raft.read_barrier().await?;
+    raft.propose(Vec::new()).await?;
     if let Some(transaction) = first.clone() {
         for mut actions in bootstrap::missing(&raft.view(), transaction) {
             actions.iter_mut().for_each(|action| with_raft_id(action, &parts.state.node_id, raft.id()));

@@ -5,6 +5,7 @@
 //! `ROOT/swarm.lock` is held by the one agent that a root may have.
 
 mod active;
+mod admission;
 mod bootstrap;
 mod gate;
 mod layout;

@@ -1,7 +1,8 @@
 //! Three managers: one may fail. Five: two may.
 
 use crate::lab::{TestNode, eventually, is_ready, set_role, swarm};
-use skep_cluster::api::{InitRequest, NodeRole, Reachability, RemoveNodeRequest};
+use skep_cluster::api::UpdateClusterRequest;
+use skep_cluster::api::{ClusterSpec, GetClusterRequest, InitRequest, NodeRole, Reachability, RemoveNodeRequest};
 use skep_cluster::client::message;
 
 async fn leader(nodes: &[TestNode]) -> usize {
@@ -52,6 +53,87 @@ async fn the_leader_is_killed_and_then_all_of_them() {
     let again = nodes[2].nodes().await.unwrap();
     let ids = |nodes: &[skep_cluster::api::Node]| nodes.iter().map(|node| node.id.clone()).collect::<Vec<_>>();
     assert_eq!(ids(&again), ids(&listed));
+}
+
+fn are_reachable(listed: &[skep_cluster::api::Node], count: usize) -> Option<()> {
+    let reachable = |node: &&skep_cluster::api::Node| {
+        node.manager_status.as_ref().is_some_and(|status| status.reachability() == Reachability::Reachable)
+    };
+    (listed.iter().filter(reachable).count() == count).then_some(())
+}
+
+/// A manager that wrote a snapshot when it was the only one, and two that were promoted after that.
+async fn promoted_after_the_snapshot() -> Vec<TestNode> {
+    let nodes: Vec<TestNode> = ["m1", "m2", "m3"].into_iter().map(TestNode::start).collect();
+    let spec = ClusterSpec { snapshot_interval: 20, ..ClusterSpec::default() };
+    let request = InitRequest { listen_addr: nodes[0].addr.clone(), spec: Some(spec), ..InitRequest::default() };
+    nodes[0].client().await.local().init(request).await.unwrap();
+    let (token, _) = nodes[0].tokens().await;
+    for node in &nodes[1..] {
+        assert_eq!(node.join(&token, &nodes[0]).await.unwrap(), NodeRole::Worker);
+    }
+    for number in 0..5 {
+        nodes[0].create_service(&format!("early{number}"), 1).await.unwrap();
+    }
+    let snapshot = nodes[0].root().join("swarm/raft/snapshot");
+    eventually("a snapshot", || async { snapshot.exists().then_some(()) }).await;
+    eventually("the snapshot is the last", || async {
+        let control = nodes[0].client().await.control();
+        let cluster = control.clone().get_cluster(GetClusterRequest {}).await.ok()?.into_inner().cluster?;
+        let spec = ClusterSpec { snapshot_interval: 10_000, ..cluster.spec? };
+        let request = UpdateClusterRequest {
+            version: cluster.meta?.version,
+            spec: Some(spec),
+            ..UpdateClusterRequest::default()
+        };
+        control.clone().update_cluster(request).await.ok()
+    })
+    .await;
+    for node in &nodes[1..] {
+        set_role(&nodes[0], &node.id().await, NodeRole::Manager).await.unwrap();
+    }
+    eventually("three reachable managers", || async { are_reachable(&nodes[0].nodes().await.ok()?, 3) }).await;
+    nodes[0].create_service("web", 3).await.unwrap();
+    nodes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_managers_come_back_from_a_snapshot_in_which_they_were_none() {
+    let mut nodes = promoted_after_the_snapshot().await;
+    eventually("running tasks", || async { (nodes[0].running_tasks().await == Some(8)).then_some(()) }).await;
+    let raft_files: Vec<_> = nodes.iter().map(|node| node.root().join("swarm/raft/log")).collect();
+    for node in &mut nodes {
+        node.kill();
+    }
+    for node in &mut nodes {
+        node.run();
+    }
+    for node in &nodes {
+        eventually("the service", || async { node.service("web").await.ok() }).await;
+    }
+    eventually("three reachable managers", || async { are_reachable(&nodes[2].nodes().await.ok()?, 3) }).await;
+    assert_eq!(nodes[1].running_tasks().await, Some(8));
+    assert!(raft_files.iter().all(|path| path.exists()), "nobody gave up its part");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn managers_vote_for_one_whom_their_snapshot_has_as_a_worker() {
+    let mut nodes = promoted_after_the_snapshot().await;
+    let first = nodes[0].id().await;
+    set_role(&nodes[0], &first, NodeRole::Worker).await.unwrap();
+    eventually("the first manager is a worker", || async {
+        nodes[1].node(&first).await.filter(|node| node.role() == NodeRole::Worker && node.manager_status.is_none())
+    })
+    .await;
+    let leader = if nodes[1].is_leader().await { 1 } else { 2 };
+    nodes[leader].kill();
+    nodes[leader].run();
+    eventually("a write", || async { nodes[2].create_service("after", 1).await.ok() }).await;
+    nodes[1].kill();
+    nodes[2].kill();
+    nodes[1].run();
+    nodes[2].run();
+    eventually("the service", || async { nodes[1].service("after").await.ok() }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
