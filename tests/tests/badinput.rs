@@ -162,12 +162,13 @@ fn layers_that_try_to_escape() {
         let layers = [hostile(&entries)];
         let image = Image::build("library/hostile", name, Format::Oci, &layers, &json!({"Cmd": ["x"]})).unwrap();
         lab.push(&image).unwrap();
-        // Refused or kept inside, either is safe; a crash or an escape is not.
         let pulled = node.skep(&["pull", &format!("hostile:{name}")]);
-        assert!(pulled.code == 0 || pulled.code == 1, "{pulled}");
-        if pulled.code == 1 {
-            pulled.fails_saying(1, &["layer"]);
-        }
+        match name {
+            // Where the path itself does not leave: it is taken from the image's root, as docker takes it.
+            "absolute" | "directory-over-symlink" => pulled.ok(),
+            "hardlink" => pulled.fails_saying(1, &["layer", "hard"]),
+            _ => pulled.fails_saying(1, &["layer", "escapes the image root"]),
+        };
         assert_eq!(fs::read_to_string(&victim).unwrap(), "untouched\n", "{name}");
         assert!(!outside.join("new").exists(), "{name} escaped");
         assert_eq!(fs::metadata(&outside).unwrap().permissions(), before, "{name} changed a mode outside");
