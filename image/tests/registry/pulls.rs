@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::*;
+use axum::body::Body;
 use axum::http::StatusCode;
+use axum::response::Response;
 use serde_json::json;
 use skep_image::auth::logout_from;
-use skep_image::{Credentials, LayerEvent, NoProgress, Registries, login, pull, resolve_digest};
+use skep_image::{Credentials, Digest, LayerEvent, NoProgress, Registries, login, pull, resolve_digest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -420,4 +422,27 @@ async fn a_layer_lost_from_disk_is_made_again_from_its_blob() {
     pull(&store.store, &reference, &options(), &NoProgress).await.unwrap();
     assert_eq!(registry.gets("/blobs/"), 1, "a damaged blob is fetched again");
     assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "content");
+}
+
+#[tokio::test]
+async fn layers_are_fetched_at_the_same_time() {
+    let registry = Registry::start().await;
+    let layers = [layer("one", b"1"), layer("two", b"2"), layer("three", b"3")];
+    registry.image(&layers, &["latest"]);
+    // No layer comes before all of them are asked for.
+    let all_asked_for = Arc::new(tokio::sync::Barrier::new(layers.len()));
+    let paths = layers.each_ref().map(|(_, blob)| format!("/blobs/{}", Digest::of(blob)));
+    registry.fault(move |seen, content| {
+        let path = paths.iter().find(|path| seen.path.ends_with(*path))?;
+        let bytes = content.blobs.get(path.trim_start_matches("/blobs/"))?.clone();
+        let all_asked_for = Arc::clone(&all_asked_for);
+        let body = futures::stream::once(async move {
+            all_asked_for.wait().await;
+            Ok::<_, std::io::Error>(bytes)
+        });
+        Some(Response::new(Body::from_stream(body)))
+    });
+    let store = store();
+    pull(&store.store, &registry.reference("team/app"), &options(), &NoProgress).await.unwrap();
+    assert_eq!(store.count("layers"), 3);
 }
