@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 use skep_tests::images::{Format, tutorial};
 use skep_tests::pty::Terminal;
 use skep_tests::rogue::{Fault, RogueRegistry};
@@ -199,5 +200,23 @@ fn credentials_for_basic_and_bearer() {
         node.skep(&["rmi", &reference]).ok();
         node.skep(&["logout", &server]).ok();
         node.skep(&["pull", &reference]).fails(1);
+    }
+}
+
+#[test]
+fn credentials_of_podman_are_read() {
+    let lab = Lab::new(1).unwrap();
+    let node = lab.node(1);
+    let _registry = rogue(&lab, 5006, Fault::Basic("someone".to_owned(), "a secret".to_owned()));
+    let server = format!("{}:5006", lab.gateway());
+    let reference = format!("{server}/library/busybox");
+    node.skep(&["pull", &reference]).fails_saying(1, &[&server]);
+    let directory = node.home.join(".config/containers");
+    fs::create_dir_all(&directory).unwrap();
+    // Those of a name space, as podman can have them; those of another are of no use.
+    for (space, code) in [("other", 1), ("library", 0)] {
+        let auths = json!({"auths": {format!("{server}/{space}"): {"auth": "c29tZW9uZTphIHNlY3JldA=="}}});
+        fs::write(directory.join("auth.json"), auths.to_string()).unwrap();
+        assert_eq!(node.skep(&["pull", &reference]).code, code, "{space}");
     }
 }
