@@ -114,6 +114,11 @@ pub fn step(
         if older.iter().any(|t| !lost(t)) {
             return stop(&[newest]);
         }
+        // One that failed while it still waited (its image is not there, say) uses up its own delay first.
+        if state(newest) > TaskState::Running && context.now_ns < newest.not_before_ns {
+            decision.wake(newest.not_before_ns);
+            return Vec::new();
+        }
         let mut unit = stop(&active);
         if wants_restart(newest) {
             unit.push(create(replacement(context, service, slot, newest, ids)));

@@ -32,6 +32,8 @@ pub(crate) enum Fate {
     Fails,
     /// Never comes to run.
     FailsToStart,
+    /// Cannot even be prepared.
+    IsRejected,
     /// Ends well as soon as it runs.
     Completes,
 }
@@ -203,6 +205,7 @@ impl World {
         }
         match state(task) {
             TaskState::Assigned => Some(TaskState::Preparing),
+            TaskState::Preparing if fate == Fate::IsRejected => Some(TaskState::Rejected),
             TaskState::Preparing => Some(TaskState::Ready),
             TaskState::Ready if task.desired_state() == TaskState::Running && fate == Fate::FailsToStart => {
                 Some(TaskState::Failed)
@@ -213,7 +216,7 @@ impl World {
             }
             TaskState::Running => {
                 let next = match fate {
-                    Fate::Runs | Fate::FailsToStart => return None,
+                    Fate::Runs | Fate::FailsToStart | Fate::IsRejected => return None,
                     Fate::Fails => TaskState::Failed,
                     Fate::Completes => TaskState::Complete,
                 };

@@ -150,6 +150,19 @@ fn a_failed_task_is_replaced_in_its_slot_after_the_delay() {
 }
 
 #[test]
+fn a_rejected_task_is_replaced_no_faster() {
+    let mut world = World::new(1);
+    world.fates.insert("unknown".into(), Fate::IsRejected);
+    world.add_service("s", replicated(1, "unknown"));
+    world.ticks(60);
+    let mut made: Vec<_> =
+        world.view.tasks_of_service("s").map(|task| task.meta.as_ref().unwrap().created_at_ns).collect();
+    assert!(made.len() > 3, "{made:?}");
+    made.sort_unstable();
+    assert!(made.windows(2).all(|pair| pair[1] - pair[0] >= 5 * SECOND), "{made:?}");
+}
+
+#[test]
 fn with_a_history_of_nought_only_the_present_task_is_kept() {
     let mut world = World::new(1);
     let mut cluster = Cluster::clone(world.view.cluster().unwrap());
