@@ -242,12 +242,14 @@ fn leave(node: &Node, args: &Leave) -> Result<i32> {
     if !swarm::is_active(node) {
         bail!("This node is not part of a swarm");
     }
-    context::block_on(async {
+    let answer = context::block_on(async {
         // Also with an agent that does not run: leaving has to be possible then.
         let agent = Agent::get(node).await?;
-        agent.client.local().leave(LeaveRequest { force: args.force }).await.map_err(said)?;
-        Ok(())
+        Ok(agent.client.local().leave(LeaveRequest { force: args.force }).await.map_err(said)?.into_inner())
     })?;
+    if !answer.warning.is_empty() {
+        eprintln!("WARNING: {}", answer.warning);
+    }
     output::line("Node left the swarm.")?;
     Ok(0)
 }

@@ -10,7 +10,7 @@ pub mod tables;
 
 use crate::api::{
     self, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, ManagerPeer, NodeState,
-    SessionMessage, SessionRequest, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
+    SessionMessage, SessionRequest, SignOffRequest, SignOffResponse, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
 };
 use crate::store::{Store, View};
 use crate::wire::Caller;
@@ -252,6 +252,17 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
             }
         }
         Ok(Response::new(UpdateTaskStatusResponse {}))
+    }
+
+    async fn sign_off(&self, request: Request<SignOffRequest>) -> Result<Response<SignOffResponse>, Status> {
+        let caller = caller(&request)?;
+        self.shared.sessions.forget(&caller.node_id);
+        let changed = change_node(self.shared.store.as_ref(), &caller.node_id, |node| {
+            set_state(node, NodeState::Down, "the node left the swarm");
+        });
+        changed.await.map_err(|error| Status::unavailable(error.to_string()))?;
+        tracing::info!(node.id = caller.node_id, "node left");
+        Ok(Response::new(SignOffResponse {}))
     }
 }
 

@@ -8,6 +8,7 @@ use super::setup::bind;
 use super::state::{Files, Manager as KnownManager, State};
 use super::{NodeConfig, NodeError};
 use crate::agent::{Agent, AgentConfig};
+use crate::api::dispatcher_client::DispatcherClient;
 use crate::api::{self, InfoResponse, InitResponse, JoinResponse, LocalState, NodeRole, SessionMessage};
 use crate::ca::{self, Application, NodeKey};
 use crate::raft::RaftNode;
@@ -210,9 +211,31 @@ impl Active {
             }
         }
         self.stop().await;
+        self.sign_off().await;
         self.config.executor.leave().await?;
         layout.forget()?;
         Ok(warning)
+    }
+
+    /// Has the others send nothing more here before the containers go. Leaving works without it, too: then they wait
+    /// for heartbeats.
+    async fn sign_off(&self) {
+        let asking = async {
+            for _ in self.managers.known() {
+                let channel = self.managers.channel().await.map_err(|error| error.to_string())?;
+                match DispatcherClient::new(channel).sign_off(api::SignOffRequest {}).await {
+                    Ok(_) => return Ok(()),
+                    Err(status) => tracing::debug!(reason = crate::wire::explain(&status), "not signed off there"),
+                }
+                self.managers.failed();
+            }
+            Err("no manager answers".to_owned())
+        };
+        let asked = tokio::time::timeout(self.config.timing.scale(3000), asking).await;
+        match asked.unwrap_or_else(|_| Err("no answer in time".into())) {
+            Ok(()) => tokio::time::sleep(crate::agent::DRAIN_DEFAULT).await,
+            Err(reason) => tracing::info!(reason, "left without signing off"),
+        }
     }
 
     async fn leave_raft(&self, raft: &Arc<RaftNode>) -> Result<(), String> {

@@ -28,7 +28,7 @@ pub fn rule(path: &str) -> Option<(Access, Place)> {
     Some(match (service, method) {
         ("Ca", "GetRootCa") => (Access::Anyone, Place::Here),
         ("Ca", "IssueCertificate") => (Access::Anyone, Place::Leader),
-        ("Dispatcher", "Session" | "Heartbeat" | "Assignments" | "UpdateTaskStatus")
+        ("Dispatcher", "Session" | "Heartbeat" | "Assignments" | "UpdateTaskStatus" | "SignOff")
         | ("LogBroker", "ListenSubscriptions" | "PublishLogs")
         | ("Control", "CreateAttachment" | "RemoveAttachment") => (Access::Node, Place::Leader),
         ("Raft", "AppendEntries" | "Vote" | "InstallSnapshot") => (Access::Manager, Place::Here),

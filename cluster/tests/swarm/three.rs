@@ -1,8 +1,10 @@
 //! Three managers: one may fail. Five: two may.
 
 use crate::lab::{TestNode, eventually, is_ready, set_role, swarm};
-use skep_cluster::api::UpdateClusterRequest;
-use skep_cluster::api::{ClusterSpec, GetClusterRequest, InitRequest, NodeRole, Reachability, RemoveNodeRequest};
+use skep_cluster::api::{
+    ClusterSpec, GetClusterRequest, InitRequest, NodeRole, NodeState, Reachability, RemoveNodeRequest,
+    UpdateClusterRequest,
+};
 use skep_cluster::client::message;
 use std::time::Duration;
 
@@ -265,6 +267,8 @@ async fn nodes_join_are_promoted_demoted_and_removed() {
     assert_eq!(message(&refused.unwrap_err()), format!("node {id} is not down and can't be removed"));
     worker.leave(false).await.unwrap();
     worker.ended().await.unwrap();
+    let left = manager.node(&id).await.unwrap().status.unwrap();
+    assert_eq!((left.state(), left.message.as_str()), (NodeState::Down, "the node left the swarm"));
     manager.client().await.control().remove_node(remove).await.unwrap();
     assert!(manager.node(&id).await.is_none());
 }
