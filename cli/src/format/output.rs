@@ -3,10 +3,14 @@
 use anyhow::{Result, anyhow};
 use serde_json::Value;
 
-use super::{table, template};
+use super::table;
+use super::template::{self, Data};
 
 /// A column of a list: its header and the field that fills it.
 pub type Column = (&'static str, &'static str);
+
+/// The field of a row that a column of the default table shows and no template knows.
+const TABLE_ONLY: &str = "IDAndSelf";
 
 /// A list: columns shown by default, and rows as JSON objects of strings.
 pub struct List<'a> {
@@ -21,10 +25,10 @@ pub struct List<'a> {
 impl List<'_> {
     /// Prints it: `-q` prints the `id_field` only.
     pub fn print(&self, format: Option<&str>, quiet: Option<&str>) -> Result<()> {
-        let text = match (quiet, format) {
+        let text = match (quiet, given(format)) {
             (Some(field), None) => self.rows.iter().map(|row| format!("{}\n", cell(row, field))).collect(),
             (_, None | Some("table")) => self.table(),
-            (_, Some("json")) => self.sorted_rows().map(|row| format!("{row}\n")).collect(),
+            (_, Some("json")) => self.sorted_rows().map(|row| format!("{}\n", plain(row))).collect(),
             (_, Some(format)) => match format.strip_prefix("table") {
                 Some(rest) if rest.starts_with([' ', '\t']) || rest.starts_with("\\t") => {
                     self.templated_table(rest.trim_start())?
@@ -45,31 +49,47 @@ impl List<'_> {
     fn sorted_rows(&self) -> impl Iterator<Item = Value> {
         self.rows.iter().cloned().map(|mut row| {
             row.sort_all_objects();
+            if let Some(fields) = row.as_object_mut() {
+                fields.shift_remove(TABLE_ONLY);
+            }
             row
         })
     }
 
     fn templated(&self, format: &str) -> Result<String> {
-        let template = template::compile(format).map_err(|error| anyhow!(error))?;
+        let template = template::compile(format, Data::Row).map_err(|error| anyhow!(error))?;
         let mut text = String::new();
         for row in self.sorted_rows() {
-            text.push_str(&template.render(&row).map_err(|error| anyhow!(error))?);
+            text.push_str(&template.render_row(&row).map_err(|error| anyhow!(error))?);
             text.push('\n');
         }
         Ok(text)
     }
 
     fn templated_table(&self, format: &str) -> Result<String> {
-        let template = template::compile(format).map_err(|error| anyhow!(error))?;
+        let template = template::compile(format, Data::Headers).map_err(|error| anyhow!(error))?;
         let headers: serde_json::Map<String, Value> = self
             .columns
             .iter()
             .chain(self.more)
             .map(|(title, field)| ((*field).to_owned(), Value::String((*title).to_owned())))
             .collect();
-        let header = template.render(&Value::Object(headers)).map_err(|error| anyhow!(error))?;
+        let header = template.render_headers(&Value::Object(headers)).map_err(|error| anyhow!(error))?;
         Ok(table::from_tabs(&format!("{header}\n{}", self.templated(format)?)))
     }
+}
+
+/// What was asked for: an empty format asks for nothing.
+pub fn given(format: Option<&str>) -> Option<&str> {
+    format.filter(|format| !format.is_empty())
+}
+
+/// A row without its method.
+fn plain(mut row: Value) -> Value {
+    if let Some(fields) = row.as_object_mut() {
+        fields.shift_remove(template::METHOD);
+    }
+    row
 }
 
 fn cell(row: &Value, field: &str) -> String {
@@ -82,11 +102,11 @@ fn cell(row: &Value, field: &str) -> String {
 
 /// Prints the objects of an `inspect`: an indented array, or one line each.
 pub fn inspect(objects: &[Value], format: Option<&str>) -> Result<()> {
-    let text = match format {
+    let text = match given(format) {
         None => format!("{}\n", indented(&Value::Array(objects.to_vec()))?),
         Some("json") => objects.iter().map(|object| format!("{object}\n")).collect(),
         Some(format) => {
-            let template = template::compile(format).map_err(|error| anyhow!(error))?;
+            let template = template::compile(format, Data::Object).map_err(|error| anyhow!(error))?;
             let mut text = String::new();
             for object in objects {
                 text.push_str(&template.render(object).map_err(|error| anyhow!(error))?);
@@ -140,6 +160,22 @@ mod tests {
         assert_eq!(list().table(), "ID        NAME\nabc       web\n");
         assert_eq!(list().templated_table("{{.Names}}\\t{{.Size}}").unwrap(), "NAME      SIZE\nweb       1kB\n");
         assert_eq!(list().templated("{{.ID}}").unwrap(), "abc\n");
+    }
+
+    #[test]
+    fn helpers_of_the_table_are_not_data() {
+        let rows = vec![json!({"ID": "abc", "IDAndSelf": "abc *", "Label": {"k": "v"}})];
+        let list = List { rows, ..list() };
+        assert_eq!(list.templated("{{json .}} {{.Label \"k\"}}").unwrap(), "{\"ID\":\"abc\"} v\n");
+        assert!(list.templated("{{.IDAndSelf}}").is_err());
+        let rows: Vec<Value> = list.sorted_rows().map(plain).collect();
+        assert_eq!(rows, [json!({"ID": "abc"})]);
+    }
+
+    #[test]
+    fn an_empty_format_is_none() {
+        assert_eq!(given(Some("")), None);
+        assert_eq!(given(Some("json")), Some("json"));
     }
 
     #[test]
