@@ -21,7 +21,7 @@ use crate::swarm;
 pub fn run(node: &Node, args: &Info) -> Result<i32> {
     let runtime = node.runtime()?;
     let facts = facts(node, &runtime)?;
-    match args.format.as_deref() {
+    match output::given(args.format.as_deref()) {
         Some(format) => output::inspect(&[facts], Some(format))?,
         None => {
             output::print(&page(&facts))?;

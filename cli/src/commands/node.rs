@@ -140,6 +140,7 @@ fn row(node: &SwarmNode, own: &str) -> Value {
         "ManagerStatus": manager_status(node),
         "TLSStatus": "Ready",
         "EngineVersion": node.description.as_ref().map_or("", |found| found.engine_version.as_str()),
+        "Label": node.spec.as_ref().and_then(|spec| spec.annotations.as_ref()).map(|annotations| &annotations.labels),
     })
 }
 

@@ -26,7 +26,7 @@ pub fn run(args: &Version) -> Result<i32> {
         "Arch": architecture(),
         "KernelVersion": kernel,
     });
-    if let Some(format) = args.format.as_deref() {
+    if let Some(format) = output::given(args.format.as_deref()) {
         output::inspect(&[json!({"Client": part, "Server": part})], Some(format))?;
         return Ok(0);
     }

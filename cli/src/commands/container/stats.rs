@@ -24,7 +24,7 @@ pub fn run(node: &Node, args: &Stats) -> Result<i32> {
         std::thread::sleep(INTERVAL);
         let now = samples(&runtime, args)?;
         let rows = now.iter().map(|sample| row(sample, before.iter().find(|old| old.id == sample.id), args)).collect();
-        if !args.no_stream && args.format.is_none() {
+        if !args.no_stream && output::given(args.format.as_deref()).is_none() {
             // As docker: the table is drawn over the last one.
             output::print("\x1b[H\x1b[2J")?;
         }

@@ -10,7 +10,7 @@ use skep_image::{Image, Reference};
 use crate::args::image::List as Flags;
 use crate::context::Node;
 use crate::format::human;
-use crate::format::output::List;
+use crate::format::output::{self, List};
 use crate::parse::filter::Filters;
 
 /// `images`
@@ -38,7 +38,7 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
             rows.extend(names(image, args, &filters).into_iter().map(|name| row(image, &name, args, now)));
         }
     }
-    if args.list.quiet && args.list.format.is_none() {
+    if args.list.quiet && output::given(args.list.format.as_deref()).is_none() {
         rows.dedup_by(|a, b| a.get("ID") == b.get("ID"));
     }
     let mut columns = vec![("REPOSITORY", "Repository"), ("TAG", "Tag")];

@@ -68,6 +68,7 @@ fn row(service: &Service, counts: &ServiceCounts) -> Value {
         "Replicas": format!("{}/{}{limit}", counts.running, counts.desired),
         "Image": container.map(|container| image::shown(&container.image)).unwrap_or_default(),
         "Ports": ports(service),
+        "Label": service.spec.as_ref().and_then(|spec| spec.annotations.as_ref()).map(|annotations| &annotations.labels),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::commands::node::hostname;
 use crate::context::{self, Node};
 use crate::failure;
 use crate::format::human;
-use crate::format::output::List;
+use crate::format::output::{self, List};
 use crate::parse::filter::Filters;
 use crate::swarm::{self, said};
 
@@ -86,7 +86,7 @@ pub fn print(view: &View<'_>, flags: &ListFlags, no_resolve: bool, no_trunc: boo
     let mut rows = Vec::new();
     for task in tasks {
         let name = names.task(task);
-        let again = name == before && flags.format.is_none() && !flags.quiet;
+        let again = name == before && output::given(flags.format.as_deref()).is_none() && !flags.quiet;
         let shown = if again { format!(" \\_ {name}") } else { name.clone() };
         rows.push(row(task, &shown, &names, now, no_trunc));
         before = name;
