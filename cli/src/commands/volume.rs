@@ -100,6 +100,9 @@ fn row(volume: &Volume) -> Value {
         "Label": volume.labels,
         "Links": "N/A",
         "Size": "N/A",
+        "Availability": "N/A",
+        "Group": "N/A",
+        "Status": "N/A",
     })
 }
 

@@ -203,7 +203,7 @@ impl Site {
                 let name = self.path.last().map_or("", String::as_str);
                 self.fail(&format!("{name} is not a method but has arguments"))
             }
-            Item::Nil if self.used == Use::Print => Ok(Item::String("<nil>".into())),
+            Item::Nil if self.used == Use::Print => Ok(zero::printed(self.path.last().map_or("", String::as_str))),
             found => Ok(found),
         }
     }

@@ -57,7 +57,7 @@ fn prints_values_as_go_does() {
         json!({"m": {"k": null, "a": {"z": ["a", "b"]}}, "l": [[1, true], "x"], "f": 1.5, "n": null, "u": u64::MAX});
     check("{{.m}} {{.l}} {{.f}} {{.u}}", &data, "map[a:map[z:[a b]] k:<nil>] [[1 true] x] 1.5 18446744073709551615");
     check("{{.n}} {{json .n}}", &data, "<nil> null");
-    check("{{.Config.Cmd}}", &container(), "[sleep 1000]");
+    check("{{.Config.Cmd}} {{.Config.Entrypoint}} {{json .Config.Entrypoint}}", &container(), "[sleep 1000] [] null");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use gotmpl::Value as Item;
 
-const POINTERS: [&str; 24] = [
+const POINTERS: [&str; 26] = [
     "BindOptions",
     "CompletedAt",
     "ContainerStatus",
@@ -11,6 +11,7 @@ const POINTERS: [&str; 24] = [
     "Global",
     "Health",
     "Healthcheck",
+    "Init",
     "JobStatus",
     "Limits",
     "LogDriver",
@@ -23,6 +24,7 @@ const POINTERS: [&str; 24] = [
     "RestartPolicy",
     "RollbackConfig",
     "ServiceStatus",
+    "StopTimeout",
     "TmpfsOptions",
     "UpdateConfig",
     "UpdateStatus",
@@ -75,6 +77,50 @@ const NUMBERS: [&str; 9] =
     ["MaxReplicas", "MemoryBytes", "NanoCPUs", "OomScoreAdj", "Pids", "PublishedPort", "Retries", "SizeBytes", "Slot"];
 
 const FLAGS: [&str; 4] = ["Leader", "OpenStdin", "ReadOnly", "TTY"];
+
+/// Lists that JSON may have as null.
+const NULL_LISTS: [&str; 27] = [
+    "Binds",
+    "BlkioDeviceReadBps",
+    "BlkioDeviceReadIOps",
+    "BlkioDeviceWriteBps",
+    "BlkioDeviceWriteIOps",
+    "BlkioWeightDevice",
+    "CapAdd",
+    "CapDrop",
+    "Cmd",
+    "DNSNames",
+    "DeviceCgroupRules",
+    "DeviceRequests",
+    "Devices",
+    "Dns",
+    "DnsOptions",
+    "DnsSearch",
+    "Entrypoint",
+    "ExecIDs",
+    "ExtraHosts",
+    "GroupAdd",
+    "Links",
+    "MaskedPaths",
+    "OnBuild",
+    "ReadonlyPaths",
+    "SecurityOpt",
+    "Shell",
+    "VolumesFrom",
+];
+
+/// Maps that JSON may have as null.
+const NULL_MAPS: [&str; 6] = ["ExposedPorts", "LogOpts", "Options", "PortBindings", "Tmpfs", "Volumes"];
+
+/// How a field that is null is printed: Go knows whether it is one of no elements.
+pub fn printed(name: &str) -> Item {
+    let text = match name {
+        _ if LISTS.contains(&name) || NULL_LISTS.contains(&name) => "[]",
+        _ if MAPS.contains(&name) || NULL_MAPS.contains(&name) => "map[]",
+        _ => "<nil>",
+    };
+    Item::String(text.into())
+}
 
 /// The value of a field that the map is without, if docker's type has the field; nil for lists and maps too, unless it
 /// is to be printed.
