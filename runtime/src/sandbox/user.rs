@@ -20,7 +20,8 @@ const ID_MAX: u64 = (1 << 31) - 1;
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// Supplementary groups.
+    /// Supplementary groups. The primary one is among them, so that a set-gid program cannot leave a group by
+    /// which a file denies access (CVE-2022-36109).
     pub(crate) groups: Vec<u32>,
     pub(crate) home: String,
 }
@@ -121,6 +122,7 @@ fn resolve_in(user: &User, passwd: &str, group: &str) -> Result<Identity, Proces
     } else {
         gid = group_id(group_name, group)?;
     }
+    groups.push(gid);
     for name in &user.additional_groups {
         groups.push(group_id(name, group)?);
     }
@@ -160,15 +162,15 @@ mod tests {
 
     #[test]
     fn users_are_found_as_docker_finds_them() {
-        assert_eq!(find("", &[]), Ok(identity(0, 0, &[10], "/root")));
-        assert_eq!(find("web", &[]), Ok(identity(101, 102, &[4, 10], "/srv/web")));
-        assert_eq!(find("101", &[]), Ok(identity(101, 102, &[4, 10], "/srv/web")));
-        assert_eq!(find("web:log", &[]), Ok(identity(101, 4, &[], "/srv/web")));
-        assert_eq!(find("web:9", &[]), Ok(identity(101, 9, &[], "/srv/web")));
-        assert_eq!(find("4711", &[]), Ok(identity(4711, 0, &[], "/")));
-        assert_eq!(find("4711:12", &["log", "77", "log"]), Ok(identity(4711, 12, &[4, 77], "/")));
+        assert_eq!(find("", &[]), Ok(identity(0, 0, &[0, 10], "/root")));
+        assert_eq!(find("web", &[]), Ok(identity(101, 102, &[4, 10, 102], "/srv/web")));
+        assert_eq!(find("101", &[]), Ok(identity(101, 102, &[4, 10, 102], "/srv/web")));
+        assert_eq!(find("web:log", &[]), Ok(identity(101, 4, &[4], "/srv/web")));
+        assert_eq!(find("web:9", &[]), Ok(identity(101, 9, &[9], "/srv/web")));
+        assert_eq!(find("4711", &[]), Ok(identity(4711, 0, &[0], "/")));
+        assert_eq!(find("4711:12", &["log", "77", "log"]), Ok(identity(4711, 12, &[4, 12, 77], "/")));
         // A user whose name is a number comes before the number.
-        assert_eq!(find("1000", &[]), Ok(identity(7, 8, &[], "/seven")));
+        assert_eq!(find("1000", &[]), Ok(identity(7, 8, &[8], "/seven")));
     }
 
     #[test]

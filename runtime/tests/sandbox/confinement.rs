@@ -30,10 +30,9 @@ const STATUS: [&str; 4] = [
 ];
 
 fn status(effective: &str, no_new_privileges: u8, groups: &str) -> String {
-    let groups = if groups.is_empty() { " ".to_owned() } else { format!("{groups} ") };
     let zero = "0000000000000000";
     format!(
-        "Groups:\t{groups}\nSigBlk:\t{zero}\nSigIgn:\t{zero}\nCapInh:\t{zero}\nCapPrm:\t{effective}\n\
+        "Groups:\t{groups} \nSigBlk:\t{zero}\nSigIgn:\t{zero}\nCapInh:\t{zero}\nCapPrm:\t{effective}\n\
          CapEff:\t{effective}\nCapBnd:\t00000000a80425fb\nCapAmb:\t{zero}\nNoNewPrivs:\t{no_new_privileges}\nSeccomp:\t2"
     )
 }
@@ -48,10 +47,10 @@ fn sleeper(lab: &Lab) -> Running {
 fn status_is_dockers_for_start_and_exec(lab: &Lab) {
     let running = sleeper(lab);
     for (user, expected) in [
-        ("", status(FULL, 0, "")),
-        ("web", status(NONE, 0, "44")),
-        ("1000:0", status(NONE, 0, "")),
-        ("4711", status(NONE, 0, "")),
+        ("", status(FULL, 0, "0")),
+        ("web", status(NONE, 0, "44 1000")),
+        ("1000:0", status(NONE, 0, "0")),
+        ("4711", status(NONE, 0, "0")),
     ] {
         let mut process = process(&STATUS);
         process.user = User { spec: user.to_owned(), additional_groups: Vec::new() };
@@ -65,14 +64,14 @@ fn status_is_dockers_for_start_and_exec(lab: &Lab) {
 
 fn no_new_privileges_holds_for_start_and_exec(lab: &Lab) {
     let running = sleeper(lab);
-    for (user, effective) in [("0", FULL), ("1000:1000", NONE)] {
+    for (user, effective, groups) in [("0", FULL, "0"), ("1000:1000", NONE, "1000")] {
         let mut process = process(&STATUS);
         process.no_new_privileges = true;
         process.user.spec = user.to_owned();
         let mut config = lab.config(&[]);
         config.process = process.clone();
-        assert_eq!(lab.run(&config).text(), status(effective, 1, ""));
-        assert_eq!(running.exec(process).text(), status(effective, 1, ""));
+        assert_eq!(lab.run(&config).text(), status(effective, 1, groups));
+        assert_eq!(running.exec(process).text(), status(effective, 1, groups));
     }
     running.stop();
 }
