@@ -12,6 +12,9 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
+/// How often a directory is emptied into which somebody puts files.
+const REMOVAL_ATTEMPTS: u32 = 100;
+
 /// An exclusive lock, given back when dropped (and by the kernel when the process dies).
 #[derive(Debug)]
 pub(crate) struct FileLock {
@@ -138,11 +141,21 @@ pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 }
 
 /// Removes a directory tree; that it is gone already is fine.
+///
+/// Who waits for a container's lock makes the file anew in a directory that is being emptied: it is emptied again.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(failure) if failure.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", path)(failure)),
-        _ => Ok(()),
+    for _ in 0..REMOVAL_ATTEMPTS {
+        match fs::remove_dir_all(path) {
+            Err(failure) if failure.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(failure) if failure.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::file("remove", path)(failure));
+            }
+            _ => return Ok(()),
+        }
     }
+    Err(Error::file("remove", path)(io::ErrorKind::DirectoryNotEmpty.into()))
 }
 
 /// Removes a file; that it is gone already is fine.
@@ -174,6 +187,19 @@ pub(crate) fn short(id: &str) -> &str {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_removed_though_locks_are_made_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("container");
+        fs::create_dir(&path).unwrap();
+        let lock = path.join("lock");
+        let maker = std::thread::spawn(move || while File::create(&lock).is_ok() {});
+        remove_tree(&path).unwrap();
+        maker.join().unwrap();
+        assert!(!path.exists());
+        remove_tree(&path).unwrap();
+    }
 
     #[test]
     fn a_value_survives_the_disk_and_leaves_no_other_file() {

@@ -25,7 +25,7 @@ pub fn start(node: &Node, args: &Start) -> Result<i32> {
     let attach = Attach { stdin: args.interactive && record.config.stdin_open, stdout: true, stderr: true };
     let stream = runtime.start_attached(name, attach)?;
     warn(stream.warnings());
-    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: !record.config.tty };
+    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: true };
     match stream.run(&options)? {
         AttachEnd::Exited(code) => Ok(code),
         AttachEnd::Detached => Ok(0),
@@ -88,7 +88,11 @@ pub fn remove(node: &Node, args: &Remove) -> Result<i32> {
             }
             Err(_) => Vec::new(),
         };
-        runtime.remove(name, &options)?;
+        match runtime.remove(name, &options) {
+            // Somebody else has removed it meanwhile.
+            Err(error) if args.force && error.is_not_found() => {}
+            removed => removed?,
+        }
         overlay::release(node, &attached);
         Ok(name.to_owned())
     })
