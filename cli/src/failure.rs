@@ -24,10 +24,18 @@ pub fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
     if error.is::<Failure>() {
         return Failure { message: error.to_string(), code: describe(error).code }.into();
     }
-    let code = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<skep_runtime::Error>())
-        .map_or(125, skep_runtime::Error::exit_code);
+    let cause = error.chain().find_map(|cause| cause.downcast_ref::<skep_runtime::Error>());
+    let code = match cause {
+        // Of other containers, whose network or volumes were asked for: this one was not made, or not started.
+        Some(
+            skep_runtime::Error::NoSuchContainer(_)
+            | skep_runtime::Error::NotRunning(_)
+            | skep_runtime::Error::Paused(..)
+            | skep_runtime::Error::Restarting(_),
+        )
+        | None => 125,
+        Some(cause) => cause.exit_code(),
+    };
     let message = format!("skep: {}\n\nRun 'skep {command} --help' for more information", chain(error));
     Failure { message, code }.into()
 }
@@ -85,6 +93,14 @@ pub fn each<'a, T: AsRef<str> + 'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_fails_with_125_for_want_of_another_container() {
+        let missing = skep_runtime::Error::NoSuchContainer("nono".to_owned());
+        let failed = of_run("run", &missing.into());
+        assert_eq!(describe(&failed).code, 125);
+        assert!(failed.to_string().contains("No such container: nono"), "{failed}");
+    }
 
     #[test]
     fn causes_are_said_once() {
