@@ -125,7 +125,13 @@ fn refusal(tree: &Command, words: &[OsString], error: &clap::Error) -> Refusal {
     let usage = own_usage(&mut command.clone()).unwrap_or_default();
     let usage = usage.strip_prefix(&path).map_or_else(|| format!("{path} {usage}"), |rest| format!("{path}{rest}"));
     let help = format!("Usage:  {usage}\n\nRun '{path} --help' for more information");
-    let (said, code) = wording(command, &path, error);
+    let (said, code) = match words.iter().find(|word| word.to_str().is_none()) {
+        Some(word) if error.kind() == ErrorKind::InvalidUtf8 => {
+            let code = if matches!(command.get_name(), "run" | "create" | "exec") { 125 } else { 1 };
+            (format!("skep: the argument {word:?} is not valid UTF-8"), code)
+        }
+        _ => wording(command, &path, error),
+    };
     Refusal { message: format!("{said}\n\n{help}\n"), asked_for: false, code }
 }
 
@@ -298,6 +304,7 @@ mod tests {
         refused("skep swarm join", 1, "skep: 'skep swarm join' requires 1 argument");
         refused("skep run -m abc x", 125, "invalid argument \"abc\" for \"-m, --memory\" flag: invalid size: 'abc'");
         refused("skep run --memory", 125, "flag needs an argument: --memory");
+        refused("skep run --dns foo x", 125, "invalid argument \"foo\" for \"--dns\" flag: foo is not an ip address");
         refused(
             "skep run --health-interval 5 x",
             125,
@@ -308,6 +315,17 @@ mod tests {
             125,
             "invalid argument \"127.0.0.1:80:80\" for \"-p, --publish\" flag: hostip is not supported",
         );
+    }
+
+    #[test]
+    fn names_the_argument_that_is_not_text() {
+        let bad = <OsString as std::os::unix::ffi::OsStringExt>::from_vec(b"a\xff".to_vec());
+        for (line, code) in [("run busybox echo", 125), ("exec web echo", 125), ("run -e", 125), ("stop", 1)] {
+            let words = "skep".split(' ').chain(line.split(' ')).map(OsString::from).chain([bad.clone()]);
+            let refusal = parse(&words.collect::<Vec<_>>()).unwrap_err();
+            assert!(refusal.message.starts_with(r#"skep: the argument "a\xFF" is not valid UTF-8"#), "{refusal:?}");
+            assert_eq!(refusal.code, code, "{line}");
+        }
     }
 
     #[test]
