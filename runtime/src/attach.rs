@@ -32,7 +32,7 @@ pub struct Attach {
 pub struct ProxyOptions {
     /// Keys that leave the container running; `None` is Ctrl-P Ctrl-Q, empty is none.
     pub detach_keys: Option<Vec<u8>>,
-    /// Signals this process receives are the container's (never with a terminal).
+    /// Signals this process receives are the container's (never with a terminal that is raw: its keys are).
     pub sig_proxy: bool,
 }
 
@@ -99,7 +99,7 @@ impl AttachStream {
             true => RawTerminal::enter(stdin.as_fd()).map_err(Error::system("set the terminal up"))?,
             false => None,
         };
-        let signals = signals(self.terminal, options.sig_proxy)?;
+        let signals = signals(options.sig_proxy && raw.is_none())?;
         self.stream.set_nonblocking(true).map_err(Error::system("make the socket non-blocking"))?;
         let mut proxy = Proxy {
             detach: raw.is_some().then(|| DetachKeys::new(options.detach_keys.as_deref())),
@@ -115,10 +115,10 @@ impl AttachStream {
 }
 
 /// Signals that this thread takes from now on by reading.
-fn signals(terminal: bool, sig_proxy: bool) -> Result<SignalFd> {
+fn signals(sig_proxy: bool) -> Result<SignalFd> {
     let mut mask = SigSet::empty();
     mask.add(Signal::SIGWINCH);
-    if sig_proxy && !terminal {
+    if sig_proxy {
         use Signal::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
         for signal in [SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2] {
             mask.add(signal);

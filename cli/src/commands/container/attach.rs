@@ -19,8 +19,7 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     }
     let attach = Attach { stdin: record.config.stdin_open && !args.no_stdin, stdout: true, stderr: true };
     let stream = runtime.attach(&args.container, attach)?;
-    let options =
-        ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy && !record.config.tty };
+    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy };
     match stream.run(&options)? {
         AttachEnd::Exited(code) => Ok(code),
         AttachEnd::Detached => {
