@@ -26,7 +26,7 @@ pub fn run(node: &Node, args: &Port) -> Result<i32> {
         found = true;
     }
     if !found {
-        bail!("no public port '{number}/{protocol}' published for {}", args.container);
+        bail!("No public port '{wanted}' published for {}", args.container);
     }
     Ok(0)
 }
