@@ -91,6 +91,11 @@ async fn get(client: &Client, name: &str) -> Result<SwarmNode> {
 fn list(node: &Node, args: &ListFlags) -> Result<i32> {
     let filters = Filters::new(&args.list.filter, &["id", "label", "node.label", "membership", "name", "role"])
         .map_err(|error| anyhow!(error))?;
+    for (key, possible) in [("role", ["worker", "manager"]), ("membership", ["accepted", "pending"])] {
+        if let Some(value) = filters.values(key).iter().find(|value| !possible.contains(&value.as_str())) {
+            bail!("invalid {key} filter: '{value}'");
+        }
+    }
     let (nodes, own) = context::block_on(async {
         let client = swarm::client(node).await?;
         let nodes = client.control().list_nodes(ListNodesRequest {}).await.map_err(said)?.into_inner().nodes;
