@@ -1,5 +1,7 @@
 //! `service scale`.
 
+use std::num::IntErrorKind;
+
 use anyhow::{Result, bail};
 use skep_cluster::api::service_spec;
 
@@ -20,7 +22,13 @@ pub fn run(node: &Node, args: &Scale) -> Result<i32> {
         };
         match count.parse::<u64>() {
             Ok(count) => wanted.push((name, count)),
-            Err(_) => bail!("{name}: invalid replicas value {count}: it is not a number"),
+            Err(error) => {
+                let reason = match error.kind() {
+                    IntErrorKind::PosOverflow => "value out of range",
+                    _ => "invalid syntax",
+                };
+                bail!("{name}: invalid replicas value {count}: strconv.ParseUint: parsing {count:?}: {reason}");
+            }
         }
     }
     context::block_on(async {
