@@ -15,6 +15,8 @@ use tonic::codegen::http::{HeaderValue, Request};
 
 /// Whom a manager speaks for when it passes a request on; from others it means nothing.
 pub const CALLER: &str = "skep-caller";
+/// How the refusal ends of what only managers may call.
+pub const FOR_MANAGERS: &str = "may be called by managers only";
 /// In [`CALLER`]: a node that has no certificate.
 const NOBODY: &str = "-";
 const RAFT: &str = "/skep.v1.Raft";
@@ -86,7 +88,7 @@ impl Call {
     }
 
     fn for_managers(&self) -> Status {
-        Status::permission_denied(format!("{} may be called by managers only", self.path))
+        Status::permission_denied(format!("{} {FOR_MANAGERS}", self.path))
     }
 
     /// Tells the log of a refusal.

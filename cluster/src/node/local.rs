@@ -2,6 +2,7 @@
 
 use super::NodeError;
 use super::active::Active;
+use super::admission::FOR_MANAGERS;
 use super::layout::{context, make_dir};
 use crate::api::local_server::{Local, LocalServer};
 use crate::api::{
@@ -24,7 +25,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use tower::{Service, ServiceExt};
 
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to connect this \
@@ -152,6 +153,16 @@ impl Local for LocalService {
     }
 }
 
+/// A manager that is being demoted may hear of it from the leader before it knows itself.
+fn for_the_user(response: HttpResponse<Body>) -> Result<HttpResponse<Body>, Status> {
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.code() == Code::PermissionDenied && status.message().ends_with(FOR_MANAGERS) => {
+            Err(Status::failed_precondition(NO_MANAGER))
+        }
+        _ => Ok(response),
+    }
+}
+
 /// Serves the socket until `stop`. It exists when this returns; the returned future does the serving.
 pub fn serve(
     path: PathBuf,
@@ -230,7 +241,7 @@ impl Entrance {
             let caller = Caller { role: NodeRole::Manager, addr: None, ..active.identity() };
             request.extensions_mut().insert(Peer { caller: Some(caller), addr: None });
             return match gate.call(request).await {
-                Ok(response) => Ok(response),
+                Ok(response) => for_the_user(response),
                 Err(never) => match never {},
             };
         }
@@ -244,5 +255,20 @@ impl Entrance {
             Status::unavailable(crate::wire::chain(&error))
         })?;
         Ok(answer.map(Body::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_on_a_node_that_was_demoted_reads_of_workers() {
+        let refused = Status::permission_denied(format!("/skep.v1.Control/ListNodes {FOR_MANAGERS}"));
+        let told = for_the_user(refused.into_http()).err();
+        assert_eq!(told.as_ref().map(Status::message), Some(NO_MANAGER));
+        let other = Status::permission_denied("node n was removed from the swarm");
+        assert!(for_the_user(other.into_http()).is_ok());
+        assert!(for_the_user(HttpResponse::new(Body::empty())).is_ok());
     }
 }
