@@ -148,7 +148,7 @@ pub struct ContainerFlags {
     #[arg(long, value_name = "list")]
     pub device_cgroup_rule: Vec<String>,
     /// Set custom DNS servers
-    #[arg(long, value_name = "list")]
+    #[arg(long, value_name = "list", value_parser = options::address)]
     pub dns: Vec<std::net::IpAddr>,
     /// Set DNS options
     #[arg(long, value_name = "list", alias = "dns-opt")]

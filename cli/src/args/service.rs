@@ -55,7 +55,7 @@ pub struct Create {
     #[arg(long, value_name = "list", value_parser = env::label)]
     pub container_label: Vec<String>,
     /// Set custom DNS servers
-    #[arg(long, value_name = "list")]
+    #[arg(long, value_name = "list", value_parser = options::address)]
     pub dns: Vec<std::net::IpAddr>,
     /// Set DNS options
     #[arg(long, value_name = "list")]

@@ -31,7 +31,7 @@ pub struct Update {
     #[arg(long, value_name = "list")]
     pub container_label_rm: Vec<String>,
     /// Add or update a custom DNS server
-    #[arg(long, value_name = "list")]
+    #[arg(long, value_name = "list", value_parser = options::address)]
     pub dns_add: Vec<std::net::IpAddr>,
     /// Add or update a DNS option
     #[arg(long, value_name = "list")]
@@ -40,7 +40,7 @@ pub struct Update {
     #[arg(long, value_name = "list")]
     pub dns_option_rm: Vec<String>,
     /// Remove a custom DNS server
-    #[arg(long, value_name = "list")]
+    #[arg(long, value_name = "list", value_parser = options::address)]
     pub dns_rm: Vec<std::net::IpAddr>,
     /// Add or update a custom DNS search domain
     #[arg(long, value_name = "list")]

@@ -131,6 +131,11 @@ pub fn host(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), address.to_owned()))
 }
 
+/// `--dns`.
+pub fn address(text: &str) -> Result<std::net::IpAddr, String> {
+    text.trim().parse().map_err(|_| format!("{text} is not an ip address"))
+}
+
 /// A container's or service's name.
 pub fn container_name(text: &str) -> Result<String, String> {
     let text = text.strip_prefix('/').unwrap_or(text);

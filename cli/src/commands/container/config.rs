@@ -30,7 +30,7 @@ pub fn from_flags(runtime: &Runtime, flags: &ContainerFlags, words: &[String]) -
     if flags.rm && restart != Restart::No {
         bail!("conflicting options: cannot specify both --restart and --rm");
     }
-    let name = flags.name.as_deref().map(options::container_name).transpose();
+    let name = flags.name.as_deref().filter(|name| !name.is_empty()).map(options::container_name).transpose();
     let mut config = ContainerConfig {
         image: image.clone(),
         name: said(name)?,
@@ -111,6 +111,9 @@ pub fn restart_policy(restart: Restart) -> RestartPolicy {
 
 fn limits(flags: &ContainerFlags) -> Result<Limits> {
     said(size::check_memory(flags.memory))?;
+    said(size::check_reservation(flags.memory, flags.memory_reservation))?;
+    said(size::check_set(flags.cpuset_cpus.as_deref(), &size::online("cpu"), "CPUs", "cpuset cpus"))?;
+    said(size::check_set(flags.cpuset_mems.as_deref(), &size::online("node"), "memory nodes", "cpuset mems"))?;
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     said(size::check_cpus(flags.cpus, available))?;
     if flags.cpus.is_some() && (flags.cpu_quota.is_some() || flags.cpu_period.is_some()) {

@@ -30,7 +30,17 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     if limits == Limits::default() && restart.is_none() {
         bail!("you must provide one or more flags when using this command");
     }
-    size::check_memory(limits.memory).map_err(|error| anyhow!(error))?;
+    size::check_memory(limits.memory)
+        .and_then(|()| size::check_reservation(limits.memory, limits.memory_reservation))
+        .and_then(|()| {
+            let wanted = limits.cpuset_cpus.as_deref();
+            size::check_set(wanted, &size::online("cpu"), "CPUs", "cpuset cpus")
+        })
+        .and_then(|()| {
+            let wanted = limits.cpuset_mems.as_deref();
+            size::check_set(wanted, &size::online("node"), "memory nodes", "cpuset mems")
+        })
+        .map_err(|error| anyhow!(error))?;
     let update = Update { limits, restart: restart.map(restart_policy) };
     let runtime = node.runtime()?;
     each(&args.containers, |name| {
