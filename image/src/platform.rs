@@ -60,6 +60,12 @@ impl Platform {
         (offered <= wanted).then_some(offered)
     }
 
+    /// Whether an image made for `offered` runs here. One that does not say what it is made for is taken at its word.
+    #[must_use]
+    pub fn runs(&self, offered: &Platform) -> bool {
+        offered.architecture.is_empty() || self.suitability(offered).is_some()
+    }
+
     /// The position of the best of the offered platforms; the first of equals.
     pub(crate) fn choose<'a>(&self, offered: impl Iterator<Item = Option<&'a Platform>>) -> Option<usize> {
         let mut best: Option<(usize, u32)> = None;
@@ -170,6 +176,14 @@ mod tests {
         assert_eq!(host.choose([None].into_iter()), Some(0));
         assert_eq!(host.choose([None, None].into_iter()), None);
         assert_eq!(host.choose([None, Some(&host)].into_iter()), Some(1));
+    }
+
+    #[test]
+    fn an_image_for_another_processor_does_not_run() {
+        let runs = |here: &str, there: &str| here.parse::<Platform>().unwrap().runs(&there.parse().unwrap());
+        assert!(runs("linux/amd64", "linux/amd64") && runs("linux/arm64", "linux/arm64/v8"));
+        assert!(!runs("linux/arm64", "linux/amd64") && !runs("linux/amd64", "windows/amd64"));
+        assert!(Platform::host().runs(&Platform { os: String::new(), architecture: String::new(), variant: None }));
     }
 
     #[test]

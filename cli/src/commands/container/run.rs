@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use skep_image::StoreError;
+use skep_image::{Image, Platform, StoreError};
 use skep_runtime::{Attach, AttachEnd, Created, ProxyOptions, RemoveOptions, Runtime};
 
 use super::config;
@@ -97,21 +97,50 @@ fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) 
     Ok(Made { runtime, created, leases })
 }
 
+/// Sees to it that the image is here, and that it is one for the platform that was asked for.
 fn have_image(runtime: &Runtime, flags: &ContainerFlags, image: &str) -> Result<()> {
+    let asked_for = flags.platform.as_deref().filter(|text| !text.is_empty());
+    let wanted = asked_for.map(str::parse::<Platform>).transpose().context("invalid platform")?;
     if flags.pull != "always" {
         match runtime.images().resolve(image) {
-            Ok(_) => return Ok(()),
-            Err(StoreError::NotFound { .. }) if flags.pull != "never" => {
-                let shown =
-                    image.parse::<skep_image::Reference>().map_or_else(|_| image.to_owned(), |name| name.familiar());
-                if !flags.quiet {
-                    eprintln!("Unable to find image '{shown}' locally");
-                }
-            }
+            Ok(found) => match fits(image, &found, wanted.as_ref()) {
+                Err(error) if flags.pull == "never" => return Err(error),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            },
+            Err(StoreError::NotFound { .. }) if flags.pull != "never" => {}
             Err(error) => return Err(error.into()),
         }
+        if !flags.quiet {
+            let shown =
+                image.parse::<skep_image::Reference>().map_or_else(|_| image.to_owned(), |name| name.familiar());
+            eprintln!("Unable to find image '{shown}' locally");
+        }
     }
-    pull::for_container(runtime, image, flags.platform.as_deref(), flags.quiet)
+    pull::for_container(runtime, image, asked_for, flags.quiet)?;
+    fits(image, &runtime.images().resolve(image)?, wanted.as_ref())
+}
+
+/// Refuses an image for another platform than was asked for; where none was, one for another than this machine's is
+/// only spoken of.
+fn fits(name: &str, image: &Image, wanted: Option<&Platform>) -> Result<()> {
+    let (architecture, os) = (image.architecture.clone(), image.os.clone());
+    let made_for = Platform { os, architecture, variant: image.variant.clone().filter(|variant| !variant.is_empty()) };
+    match wanted {
+        Some(wanted) if !wanted.runs(&made_for) => bail!(
+            "image with reference {name} was found but its platform ({made_for}) does not match the specified platform \
+             ({wanted})"
+        ),
+        None if !Platform::host().runs(&made_for) => {
+            let host = Platform::host();
+            warn(&[format!(
+                "The requested image's platform ({made_for}) does not match the detected host platform ({host}) and no \
+                 specific platform was requested"
+            )]);
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn in_background(node: &Node, made: &Made) -> Result<i32> {
@@ -136,7 +165,7 @@ fn in_foreground(node: &Node, made: &Made, args: &Run, streams: Attach) -> Resul
         }
     };
     warn(stream.warnings());
-    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy && !args.create.tty };
+    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy };
     match stream.run(&options)? {
         AttachEnd::Exited(code) => {
             if args.create.rm {
