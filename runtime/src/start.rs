@@ -93,7 +93,8 @@ impl Runtime {
             other => Error::Start {
                 name: record.name.clone(),
                 message: DisplayChain(&other).to_string(),
-                exit_code: other.exit_code(),
+                // 1 is said of another container, whose namespaces were to be shared.
+                exit_code: other.exit_code().max(125),
             },
         };
         let Error::Start { message, exit_code, .. } = &error else { return error };
