@@ -512,3 +512,56 @@ fn start_and_exec_under_an_emulated_4_18_kernel() {
     old(&["rm", "-f", "old"]).ok();
     nothing_left(node);
 }
+
+#[test]
+fn refusals_say_what_is_wrong() {
+    let lab = Lab::shared(1);
+    let node = lab.node(1);
+    assert_eq!(node.skep(&["run", "--rm", "-u", "5:6", "--group-add", "77", "busybox", "id", "-G"]).ok(), "6 77");
+    assert!(node.skep(&["run", "--rm", "busybox", "id"]).ok().starts_with("uid=0(root) gid=0(root) groups=0(root)"));
+    let id = node.skep(&["create", "--name", "", "busybox"]).ok();
+    assert_ne!(inspect(node, &id, "{{.Name}}"), "/");
+    node.skep(&["port", &id, "81"]).fails_saying(1, &["No public port '81' published for"]);
+    node.skep(&["rm", &id]).ok();
+    for (flags, said) in [
+        (["--network", "container:nono"], "No such container: nono"),
+        (["--volumes-from", "nono"], "No such container: nono"),
+        (["--cpuset-cpus", "7777"], "Requested CPUs are not available - requested 7777, available: 0"),
+        (["--platform", "linux/mips64"], "linux/mips64"),
+        (["--dns", "foo"], "foo is not an ip address"),
+    ] {
+        let words: Vec<&str> = ["run", "--rm"].into_iter().chain(flags).chain(["busybox", "true"]).collect();
+        node.skep(&words).fails_saying(125, &[said]);
+    }
+    let never = ["run", "--rm", "--pull", "never", "--platform", "linux/mips64", "busybox", "true"];
+    node.skep(&never).fails_saying(125, &["does not match the specified platform (linux/mips64)"]);
+    let limits = ["run", "--rm", "-m", "100m", "--memory-reservation", "500m", "busybox", "true"];
+    node.skep(&limits).fails_saying(125, &["can not be less than memory reservation limit"]);
+}
+
+#[test]
+fn interrupts_pass_a_terminal_without_input() {
+    let lab = Lab::shared(1);
+    let node = lab.node(1);
+    let script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done";
+    let command = node.command(&["run", "--rm", "-t", "--name", "deaf", "busybox", "sh", "-c", script]);
+    let mut terminal = Terminal::start(&command, 24, 80).unwrap();
+    terminal.expect("ready").unwrap();
+    terminal.send("\u{3}").unwrap();
+    terminal.expect("caught").unwrap();
+    assert_eq!(terminal.finish().unwrap(), 7);
+}
+
+#[test]
+fn forced_removals_at_the_same_time_agree() {
+    let lab = Lab::shared(1);
+    let node = lab.node(1);
+    for _ in 0..5 {
+        node.skep(&["run", "-d", "--name", "wanted-away", "busybox", "sleep", "1000"]).ok();
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| node.skep(&["rm", "-f", "wanted-away"]).ok());
+            }
+        });
+    }
+}
