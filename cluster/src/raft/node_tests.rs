@@ -3,7 +3,8 @@
 use super::*;
 use crate::api::ca_server::CaServer;
 use crate::api::raft_membership_server::RaftMembershipServer;
-use crate::api::{Cluster, ClusterSpec, NodeRole, Task, object};
+use crate::api::raft_server::{Raft as Rpc, RaftServer};
+use crate::api::{Cluster, ClusterSpec, NodeRole, RaftMessage, Task, object};
 use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
 use crate::raft::MembershipService;
 use crate::store::create;
@@ -13,12 +14,41 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
+use tonic::{Request, Response, Status};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 struct TestMember {
     node: Arc<RaftNode>,
     stop: CancellationToken,
+    /// While it is set, this member answers heartbeats, and takes no entries.
+    takes_nothing: Arc<AtomicBool>,
+}
+
+/// The member's service, which can be told to take no entries.
+struct Choosy {
+    inner: RaftService,
+    takes_nothing: Arc<AtomicBool>,
+}
+
+#[tonic::async_trait]
+impl Rpc for Choosy {
+    async fn append_entries(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
+        let message: serde_json::Value = serde_json::from_slice(&request.get_ref().payload).unwrap();
+        let is_heartbeat = message["entries"].as_array().is_none_or(Vec::is_empty);
+        if self.takes_nothing.load(Ordering::Relaxed) && !is_heartbeat {
+            return Err(Status::unavailable("not now"));
+        }
+        self.inner.append_entries(request).await
+    }
+
+    async fn vote(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
+        self.inner.vote(request).await
+    }
+
+    async fn install_snapshot(&self, request: Request<RaftMessage>) -> Result<Response<RaftMessage>, Status> {
+        self.inner.install_snapshot(request).await
+    }
 }
 
 async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpListener) -> TestMember {
@@ -39,13 +69,15 @@ async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpLi
     })
     .await
     .unwrap();
-    let routes = Routes::new(node.service().into_server())
+    let takes_nothing = Arc::new(AtomicBool::new(false));
+    let service = Choosy { inner: node.service(), takes_nothing: takes_nothing.clone() };
+    let routes = Routes::new(RaftServer::new(service))
         .add_service(CaServer::new(CaService::new(node.clone(), root_pem.to_vec())))
         .add_service(RaftMembershipServer::new(MembershipService::new(node.clone())))
         .prepare();
     let stop = CancellationToken::new();
     tokio::spawn(crate::wire::serve(listener, tls, Timing::default(), routes, stop.clone()));
-    TestMember { node, stop }
+    TestMember { node, stop, takes_nothing }
 }
 
 impl TestMember {
@@ -131,6 +163,45 @@ async fn a_member_finds_its_state_in_snapshot_and_log() {
     again.node.read_barrier().await.unwrap();
     assert_eq!(again.node.view().tasks(), view.tasks());
     again.stop().await;
+}
+
+/// What a leader has to get round before it acts: restarted, openraft goes on leading without an election, and its read
+/// barrier then lets through a state that has nothing of the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_was_restarted_knows_its_state_by_an_entry_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = new_root(SystemTime::now()).unwrap();
+    let first = member(&directory, &root, "a", listener().await).await;
+    first.node.initialize().await.unwrap();
+    first.leads().await;
+    let second = member(&directory, &root, "b", listener().await).await;
+    let addr = second.node.settings.addr.clone();
+    let node = Node { node_id: "b".into(), addr: addr.clone() };
+    first.node.add_member(second.node.id(), node).await.unwrap();
+    first.write(0..50).await;
+    second.has_tasks(50).await;
+    let own = first.node.settings.addr.clone();
+    first.stop().await;
+    second.stop().await;
+
+    let second = member(&directory, &root, "b", TcpListener::bind(addr).await.unwrap()).await;
+    second.takes_nothing.store(true, Ordering::Relaxed);
+    let first = member(&directory, &root, "a", TcpListener::bind(own).await.unwrap()).await;
+    let barrier = async { while first.node.read_barrier().await.is_err() {} };
+    tokio::time::timeout(LIMIT, barrier).await.unwrap();
+    assert!(
+        first.node.view().tasks().len() < 50,
+        "openraft has learnt it: the leader's own entry is not needed any more"
+    );
+    let refused = first.node.propose(Vec::new()).await.unwrap_err();
+    assert!(matches!(refused, ProposeError::NoQuorum), "{refused}");
+
+    second.takes_nothing.store(false, Ordering::Relaxed);
+    let entry = async { while first.node.propose(Vec::new()).await.is_err() {} };
+    tokio::time::timeout(LIMIT, entry).await.unwrap();
+    assert_eq!(first.node.view().tasks().len(), 50);
+    first.stop().await;
+    second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
