@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -241,23 +242,30 @@ fn without_root() {
     refused.unwrap().fails_saying(125, &["root"]);
 }
 
-#[test]
-fn without_cgroups() {
-    let lab = Lab::new(1).unwrap();
-    let node = lab.node(1);
-    // A mount namespace in which no cgroup hierarchy is to be seen.
+/// `run -m 64m` in a mount namespace that `hide`, a shell script, has prepared.
+fn run_limited(node: &Node, hide: &str) -> program::Finished {
     let inner = node.command(&["run", "--rm", "-m", "64m", "busybox", "true"]);
     let mut command = Command::new("/usr/bin/unshare");
     command.args(["--mount", "--propagation=private", "/bin/sh", "-c"]);
-    command.arg(format!(
-        "for at in $(/bin/busybox cut -d' ' -f2 /proc/mounts | /bin/busybox grep ^/sys/fs/cgroup/); do \
-         /bin/busybox umount $at; done; /bin/busybox umount /sys/fs/cgroup; exec {}",
-        program::shown(&inner)
-    ));
+    command.arg(format!("{hide}; exec {}", program::shown(&inner)));
     command.env_clear();
     for (name, value) in inner.get_envs() {
         command.env(name, value.unwrap_or_default());
     }
-    program::run(&mut command).unwrap().fails_saying(125, &["cgroup"]);
+    program::run(&mut command).unwrap()
+}
+
+#[test]
+fn without_cgroups() {
+    let lab = Lab::new(1).unwrap();
+    let node = lab.node(1);
+    let hide_all = "for at in $(/bin/busybox cut -d' ' -f2 /proc/mounts | /bin/busybox grep ^/sys/fs/cgroup/); do \
+                    /bin/busybox umount $at; done; /bin/busybox umount /sys/fs/cgroup";
+    run_limited(node, hide_all).fails_saying(125, &["cgroup"]);
+    // In version 2 a controller cannot be taken from under a machine that uses it.
+    if Path::new("/sys/fs/cgroup/memory/tasks").exists() {
+        let refused = run_limited(node, "/bin/busybox umount /sys/fs/cgroup/memory");
+        refused.fails_saying(125, &["no cgroup controller \"memory\"", "leave the limit out or enable the controller"]);
+    }
     nothing_left(node);
 }
