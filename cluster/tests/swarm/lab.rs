@@ -214,7 +214,8 @@ where
 /// Asks for another role of a node.
 pub async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), tonic::Status> {
     loop {
-        let node = at.node(id).await.unwrap();
+        // A manager that was demoted and promoted may answer as the one of old, and then not, before it begins anew.
+        let node = at.nodes().await?.into_iter().find(|node| node.id == id).unwrap();
         let spec = NodeSpec { desired_role: role.into(), ..node.spec.unwrap() };
         let request = UpdateNodeRequest { r#ref: id.into(), version: node.meta.unwrap().version, spec: Some(spec) };
         match at.client().await.control().update_node(request).await {

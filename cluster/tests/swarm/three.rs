@@ -25,10 +25,8 @@ async fn the_leader_is_killed_and_then_all_of_them() {
     let mut nodes = swarm(&["m1", "m2", "m3"]).await;
     let listed = eventually("three reachable managers", || async {
         let listed = nodes[2].nodes().await.ok()?;
-        let reachable = |node: &&skep_cluster::api::Node| {
-            node.manager_status.as_ref().is_some_and(|status| status.reachability() == Reachability::Reachable)
-        };
-        (listed.iter().filter(reachable).filter(|node| is_ready(node)).count() == 3).then_some(listed)
+        are_reachable(&listed, 3)?;
+        listed.iter().all(is_ready).then_some(listed)
     })
     .await;
     assert_eq!(listed.iter().filter(|node| node.manager_status.as_ref().unwrap().leader).count(), 1);
@@ -276,13 +274,7 @@ async fn nodes_join_are_promoted_demoted_and_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_five_managers_two_may_fail_and_a_third_may_not() {
     let mut nodes = swarm(&["m1", "m2", "m3", "m4", "m5"]).await;
-    let all = |listed: &[skep_cluster::api::Node]| {
-        let reachable = |node: &&skep_cluster::api::Node| {
-            node.manager_status.as_ref().is_some_and(|status| status.reachability() == Reachability::Reachable)
-        };
-        listed.iter().filter(reachable).count()
-    };
-    eventually("five reachable managers", || async { (all(&nodes[4].nodes().await.ok()?) == 5).then_some(()) }).await;
+    eventually("five reachable managers", || async { are_reachable(&nodes[4].nodes().await.ok()?, 5) }).await;
     nodes[0].create_service("web", 5).await.unwrap();
     eventually("five running tasks", || async { (nodes[0].running_tasks().await == Some(5)).then_some(()) }).await;
 
