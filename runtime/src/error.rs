@@ -4,7 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::sandbox::SandboxError;
+use crate::kernel::KernelError;
 
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -79,10 +79,10 @@ pub enum Error {
     },
     /// A command could not be executed in a container.
     #[error("OCI runtime exec failed: {source}", source = DisplayChain(.0))]
-    Exec(#[source] Box<SandboxError>),
+    Exec(#[source] Box<KernelError>),
     /// The host cannot run containers.
     #[error("{}", DisplayChain(.0))]
-    Sandbox(#[source] Box<SandboxError>),
+    Kernel(#[source] Box<KernelError>),
     /// The shim ended without a word.
     #[error("the shim of container {0} was killed: see `skep inspect {0}`, then start it again")]
     ShimLost(String),
@@ -185,7 +185,7 @@ impl Error {
         match self {
             Self::Start { exit_code, .. } => *exit_code,
             Self::Exec(source) => match source.exit_code() {
-                125 if matches!(**source, SandboxError::Process(_)) => 126,
+                125 if matches!(**source, KernelError::Process(_)) => 126,
                 code => code,
             },
             Self::NotRunning(_)
@@ -200,7 +200,7 @@ impl Error {
     /// Whether trying again, without changing anything, can succeed.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Sandbox(source) => source.is_retryable(),
+            Self::Kernel(source) => source.is_retryable(),
             Self::Network(source) => source.is_retryable(),
             Self::ShimLost(_)
             | Self::HungUp(_)
@@ -244,9 +244,9 @@ impl From<skep_net::Error> for Error {
     }
 }
 
-impl From<SandboxError> for Error {
-    fn from(source: SandboxError) -> Self {
-        Self::Sandbox(Box::new(source))
+impl From<KernelError> for Error {
+    fn from(source: KernelError) -> Self {
+        Self::Kernel(Box::new(source))
     }
 }
 

@@ -4,12 +4,12 @@
 //! cli, swarm executor ──→ Runtime ── create ─→ files below ROOT and RUN_ROOT
 //!                            │                        ▲
 //!                            ├── start ─→ shim ───────┘ state.json, log
-//!                            │              │ └─ sandbox: kernel side of the container
+//!                            │              │ └─ kernel: namespaces, mounts, cgroups, last mile
 //!                            └── stop, attach, wait … ─→ shim.sock
 //! ```
 //!
 //! There is no daemon: every method of [`Runtime`] works on the state on disk, under locks, and
-//! talks to the one shim of the container. See [`roots`] for what is where, and `heal` for what
+//! talks to the one shim of the container. See [`records::roots`] for what is where, and `heal` for what
 //! happens after a kill.
 //!
 //! Invariants:
@@ -18,55 +18,28 @@
 //!   command that looks.
 //! - **A process that touches a container has one thread.**
 
-pub mod attach;
-pub mod config;
-pub mod create;
 pub mod error;
-pub mod exec;
-mod heal;
-pub mod inspect;
-pub mod list;
-pub mod logs;
-mod reexec;
-pub mod remove;
-pub mod roots;
-pub mod runtime;
-pub mod sandbox;
-mod start;
-pub mod state;
-pub mod stats;
-pub mod stop;
-pub mod volumes;
-pub mod watch;
-
-mod control;
-mod copy_up;
-mod descriptors;
 mod files;
-mod hang_up;
-mod health;
-mod hold;
-mod hosts;
-mod launch;
-mod merge;
-pub mod names;
-mod network;
-mod process;
+pub mod kernel;
+mod lifecycle;
+mod records;
+mod reexec;
+pub mod runtime;
 mod shim;
-mod signal;
-mod sys;
-mod terminal;
+mod streams;
 
-pub use attach::{Attach, AttachEnd, AttachStream, ProxyOptions};
-pub use create::Created;
 pub use error::{Error, Result};
-pub use exec::ExecOptions;
-pub use list::ContainerSummary;
-pub use logs::{LogEntry, LogOptions, LogReader, LogStream};
+pub use lifecycle::create::Created;
+pub use lifecycle::remove::{Pruned, RemoveOptions};
+pub use lifecycle::stop::{StopOptions, Update, WaitCondition};
+pub use records::list::ContainerSummary;
+pub use records::roots::Roots;
+pub use records::volumes::{Volume, VolumeInspect, Volumes};
+pub use records::{config, inspect, names, state};
 pub use reexec::dispatch;
-pub use remove::{Pruned, RemoveOptions};
-pub use roots::Roots;
 pub use runtime::Runtime;
-pub use stats::{StatsSample, TopRow};
-pub use stop::{StopOptions, Update, WaitCondition};
-pub use volumes::{Volume, VolumeInspect, Volumes};
+pub use streams::attach::{Attach, AttachEnd, AttachStream, ProxyOptions};
+pub use streams::exec::ExecOptions;
+pub use streams::logs::{LogEntry, LogOptions, LogReader, LogStream};
+pub use streams::stats::{StatsSample, TopRow};
+pub use streams::watch;

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::error::DisplayChain;
-use crate::roots::Roots;
+use crate::records::roots::Roots;
 use crate::runtime::{Runtime, is_id};
 use crate::shim;
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 use skep_image::{ImageId, ImageStore, ImageUser};
 use skep_net::{Net, NetPaths};
 
-use crate::config::ContainerRecord;
 use crate::error::{DisplayChain, Error, Result};
 use crate::files::{self, FileLock};
-use crate::roots::{ContainerPaths, Roots};
-use crate::state::ContainerState;
-use crate::volumes::Volumes;
+use crate::records::config::ContainerRecord;
+use crate::records::roots::{ContainerPaths, Roots};
+use crate::records::state::ContainerState;
+use crate::records::volumes::Volumes;
 
 /// How long a command waits for another one that changes the same container.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);

@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 
-use crate::control::{self, Decoder, Request};
+use crate::streams::control::{self, Decoder, Request};
 
 /// Waiting output from which on the first client slows the container down, bytes.
 const SLOW: usize = 128 << 10;

@@ -1,6 +1,6 @@
 //! The log file: docker's json-file format, one JSON object a line, rotated by size.
 //!
-//! Written by the shim alone; read by [`crate::logs`] while it is written. Invariant: a line is
+//! Written by the shim alone; read by [`crate::streams::logs`] while it is written. Invariant: a line is
 //! appended by one write(2), so a reader sees whole lines but for the last one. A full disk loses
 //! lines, it does not stop the container.
 
@@ -8,9 +8,9 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::launch::LogSettings;
-use crate::logs::LogStream;
-use crate::roots::ContainerPaths;
+use crate::lifecycle::launch::LogSettings;
+use crate::records::roots::ContainerPaths;
+use crate::streams::logs::LogStream;
 
 /// A line longer than this is cut into several entries, bytes.
 const LINE_MAX: usize = 16 << 10;
@@ -83,7 +83,7 @@ impl LogWriter {
             return;
         }
         let name = stream.as_str();
-        if writeln!(self.record, ",\"stream\":\"{name}\",\"time\":\"{}\"}}", crate::process::now()).is_err() {
+        if writeln!(self.record, ",\"stream\":\"{name}\",\"time\":\"{}\"}}", crate::kernel::process::now()).is_err() {
             return;
         }
         if self.settings.max_size.is_some_and(|limit| self.size >= limit) {

@@ -1,6 +1,6 @@
 //! The shim: one small process per container, its init's parent, alive as long as the container.
 //!
-//! Started by [`crate::start`] as `skep __shim ROOT RUN_ROOT CGROUP_PARENT ID`, with a socket to
+//! Started by [`crate::lifecycle::start`] as `skep __shim ROOT RUN_ROOT CGROUP_PARENT ID`, with a socket to
 //! its starter as standard input. Sequence: safe re-execution → detach → order and descriptors
 //! from the starter → state.json names the shim (only then the container's lock is let go) →
 //! container made and started → report → loop until the end → exit recorded → `__cleanup` → gone.
@@ -9,13 +9,14 @@
 //! log while it lives; holds nothing that is not needed until the end.
 
 mod client;
+mod health;
 mod log;
 mod mounts;
 mod probe;
+mod raw;
 mod restart;
 mod run;
 mod streams;
-mod sys;
 
 pub(crate) use restart::wanted as restart_wanted;
 
@@ -26,13 +27,12 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::control::{Order, StartReport};
 use crate::error::{DisplayChain, Error, Result};
 use crate::files;
-use crate::launch::Launch;
-use crate::roots::{ContainerPaths, Roots};
-use crate::sandbox;
-use crate::sys as kernel;
+use crate::kernel::{self, sys};
+use crate::lifecycle::launch::Launch;
+use crate::records::roots::{ContainerPaths, Roots};
+use crate::streams::control::{Order, StartReport};
 
 /// What a shim has been given.
 struct Given {
@@ -76,8 +76,8 @@ pub(crate) fn main(roots: Roots, id: String) -> i32 {
 
 /// Becomes a process of its own; false in the one that started it.
 fn prepare() -> Result<bool> {
-    sandbox::prepare_process()?;
-    if let kernel::Fork::Parent(_) = kernel::fork().map_err(Error::system("fork"))? {
+    kernel::prepare_process()?;
+    if let sys::Fork::Parent(_) = sys::fork().map_err(Error::system("fork"))? {
         return Ok(false);
     }
     nix::unistd::setsid().map_err(|errno| Error::system("setsid")(errno.into()))?;
@@ -88,10 +88,10 @@ fn prepare() -> Result<bool> {
     let null =
         std::fs::File::options().read(true).write(true).open("/dev/null").map_err(Error::file("open", "/dev/null"))?;
     for standard in 0..3 {
-        kernel::dup_onto(std::os::fd::AsFd::as_fd(&null), standard).map_err(Error::system("dup2"))?;
+        sys::dup_onto(std::os::fd::AsFd::as_fd(&null), standard).map_err(Error::system("dup2"))?;
     }
     // What the starter's process had open without meaning to hand it on.
-    kernel::set_close_on_exec_from(3).map_err(Error::system("close_range"))?;
+    sys::set_close_on_exec_from(3).map_err(Error::system("close_range"))?;
     Ok(true)
 }
 
@@ -108,7 +108,7 @@ fn send_report(starter: &mut UnixStream, report: &StartReport) {
 }
 
 fn receive(roots: Roots, id: String, starter: UnixStream) -> Result<Given> {
-    let (text, fds) = crate::descriptors::receive(&starter).map_err(Error::system("receive the order"))?;
+    let (text, fds) = crate::kernel::descriptors::receive(&starter).map_err(Error::system("receive the order"))?;
     let order: Order =
         serde_json::from_slice(&text).map_err(|source| Error::Damaged { path: "order".into(), source })?;
     let mut fds = fds.into_iter();
@@ -148,7 +148,7 @@ fn listen(paths: &ContainerPaths) -> Result<UnixListener> {
 }
 
 fn load_launch(paths: &ContainerPaths) -> Result<Launch> {
-    let path = paths.sandbox();
+    let path = paths.launch();
     let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
     files::load(&path)?.ok_or_else(|| Error::file("read", &path)(missing()))
 }

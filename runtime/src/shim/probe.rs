@@ -10,11 +10,11 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, pipe2};
 
-use crate::config::HealthCheck;
-use crate::health;
-use crate::sandbox::exec::{ExecConfig, spawn};
-use crate::sandbox::{Process, SandboxConfig, Stdio};
-use crate::state::{HealthResult, ProcessId};
+use crate::kernel::exec::{ExecConfig, spawn};
+use crate::kernel::{KernelConfig, Process, Stdio};
+use crate::records::config::HealthCheck;
+use crate::records::state::{HealthResult, ProcessId};
+use crate::shim::health;
 
 /// Output kept of one probe, bytes.
 const OUTPUT_MAX: usize = 4096;
@@ -70,27 +70,28 @@ impl Prober {
     }
 
     /// Begins a probe; a probe that cannot begin is a failed one.
-    pub(super) fn begin(&mut self, sandbox: &SandboxConfig, init: ProcessId) -> Option<HealthResult> {
-        let start = crate::process::now();
+    pub(super) fn begin(&mut self, container: &KernelConfig, init: ProcessId) -> Option<HealthResult> {
+        let start = crate::kernel::process::now();
         let process = Process {
             args: health::arguments(&self.check),
             terminal: false,
             terminal_size: None,
-            ..sandbox.process.clone()
+            ..container.process.clone()
         };
         let config = ExecConfig {
-            sandbox,
+            container,
             init_pid: init.pid,
             init_start_time: init.start_time,
             process,
-            privileged: sandbox.privileged,
+            privileged: container.privileged,
         };
         let spawned = pipe().and_then(|(ours, theirs)| {
             let again = theirs.try_clone()?;
             let stdio = Stdio::Fds { stdin: None, stdout: Some(theirs), stderr: Some(again) };
             Ok((ours, spawn(&config, stdio)))
         });
-        let failed = |output: String| Some(HealthResult { start, end: crate::process::now(), exit_code: -1, output });
+        let failed =
+            |output: String| Some(HealthResult { start, end: crate::kernel::process::now(), exit_code: -1, output });
         match spawned {
             Ok((output, Ok(child))) => {
                 let deadline = Instant::now() + health::timeout(&self.check);
@@ -136,7 +137,7 @@ impl Prober {
         } else {
             (exit_code, String::from_utf8_lossy(&running.text).into_owned())
         };
-        Some(HealthResult { start: running.start, end: crate::process::now(), exit_code, output })
+        Some(HealthResult { start: running.start, end: crate::kernel::process::now(), exit_code, output })
     }
 }
 

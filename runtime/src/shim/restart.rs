@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::RestartPolicy;
+use crate::records::config::RestartPolicy;
 
 const DELAY_MIN: Duration = Duration::from_millis(100);
 const DELAY_MAX: Duration = Duration::from_secs(60);

@@ -19,17 +19,18 @@ use super::probe::Prober;
 use super::restart::{self, Backoff};
 use super::streams::Streams;
 use super::{Given, block_signals, listen, load_launch, send_report};
-use crate::config::{HealthCheck, RestartPolicy};
-use crate::control::{Ended, Request, StartReport, json_frame, kind};
 use crate::error::{DisplayChain, Error, Result};
 use crate::files;
-use crate::launch::{DnsSettings, Launch};
-use crate::logs::LogStream;
-use crate::roots::{ContainerPaths, Roots};
-use crate::sandbox::cgroup::Paths as Cgroup;
-use crate::sandbox::{self, CgroupPath, Namespace};
-use crate::state::{ContainerState, Health, ProcessId, Status};
-use crate::{config, process};
+use crate::kernel::cgroup::Paths as Cgroup;
+use crate::kernel::process;
+use crate::kernel::{self, CgroupPath, Namespace};
+use crate::lifecycle::launch::{DnsSettings, Launch};
+use crate::records::config;
+use crate::records::config::{HealthCheck, RestartPolicy};
+use crate::records::roots::{ContainerPaths, Roots};
+use crate::records::state::{ContainerState, Health, ProcessId, Status};
+use crate::streams::control::{Ended, Request, StartReport, json_frame, kind};
+use crate::streams::logs::LogStream;
 
 /// How long a client may take to read the last output before the shim goes without it.
 const FAREWELL: Duration = Duration::from_secs(10);
@@ -112,7 +113,7 @@ pub(super) fn run(given: Given) -> Result<()> {
     let Given { roots, paths, id, mut starter, order, first_client, dns, lock, mounts } = given;
     let signals = block_signals()?;
     let launch = load_launch(&paths)?;
-    super::mounts::release_namespaces(match &launch.sandbox.namespaces.network {
+    super::mounts::release_namespaces(match &launch.container.namespaces.network {
         Namespace::Path(path) => Some(path),
         Namespace::Private | Namespace::Host => None,
     });
@@ -144,7 +145,7 @@ pub(super) fn run(given: Given) -> Result<()> {
         stop_signal: launch.stop_signal,
         stop_timeout: launch.stop_timeout,
         health_check: launch.health.clone(),
-        cgroup: launch.sandbox.cgroup.clone(),
+        cgroup: launch.container.cgroup.clone(),
         oom_kills: 0,
         signals,
         listener,
@@ -187,7 +188,7 @@ pub(super) fn run(given: Given) -> Result<()> {
 /// Docker's words for a container that could not be started.
 fn start_failure(error: &Error) -> (String, i32) {
     match error {
-        Error::Sandbox(source) => {
+        Error::Kernel(source) => {
             let message = DisplayChain(&**source).to_string();
             let runtime = "failed to create task for container: failed to create shim task: OCI runtime create failed";
             (format!("{runtime}: {message}"), source.exit_code())
@@ -223,12 +224,12 @@ impl Shim {
     fn begin(&mut self, launch: Launch) -> Result<Vec<String>> {
         require_joined(&launch)?;
         let (mut streams, stdio) = Streams::new(&launch).map_err(Error::system("pipe2"))?;
-        let mut created = sandbox::create(&launch.sandbox, &self.paths.bundle(), stdio)?;
+        let mut created = kernel::create(&launch.container, &self.paths.bundle(), stdio)?;
         if let Some(master) = created.pty_master.take() {
             streams.set_terminal(master, launch.stdin_open).map_err(Error::system("open the terminal"))?;
         }
         // Once more: what it has joined by number by now is what was meant.
-        let started = require_joined(&launch).and_then(|()| Ok(sandbox::start(&mut created)?));
+        let started = require_joined(&launch).and_then(|()| Ok(kernel::start(&mut created)?));
         if let Err(error) = started {
             kill(Pid::from_raw(created.init_pid), Signal::SIGKILL).ok();
             waitpid(Pid::from_raw(created.init_pid), None).ok();
@@ -250,7 +251,7 @@ impl Shim {
         });
         files::store(&self.paths.state(), &self.state)?;
         drop(launch);
-        super::sys::trim_heap();
+        super::raw::trim_heap();
         Ok(created.warnings)
     }
 
@@ -371,15 +372,15 @@ impl Shim {
         let Some(init) = self.state.init else { return };
         // Read anew each time: it is large, and rarely needed.
         let Ok(launch) = load_launch(&self.paths) else { return };
-        let result = self.prober.as_mut().and_then(|prober| prober.begin(&launch.sandbox, init));
+        let result = self.prober.as_mut().and_then(|prober| prober.begin(&launch.container, init));
         drop(launch);
-        super::sys::trim_heap();
+        super::raw::trim_heap();
         if let Some(result) = result {
             self.on_probe(result);
         }
     }
 
-    fn on_probe(&mut self, result: crate::state::HealthResult) {
+    fn on_probe(&mut self, result: crate::records::state::HealthResult) {
         let uptime = self.started.elapsed();
         let (Some(prober), Some(health)) = (self.prober.as_mut(), self.state.health.as_mut()) else { return };
         health.record(&prober.check, result, uptime);
@@ -442,7 +443,7 @@ impl Shim {
     /// Starts the container again; false when that did not work.
     fn restart(&mut self) -> bool {
         let again = load_launch(&self.paths).and_then(|launch| {
-            sandbox::delete(&launch.sandbox)?;
+            kernel::delete(&launch.container)?;
             self.state.restart_count += 1;
             self.begin(launch)
         });
@@ -558,7 +559,7 @@ impl Shim {
     fn signal(&mut self, signal: i32) {
         let Some(init) = self.state.init else { return };
         // The pid cannot be another's: only this process can reap it.
-        super::sys::kill(init.pid, signal).ok();
+        super::raw::kill(init.pid, signal).ok();
         if signal == libc::SIGKILL && self.state.status == Status::Paused {
             self.freeze(false).ok();
         }

@@ -7,9 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
-use crate::launch::Launch;
-use crate::logs::LogStream;
-use crate::sandbox::Stdio;
+use crate::kernel::Stdio;
+use crate::lifecycle::launch::Launch;
+use crate::streams::logs::LogStream;
 
 /// Input that waits for the container, from which on no more is read from the client, bytes.
 const STDIN_MAX: usize = 64 << 10;
@@ -33,7 +33,7 @@ fn non_blocking(fd: OwnedFd) -> io::Result<File> {
 impl Streams {
     /// Both ends of what a container is to have.
     pub(super) fn new(launch: &Launch) -> io::Result<(Self, Stdio)> {
-        if launch.sandbox.process.terminal {
+        if launch.container.process.terminal {
             return Ok((Self { terminal: true, ..Self::default() }, Stdio::Terminal));
         }
         let pipe = || pipe2(OFlag::O_CLOEXEC);
@@ -132,7 +132,7 @@ impl Streams {
     /// Sets the terminal's size.
     pub(super) fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
         match (&self.outputs[0], self.terminal) {
-            (Some(master), true) => crate::terminal::set_size(master.as_fd(), rows, columns),
+            (Some(master), true) => crate::streams::terminal::set_size(master.as_fd(), rows, columns),
             _ => Ok(()),
         }
     }

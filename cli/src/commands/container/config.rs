@@ -9,7 +9,7 @@ use skep_runtime::config::{
     ContainerConfig, EndpointConfig, HealthCheck, Limits, LogConfig, MountSpec, MountType, NetworkMode, RestartPolicy,
     Ulimit,
 };
-use skep_runtime::sandbox::Device;
+use skep_runtime::kernel::Device;
 
 use crate::args::container::ContainerFlags;
 use crate::parse::health::HealthSpec;

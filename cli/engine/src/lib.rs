@@ -1,0 +1,22 @@
+//! The use cases of skep: one function for each docker operation, from a request to an answer.
+//!
+//! ```text
+//! command line ─┐
+//! Engine API ───┼─ request → Engine → runtime, image, net (this machine)
+//! agent ────────┘              └────→ cluster (the swarm)
+//! ```
+//!
+//! Called by the command line, by whatever else serves people and programs, and by the swarm's agent (the
+//! [`skep_cluster::executor::Executor`] is here).
+//!
+//! Invariants:
+//! - **It prints nothing, reads no environment, knows no command line, keeps no global state, ends no process.**
+//! - Requests and answers are docker's JSON, read and written.
+//! - What concerns this machine only blocks, and needs no async runtime; what asks the swarm or a registry is async.
+
+mod engine;
+pub mod error;
+
+pub use engine::Engine;
+pub use error::{Error, Result};
+pub use skep_common::ErrorKind;

@@ -1,0 +1,59 @@
+//! The kernel's side of one container: namespaces, mounts, cgroups, the system call filter, and
+//! the last steps before a program runs in it.
+//!
+//! Called by the shim, which is single-threaded, and by the process behind `exec`; what only
+//! looks at or changes cgroups ([`cgroup`], [`delete`], [`kill_all`], [`probe()`]) may be called by
+//! anyone.
+//!
+//! libcontainer keeps the life cycle, the namespaces and the pivot into the root. What it does
+//! unsafely, slowly, or only on recent kernels is ours: the mount tree, cgroups,
+//! the last mile (capabilities, user, filter, execve) and joining a running container.
+//!
+//! Invariants:
+//! - **One path on every kernel** from 4.18 up: classic mount(2), no system call without a
+//!   fallback.
+//! - **A process executed later is confined exactly as the first one**: both go through the same
+//!   last mile.
+//! - **No path inside the container is followed through a symbolic link on the host's side.**
+//! - **The process that forks is single-threaded.**
+
+mod capabilities;
+pub mod cgroup;
+mod config;
+mod container;
+pub(crate) mod descriptors;
+mod error;
+pub mod exec;
+mod inside;
+mod lastmile;
+mod mounts;
+mod probe;
+pub(crate) mod process;
+mod pty;
+pub(crate) mod seal;
+mod seccomp;
+pub(crate) mod signal;
+mod spec;
+mod status;
+pub(crate) mod sys;
+mod user;
+pub(crate) mod walk;
+
+pub use config::*;
+pub use container::{Created, Stdio, create, delete, kill_all, start};
+pub use error::{KernelError, ProcessError, ProcessErrorKind, Result};
+pub use probe::{Host, check_host, probe};
+pub use seal::prepare_process;
+
+/// Start time of a process (field 22 of /proc/PID/stat, clock ticks since boot): together with
+/// its id it names the process for good. `None` if there is no such process, or only its remains.
+pub fn start_time(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may contain anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}

@@ -1,0 +1,11 @@
+//! The way of a container: made, started, stopped, removed, and healed after a kill. A file for each verb.
+
+pub(crate) mod copy_up;
+pub mod create;
+pub(crate) mod heal;
+pub(crate) mod hosts;
+pub(crate) mod launch;
+pub(crate) mod network;
+pub mod remove;
+pub(crate) mod start;
+pub mod stop;

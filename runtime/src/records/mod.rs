@@ -1,0 +1,10 @@
+//! What is written down about containers and volumes, where it is, and how it is read back.
+
+pub mod config;
+pub mod inspect;
+pub mod list;
+pub(crate) mod merge;
+pub mod names;
+pub mod roots;
+pub mod state;
+pub mod volumes;
