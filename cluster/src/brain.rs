@@ -5,13 +5,15 @@
 //! After a conflict it asks again with the newest view, so a brain never has to know that others write too.
 //! **Invariant:** nothing that a brain keeps between calls may matter to its decisions; a new leader starts with none.
 
-use crate::api::StoreAction;
-use crate::store::{ProposeError, Store, View, now_ns};
-use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
+
+use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+
+use crate::api::StoreAction;
+use crate::store::{ProposeError, Store, View, now_ns};
 
 /// Source of ids for new objects; random in production, counted under test.
 pub type IdSource<'a> = &'a mut dyn FnMut() -> String;
@@ -195,10 +197,11 @@ pub(crate) fn packed(units: impl IntoIterator<Item = Vec<StoreAction>>, limit: u
 
 #[cfg(test)]
 mod tests {
+    use async_trait::async_trait;
+
     use super::*;
     use crate::api::{Node, ObjectKind, object};
     use crate::store::{MemoryStore, create, remove, update};
-    use async_trait::async_trait;
 
     #[test]
     fn units_are_packed_but_never_split() {

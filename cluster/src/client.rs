@@ -1,13 +1,15 @@
 //! For programs on the same machine: the agent's services over its unix socket.
 
-use crate::api::control_client::ControlClient;
-use crate::api::local_client::LocalClient;
-use hyper_util::rt::TokioIo;
 use std::io;
 use std::path::{Path, PathBuf};
+
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::api::control_client::ControlClient;
+use crate::api::local_client::LocalClient;
 
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 

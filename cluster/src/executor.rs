@@ -2,12 +2,14 @@
 //!
 //! Implemented in `cli` over the `runtime`, `net` and `image` crates, and by a fake one under test.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
 use crate::api::{
     AssignedNetwork, ContainerStatus, LogMessage, NetworkEndpoint, NetworkService, NodeDescription, PortStatus, Task,
 };
-use async_trait::async_trait;
-use futures::stream::BoxStream;
-use std::sync::Arc;
 
 /// Why an executor could not do what a task asked.
 #[derive(Debug, thiserror::Error)]

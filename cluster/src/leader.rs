@@ -1,12 +1,14 @@
 //! Starts every brain when this manager wins the leadership, and stops them when it loses it. Nothing else.
 
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
 use crate::allocator::Allocator;
 use crate::brain::{Pace, run_brain};
 use crate::orchestrator::{Orchestrator, Reaper};
 use crate::scheduler::Scheduler;
 use crate::store::Store;
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// Runs the brains until `cancel`; returns when all of them have stopped.
 pub async fn run_leader(store: Arc<dyn Store>, cancel: CancellationToken) {

@@ -1,9 +1,11 @@
 //! What a subnet that somebody asks for has to be. The control API checks it when it is asked for, the allocator when
 //! it is given: others may have been given in between.
 
-use crate::api::IpamConfig;
-use ipnet::Ipv4Net;
 use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::api::IpamConfig;
 
 /// Longest prefix of an overlay: fewer addresses do not do for gateway, balancers and tasks.
 const PREFIX_MAX: u8 = 29;

@@ -6,13 +6,15 @@
 //! ```
 //! The agent is the only writer. Files are replaced by rename, so a reader sees the old or the new one.
 
-use crate::api::{Task, WorkerState};
-use prost::Message;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+
+use prost::Message;
+
+use crate::api::{Task, WorkerState};
 
 /// The worker's directory. Writes are done in order by a thread of its own: a slow disk holds up nobody who shares
 /// the runtime. Dropping it waits for them.

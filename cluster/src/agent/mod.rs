@@ -15,21 +15,23 @@ mod worker;
 
 pub use worker::LocalTasks;
 
-use crate::api::{ManagerPeer, SessionMessage};
-use crate::executor::Executor;
-use crate::wire::{Managers, WireError};
-use async_trait::async_trait;
-use rand::RngExt;
-use session::SessionError;
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::RngExt;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+
+use crate::api::{ManagerPeer, SessionMessage};
+use crate::executor::Executor;
+use crate::wire::{Managers, WireError};
+use session::SessionError;
 use worker::Worker;
 
 /// Pause between the end of load balancing to a task and its stop signal.

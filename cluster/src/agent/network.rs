@@ -1,12 +1,14 @@
 //! Brings the node's data plane to the newest tables, one call of the executor at a time.
 
-use crate::executor::{Executor, NodeNetwork};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+use crate::executor::{Executor, NodeNetwork};
 
 const SETTLE: Duration = Duration::from_millis(30);
 const RETRY_MIN: Duration = Duration::from_millis(500);

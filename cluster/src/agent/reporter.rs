@@ -1,9 +1,11 @@
 //! Keeps the newest status of each task until a leader has taken it.
 
-use crate::api::{TaskStatus, TaskStatusUpdate};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
+
 use tokio::sync::Notify;
+
+use crate::api::{TaskStatus, TaskStatusUpdate};
 
 /// Statuses on their way to the leader.
 #[derive(Debug, Default)]

@@ -1,6 +1,13 @@
 //! One session with the leader: registered, heart beating, assignments coming in, statuses going out. Ends with the
 //! first of these that fails; the agent then makes another.
 
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
+use tonic::{Request, Status, Streaming};
+
 use super::AgentConfig;
 use super::reporter::Reporter;
 use super::worker::Worker;
@@ -9,11 +16,6 @@ use crate::api::{AssignmentsRequest, HeartbeatRequest, NodeDescription, SessionR
 use crate::executor::Executor;
 use crate::logs::publisher;
 use crate::timing::Timing;
-use std::future::Future;
-use std::time::Duration;
-use tokio::time::{sleep, timeout};
-use tonic::transport::Channel;
-use tonic::{Request, Status, Streaming};
 
 /// Tables of a large swarm come in one message.
 const MESSAGE_MAX: usize = 64 << 20;

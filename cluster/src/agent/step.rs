@@ -123,8 +123,9 @@ pub fn advance(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn task(state: TaskState, desired: TaskState) -> Task {
         let mut task =

@@ -1,6 +1,12 @@
 //! One task on this node: does what [`step`] says until the task is over, and removes its container when it is no
 //! longer assigned. Cancelled, it leaves everything as it is; the next agent goes on.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
 use super::disk::Disk;
 use super::network::Carried;
 use super::reporter::Reporter;
@@ -9,10 +15,6 @@ use crate::allocator::PREDEFINED_NETWORKS;
 use crate::api::{Task, TaskState, TaskStatus};
 use crate::executor::{Controller, ExecutorError, Observed};
 use crate::store::now_ns;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
 
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);

@@ -1,5 +1,15 @@
 //! Turns assignments into task managers and into the network that the executor carries.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
 use super::AgentConfig;
 use super::assigned::{Assigned, OutOfSequence, node_network};
 use super::disk::Disk;
@@ -8,14 +18,6 @@ use super::reporter::Reporter;
 use super::task::{Shared, TaskManager, Wanted};
 use crate::api::{AssignmentsMessage, Task, WorkerState};
 use crate::executor::{DATA_PATH_PORT_DEFAULT, Executor, ExecutorError, NodeNetwork};
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
 /// The tasks on this node, for whoever has to find them by id.
 #[derive(Debug, Clone, Default)]

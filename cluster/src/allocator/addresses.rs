@@ -1,12 +1,14 @@
 //! Which addresses of each network are in use, and which comes next.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
 use super::network_name;
 use crate::api::{Network, TaskState};
 use crate::orchestrator::slots::{created_at, state};
 use crate::store::View;
-use ipnet::Ipv4Net;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 /// The address spaces of all networks that have a subnet.
 #[derive(Debug, Default)]
@@ -145,9 +147,10 @@ impl Space {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::api::IpamConfig;
-    use proptest::prelude::*;
 
     fn spaces(subnet: &str, range: &str) -> Spaces {
         let ipam = IpamConfig { subnet: subnet.into(), range: range.into(), gateway: "10.0.1.1".into() };

@@ -1,12 +1,13 @@
 //! The virtual addresses and published ports of each service.
 
+use std::collections::BTreeMap;
+
 use super::PREDEFINED_NETWORKS;
 use super::addresses::Spaces;
 use super::ports::{Ports, ingress_ports};
 use crate::api::{Endpoint, EndpointMode, Service, VirtualIp, object};
 use crate::brain::Decision;
 use crate::store::{View, update};
-use std::collections::BTreeMap;
 
 /// The endpoint of every service that has all it needs, or why it has not, by service id.
 pub fn allocate(

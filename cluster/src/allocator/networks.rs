@@ -1,13 +1,15 @@
 //! Subnet, gateway and VXLAN id of each overlay network.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
 use super::{is_ingress, network_name};
 use crate::api::{Cluster, IpamConfig, Network, object};
 use crate::brain::Decision;
 use crate::store::{View, update};
 use crate::subnet;
-use ipnet::Ipv4Net;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 const VNI_MIN: u32 = 4096;
 const VNI_MAX: u32 = (1 << 24) - 1;

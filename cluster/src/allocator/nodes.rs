@@ -1,12 +1,13 @@
 //! The address of each node's load balancer on the networks that the node carries.
 
+use std::collections::BTreeSet;
+
 use super::PREDEFINED_NETWORKS;
 use super::addresses::Spaces;
 use crate::api::{Node, NodeAttachment, TaskState, object};
 use crate::brain::Decision;
 use crate::orchestrator::slots::state;
 use crate::store::{View, update};
-use std::collections::BTreeSet;
 
 /// All nodes that have ever registered are on the ingress network; on others those with a task or a container of it.
 pub fn allocate(view: &View, ingress: Option<&str>, spaces: &mut Spaces, decision: &mut Decision) {

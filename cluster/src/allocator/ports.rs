@@ -1,7 +1,8 @@
 //! Published ports of the routing mesh: one owner for each protocol and number in the whole swarm.
 
-use crate::api::{EndpointSpec, PortConfig, PublishMode, Service};
 use std::collections::BTreeMap;
+
+use crate::api::{EndpointSpec, PortConfig, PublishMode, Service};
 
 /// Ports given to services that ask for none in particular.
 pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u32> = 30000..=32767;

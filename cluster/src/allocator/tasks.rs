@@ -1,12 +1,13 @@
 //! NEW tasks become PENDING with their addresses; single containers get theirs.
 
+use std::collections::BTreeMap;
+
 use super::PREDEFINED_NETWORKS;
 use super::addresses::Spaces;
 use crate::api::{Attachment, Endpoint, NetworkAttachment, PublishMode, Task, TaskState, TaskStatus, object};
 use crate::brain::Decision;
 use crate::orchestrator::slots::{created_at, state};
 use crate::store::{View, update};
-use std::collections::BTreeMap;
 
 /// Allocates every NEW task of which the service has its endpoint; the others learn why not.
 pub fn allocate(

@@ -1,14 +1,16 @@
 //! Makes root and node certificates. Pure but for randomness and the clock given by the caller.
 
-use super::CaError;
-use crate::api::NodeRole;
-use crate::wire::Caller;
+use std::time::{Duration, SystemTime};
+
 use rand::Rng;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SerialNumber,
 };
-use std::time::{Duration, SystemTime};
+
+use super::CaError;
+use crate::api::NodeRole;
+use crate::wire::Caller;
 
 const ROOT_VALIDITY: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// Clocks of nodes differ.
@@ -82,11 +84,12 @@ fn serial() -> SerialNumber {
 
 #[cfg(test)]
 mod tests {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+
     use super::*;
     use crate::ca::{NODE_VALIDITY, NodeKey};
     use crate::wire::{Credentials, identity_of};
-    use rustls_pki_types::CertificateDer;
-    use rustls_pki_types::pem::PemObject;
 
     #[test]
     fn a_signed_certificate_names_its_node_and_works_for_tls() {

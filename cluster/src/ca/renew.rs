@@ -1,12 +1,14 @@
 //! When a certificate has to be renewed: at a random point between 50 and 80 % of its life.
 
-use super::CaError;
+use std::ops::Range;
+use std::time::{Duration, SystemTime};
+
 use rand::RngExt;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::ops::Range;
-use std::time::{Duration, SystemTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::CaError;
 
 /// From when to when the first certificate of a chain (PEM) is valid.
 pub fn validity(chain_pem: &[u8]) -> Result<Range<SystemTime>, CaError> {

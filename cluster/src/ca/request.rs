@@ -1,13 +1,14 @@
 //! The node's side: its key, the request for a certificate, and the way to a manager that it does not know yet.
 
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
 use super::{CaError, JoinToken, digest_of};
 use crate::api::ca_client::CaClient;
 use crate::api::{GetRootCaRequest, IssueCertificateRequest, NodeAvailability, NodeRole};
 use crate::timing::Timing;
 use crate::wire::{bootstrap_client, channel_with};
-use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
-use tonic::transport::Channel;
-use tonic::{Code, Status};
 
 /// A node's key and the request that goes with it, PEM.
 pub struct NodeKey {

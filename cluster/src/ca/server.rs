@@ -1,5 +1,11 @@
 //! Issues certificates. Runs on the leader (which alone may create nodes); the root is told by any manager.
 
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tonic::{Request, Response, Status};
+
 use super::{CaError, JoinToken, RootKey, new_root, sign_node};
 use crate::api::{
     Cluster, GetRootCaRequest, GetRootCaResponse, IssueCertificateRequest, IssueCertificateResponse, Node,
@@ -8,10 +14,6 @@ use crate::api::{
 use crate::id::new_id;
 use crate::store::{Store, create, now_ns};
 use crate::wire::{Caller, Peer};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
-use tonic::{Request, Response, Status};
 
 /// First certificates within [`RATE_WINDOW`]; a flood of joins would fill the log with nodes.
 const RATE_MAX: usize = 200;

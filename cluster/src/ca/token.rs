@@ -1,11 +1,13 @@
 //! Join tokens: `SWMTKN-1-DIGEST-SECRET`, both in base 36, the digest being the SHA-256 of the root certificate.
 
-use super::CaError;
+use std::fmt;
+
 use rand::Rng;
 use ring::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::fmt;
+
+use super::CaError;
 
 const PREFIX: &str = "SWMTKN";
 const FORMAT: &str = "1";

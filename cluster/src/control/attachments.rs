@@ -1,5 +1,7 @@
 //! Addresses lent to single containers on attachable networks. Workers may ask too, for themselves.
 
+use tonic::{Request, Status};
+
 use super::{ControlService, refs};
 use crate::api::{
     Attachment, CreateAttachmentRequest, CreateAttachmentResponse, Network, ObjectKind, RemoveAttachmentRequest,
@@ -8,7 +10,6 @@ use crate::api::{
 use crate::id::new_id;
 use crate::store::{View, create, remove};
 use crate::wire::Caller;
-use tonic::{Request, Status};
 
 impl ControlService {
     pub(super) async fn create_attachment(

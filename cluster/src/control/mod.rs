@@ -11,6 +11,12 @@ mod spec;
 mod swarm;
 mod watch;
 
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
 use crate::api::control_server::Control;
 use crate::api::{
     CreateAttachmentRequest, CreateAttachmentResponse, CreateNetworkRequest, CreateNetworkResponse,
@@ -27,10 +33,6 @@ use crate::logs::LogBroker;
 use crate::raft::RaftNode;
 use crate::store::{ProposeError, Store, View};
 use crate::timing::Timing;
-use futures::stream::BoxStream;
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
 
 /// How often a change is decided again when something else changed the same object.
 const ATTEMPTS: usize = 20;

@@ -1,5 +1,7 @@
 //! Networks.
 
+use tonic::{Request, Status};
+
 use super::{ControlService, refs, spec};
 use crate::api::{
     CreateNetworkRequest, CreateNetworkResponse, GetNetworkRequest, GetNetworkResponse, ListNetworksRequest,
@@ -8,7 +10,6 @@ use crate::api::{
 };
 use crate::id::new_id;
 use crate::store::{View, create, update};
-use tonic::{Request, Status};
 
 impl ControlService {
     pub(super) async fn create_network(

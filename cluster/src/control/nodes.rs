@@ -1,5 +1,7 @@
 //! Nodes: what is stored of them, and how raft sees the managers among them.
 
+use tonic::{Request, Status};
+
 use super::{ControlService, out_of_sequence, refs};
 use crate::api::{
     Cluster, GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeRole, NodeSpec, NodeState,
@@ -7,7 +9,6 @@ use crate::api::{
 };
 use crate::ca::refuse_until;
 use crate::store::{View, now_ns, remove, update};
-use tonic::{Request, Status};
 
 impl ControlService {
     pub(super) async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<ListNodesResponse, Status> {

@@ -1,9 +1,11 @@
 //! Finds what a user means: an id, a name, or the beginning of one id.
 
+use std::sync::Arc;
+
+use tonic::Status;
+
 use crate::api::{Annotations, Network, Node, Service, Task};
 use crate::store::View;
-use std::sync::Arc;
-use tonic::Status;
 
 fn name(annotations: Option<&Annotations>) -> &str {
     annotations.map_or("", |annotations| annotations.name.as_str())

@@ -1,5 +1,7 @@
 //! Services and their tasks.
 
+use tonic::{Request, Status};
+
 use super::{ControlService, Stream, out_of_sequence, refs, spec};
 use crate::api::{
     CreateServiceRequest, CreateServiceResponse, GetServiceRequest, GetServiceResponse, GetTaskRequest,
@@ -10,7 +12,6 @@ use crate::api::{
 };
 use crate::id::new_id;
 use crate::store::{View, create, now_ns, update};
-use tonic::{Request, Status};
 
 impl ControlService {
     pub(super) async fn create_service(

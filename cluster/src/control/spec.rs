@@ -1,5 +1,9 @@
 //! Checks what users ask for, before anything is stored. The words are Docker's.
 
+use std::collections::BTreeSet;
+
+use tonic::Status;
+
 use super::refs::{network, network_name, service_name};
 use crate::api::{
     Annotations, EndpointMode, EndpointSpec, NetworkSpec, PortConfig, PublishMode, ResourceRequirements, Resources,
@@ -8,8 +12,6 @@ use crate::api::{
 use crate::scheduler::constraints;
 use crate::store::View;
 use crate::subnet::{self, SubnetError};
-use std::collections::BTreeSet;
-use tonic::Status;
 
 const NAME_LENGTH_MAX: usize = 63;
 const CPU_NANOS_MIN: i64 = 1_000_000;

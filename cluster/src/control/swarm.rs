@@ -1,10 +1,11 @@
 //! The swarm's own settings and join tokens.
 
+use tonic::{Request, Status};
+
 use super::{ControlService, out_of_sequence};
 use crate::api::{Cluster, GetClusterRequest, GetClusterResponse, UpdateClusterRequest, UpdateClusterResponse, object};
 use crate::ca::{JoinToken, NODE_VALIDITY_MIN, new_secret};
 use crate::store::update;
-use tonic::{Request, Status};
 
 impl ControlService {
     pub(super) async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Result<GetClusterResponse, Status> {

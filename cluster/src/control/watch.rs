@@ -1,13 +1,15 @@
 //! A service with its tasks, at every change.
 
-use super::{ControlService, Stream, refs};
-use crate::api::{Node, Service, Task, WatchServiceRequest, WatchServiceResponse};
-use crate::store::{ProposeError, View};
-use futures::StreamExt;
 use std::collections::BTreeSet;
+
+use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+
+use super::{ControlService, Stream, refs};
+use crate::api::{Node, Service, Task, WatchServiceRequest, WatchServiceResponse};
+use crate::store::{ProposeError, View};
 
 /// Changes that a slow reader has not taken yet; the newest state comes after them.
 const QUEUE: usize = 4;

@@ -8,6 +8,18 @@ mod sessions;
 pub mod status;
 pub mod tables;
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
 use crate::api::{
     self, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, ManagerPeer, NodeState,
     SessionMessage, SessionRequest, SignOffRequest, SignOffResponse, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
@@ -15,19 +27,9 @@ use crate::api::{
 use crate::store::{Store, View};
 use crate::wire::Caller;
 use assignments::Sent;
-use rand::RngExt;
 use sessions::{Session, Sessions, change_node, period, set_state};
 use status::Reports;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tables::{Tables, is_data_path};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
-use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
 
 /// Reports are collected this long before they are committed.
 const COLLECT: Duration = Duration::from_millis(50);

@@ -1,13 +1,15 @@
 //! Which nodes are in session with this leader, and until when each is believed to be alive.
 
-use crate::api::{HeartbeatRequest, Node, NodeState, NodeStatus, object};
-use crate::store::{ProposeError, Store, now_ns, update};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+
+use crate::api::{HeartbeatRequest, Node, NodeState, NodeStatus, object};
+use crate::store::{ProposeError, Store, now_ns, update};
 
 /// Time between heartbeats, where the cluster names none.
 pub const PERIOD_DEFAULT: Duration = Duration::from_secs(5);

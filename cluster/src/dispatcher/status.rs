@@ -1,13 +1,15 @@
 //! What the nodes report of their tasks, collected for a moment and committed together.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+use tonic::Status;
+
 use crate::api::{Task, TaskState, TaskStatus, object};
 use crate::brain::packed;
 use crate::orchestrator::slots::state;
 use crate::store::{ProposeError, Store, View, now_ns, update};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
-use tokio::sync::{Notify, oneshot};
-use tonic::Status;
 
 /// Most reports in one transaction.
 const BATCH: usize = 200;

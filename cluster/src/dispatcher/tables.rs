@@ -1,13 +1,14 @@
 //! Who answers for what on each network, computed once for each version of the store and shared by all nodes.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
 use crate::api::{
     AssignedNetwork, Assignment, EndpointMode, Network, NetworkEndpoint, NetworkService, Node, NodeState, PublishMode,
     Service, Task, TaskState, assignment::Item,
 };
 use crate::orchestrator::slots::state;
 use crate::store::View;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 /// Identifies an assignment within a node's set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

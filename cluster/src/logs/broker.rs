@@ -3,6 +3,20 @@
 //! A subscription is for some tasks on one node, as that node's agent listened when it was asked. When the agent goes
 //! or listens anew, the subscription is over: a reader that follows makes another, from the last line on that it has.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
 use crate::api::{
     self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, PublishLogsResponse, ServiceLogsRequest,
     ServiceLogsResponse, SubscriptionMessage, TaskState,
@@ -10,18 +24,6 @@ use crate::api::{
 use crate::orchestrator::slots::state;
 use crate::store::{Store, View};
 use crate::wire::Caller;
-use futures::stream::BoxStream;
-use std::collections::{BTreeMap, BTreeSet};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::time::sleep;
-use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
 
 /// Messages on their way to a reader; the nodes wait when it is slow.
 const DEPTH: usize = 16;

@@ -1,14 +1,11 @@
 //! The agent's side: hears which output is asked for, and sends what its containers have.
 
-use crate::agent::LocalTasks;
-use crate::api::log_broker_client::LogBrokerClient;
-use crate::api::{ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, SubscriptionMessage};
-use crate::executor::{Executor, LogOptions};
-use futures::StreamExt;
-use futures::stream::select_all;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::select_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -16,6 +13,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
+
+use crate::agent::LocalTasks;
+use crate::api::log_broker_client::LogBrokerClient;
+use crate::api::{ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, SubscriptionMessage};
+use crate::executor::{Executor, LogOptions};
 
 const RETRY: Duration = Duration::from_secs(1);
 /// Lines in one message.

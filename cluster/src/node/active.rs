@@ -1,5 +1,13 @@
 //! A node in a swarm: its worker always, its manager while it has the role, its certificate kept valid.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use super::gate::Gate;
 use super::layout::{Layout, context, remove_dir};
 use super::local::Started;
@@ -14,12 +22,6 @@ use crate::ca::{self, Application, NodeKey};
 use crate::raft::RaftNode;
 use crate::store::Store;
 use crate::wire::{Caller, Managers, Peers, Tls};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 /// A node in a swarm.
 pub struct Active {

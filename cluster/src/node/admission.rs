@@ -4,14 +4,15 @@
 //! demoted since. So everywhere the certificate counts; what has become of its owner since counts where the leader
 //! answers, whose state is whole. Raft's own messages have to pass before that: there its membership counts.
 
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderValue, Request};
+
 use crate::api::NodeRole;
 use crate::raft::RaftNode;
 use crate::store::{Store, View};
 use crate::wire::access::{Access, Place, allows, rule};
 use crate::wire::{Caller, Peer};
-use tonic::Status;
-use tonic::body::Body;
-use tonic::codegen::http::{HeaderValue, Request};
 
 /// Whom a manager speaks for when it passes a request on; from others it means nothing.
 pub const CALLER: &str = "skep-caller";

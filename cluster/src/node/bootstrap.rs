@@ -1,6 +1,11 @@
 //! The first transaction of a swarm. It lies sealed beside the raft files until it has been committed, so that an
 //! agent killed in the middle of `swarm init` completes it when it is started again.
 
+use std::path::Path;
+use std::time::Duration;
+
+use prost::Message;
+
 use super::NodeError;
 use super::layout::{context, write_private};
 use crate::api::{
@@ -16,9 +21,6 @@ use crate::raft::DiskKey;
 use crate::store::{View, create};
 use crate::subnet::overlap;
 use crate::wire::Caller;
-use prost::Message;
-use std::path::Path;
-use std::time::Duration;
 
 const CONTEXT: &[u8] = b"bootstrap 1";
 const DEFAULT_POOL: &str = "10.0.0.0/8";

@@ -1,14 +1,6 @@
 //! In front of all services of a manager: lets in who may call, and passes on to the leader what only the leader
 //! answers. Requests are passed on as they are, streams included.
 
-use super::admission::{CALLER, Call};
-use crate::raft::{Leadership, RaftNode};
-use crate::store::Store;
-use crate::timing::Timing;
-use crate::wire::Peers;
-use crate::wire::access::Place;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Collected, Full, Limited};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::ErrorKind;
@@ -16,12 +8,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::service::Routes;
 use tower::{Service, ServiceExt};
+
+use super::admission::{CALLER, Call};
+use crate::raft::{Leadership, RaftNode};
+use crate::store::Store;
+use crate::timing::Timing;
+use crate::wire::Peers;
+use crate::wire::access::Place;
 
 /// The largest request of one message.
 const REQUEST_BYTES_MAX: usize = 8 << 20;

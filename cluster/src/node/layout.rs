@@ -1,10 +1,11 @@
 //! Where the node keeps what, and the lock that makes it the only one.
 
-use super::NodeError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use super::NodeError;
 
 /// `RUN_ROOT/swarm/control.sock`: where the agent listens.
 pub fn socket_path(run_root: &Path) -> PathBuf {

@@ -1,15 +1,5 @@
 //! The agent's unix socket: the node's own affairs, and the swarm's for those who sit at a manager.
 
-use super::NodeError;
-use super::active::Active;
-use super::admission::FOR_MANAGERS;
-use super::layout::{context, make_dir};
-use crate::api::local_server::{Local, LocalServer};
-use crate::api::{
-    InfoRequest, InfoResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse,
-    NodeRole,
-};
-use crate::wire::{Caller, Peer};
 use std::convert::Infallible;
 use std::future::Future;
 use std::os::unix::fs::PermissionsExt;
@@ -17,6 +7,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -27,6 +18,17 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Code, Request, Response, Status};
 use tower::{Service, ServiceExt};
+
+use super::NodeError;
+use super::active::Active;
+use super::admission::FOR_MANAGERS;
+use super::layout::{context, make_dir};
+use crate::api::local_server::{Local, LocalServer};
+use crate::api::{
+    InfoRequest, InfoResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse,
+    NodeRole,
+};
+use crate::wire::{Caller, Peer};
 
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to connect this \
                         node to swarm and try again.";

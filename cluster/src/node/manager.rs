@@ -1,6 +1,15 @@
 //! A manager: raft, the port, and, while it leads, all the brains. Winning the leadership starts them, losing it stops
 //! them. Nothing else.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
 use super::NodeError;
 use super::bootstrap;
 use super::gate::Gate;
@@ -21,13 +30,6 @@ use crate::raft::{MembershipService, RaftNode, RaftSettings};
 use crate::store::{ProposeError, Store};
 use crate::timing::Timing;
 use crate::wire::{self, Managers, Peers, Tls};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tonic::service::Routes;
 
 /// What a manager is made of.
 #[derive(Clone)]

@@ -17,17 +17,19 @@ mod state;
 
 pub use layout::{is_joined, socket_path};
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
 use crate::api::LeaveResponse;
 use crate::executor::Executor;
 use crate::timing::Timing;
 use active::Active;
 use layout::Layout;
 use local::{Command, LocalService};
-use std::path::PathBuf;
-use std::sync::Arc;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// What the agent of a machine needs.
 #[derive(Clone)]

@@ -2,12 +2,14 @@
 //!
 //! Up: the role first; the node renews its certificate and asks to be added. Down: out of raft first, then the role.
 
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
 use crate::api::{Node, NodeRole, object};
 use crate::raft::RaftNode;
 use crate::store::{ProposeError, Store, update};
 use crate::timing::Timing;
-use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// Works until `stop`.
 pub async fn run(raft: Arc<RaftNode>, timing: Timing, stop: CancellationToken) {

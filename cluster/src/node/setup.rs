@@ -1,5 +1,10 @@
 //! Making a swarm and joining one: everything is prepared beside the final place, which one rename fills.
 
+use std::net::{IpAddr, SocketAddr};
+use std::time::SystemTime;
+
+use tokio::net::TcpListener;
+
 use super::bootstrap;
 use super::layout::{Layout, make_dir, remove_dir};
 use super::local::Started;
@@ -11,9 +16,6 @@ use crate::ca::{self, Application, CaError, Issued, JoinToken, NodeKey};
 use crate::dispatcher::tables::is_data_path;
 use crate::id::new_id;
 use crate::wire::{self, Caller, WireError};
-use std::net::{IpAddr, SocketAddr};
-use std::time::SystemTime;
-use tokio::net::TcpListener;
 
 /// Addresses of a node, in the form in which they are kept.
 #[derive(Debug, Clone)]

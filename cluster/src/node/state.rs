@@ -1,14 +1,16 @@
 //! The files of a node that is in a swarm: `state.json`, `certificates/`, the key of the raft files.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
 use super::NodeError;
 use super::layout::{context, make_dir, write_private};
 use crate::api::{ManagerPeer, NodeAvailability};
 use crate::ca::{Issued, NodeKey};
 use crate::raft::DiskKey;
 use crate::wire::Credentials;
-use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-use std::sync::Arc;
 
 const VERSION: u32 = 1;
 

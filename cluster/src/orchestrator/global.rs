@@ -1,10 +1,11 @@
 //! Global services: one task on every node that is up, takes tasks and meets the constraints.
 
+use std::collections::BTreeSet;
+
 use super::slots::{Key, Slot, state};
 use super::{Context, Plan, replicated, restart, set_desired};
 use crate::api::{Node, NodeAvailability, NodeState, Service, StoreAction, TaskState};
 use crate::scheduler::constraints;
-use std::collections::BTreeSet;
 
 /// Keeps a task on each node that may have one, and adds those that should.
 pub fn plan<'a>(context: &Context<'_>, service: &Service, slots: Vec<Slot<'a>>) -> Plan<'a> {

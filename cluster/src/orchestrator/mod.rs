@@ -14,10 +14,11 @@ pub mod update;
 
 pub use reaper::{HISTORY_DEFAULT, ORPHAN_AFTER_NS as REAPER_ORPHAN_AFTER_NS, Reaper};
 
+use std::collections::BTreeSet;
+
 use crate::api::{Service, StoreAction, Task, object, service_spec};
 use crate::brain::{Brain, Decision, IdSource};
 use crate::store::{View, update as store_update};
-use std::collections::BTreeSet;
 
 /// The brain that keeps every service's tasks as its specification asks.
 #[derive(Debug, Clone, Copy)]

@@ -1,12 +1,13 @@
 //! Removes what is over: history beyond the limit, tasks and services that were asked to go, networks without users,
 //! and what belonged to nodes that were removed or have been down for a day.
 
+use std::collections::BTreeSet;
+
 use super::slots::{Slot, applied_at, may_still_run, of_service, state};
 use super::update::{Phase, phase};
 use crate::api::{NodeState, ObjectKind, Service, Task, TaskState, TaskStatus, object};
 use crate::brain::{Brain, Decision, IdSource};
 use crate::store::{View, remove, update};
-use std::collections::BTreeSet;
 
 /// After so long without its node, a task is given up.
 pub const ORPHAN_AFTER_NS: i64 = 24 * 3600 * 1_000_000_000;

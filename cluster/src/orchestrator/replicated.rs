@@ -1,9 +1,10 @@
 //! Replicated services: so many slots, numbered from 1; numbers may be sparse after scaling down.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::slots::{Key, Slot};
 use super::{Context, Plan, set_desired};
 use crate::api::TaskState;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Keeps `replicas` of the slots, or adds what is missing.
 pub fn plan<'a>(_: &Context<'_>, replicas: u64, slots: Vec<Slot<'a>>) -> Plan<'a> {

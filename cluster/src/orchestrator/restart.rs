@@ -4,6 +4,8 @@
 //! **Invariant:** a task that replaces another is READY until the other has stopped, unless the update's order is
 //! start-first or nobody can know (node down, or no answer for [`STOP_WAIT_NS`]).
 
+use std::collections::BTreeSet;
+
 use super::slots::{Slot, applied_at, created_at, may_still_run, state};
 use super::task::{create, is_dirty, new};
 use super::update::{Phase, phase};
@@ -15,7 +17,6 @@ use crate::api::{
 use crate::brain::{Decision, IdSource};
 use crate::scheduler::constraints;
 use crate::store::{View, update};
-use std::collections::BTreeSet;
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// Delay before a replacement runs, where the policy names none.

@@ -1,8 +1,9 @@
 //! A service's tasks by slot: a number for replicated services, a node for global ones.
 
+use std::collections::BTreeMap;
+
 use crate::api::{NodeState, Service, Task, TaskState};
 use crate::store::View;
-use std::collections::BTreeMap;
 
 /// Which place in its service a task fills.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

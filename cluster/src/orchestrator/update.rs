@@ -3,12 +3,13 @@
 //! Nothing is remembered between calls. An *attempt* is a task of the service's present specification that was
 //! created since the update began; what became of the attempts says how many slots are busy, settled and failed.
 
+use std::collections::BTreeSet;
+
 use super::slots::{Key, Slot, applied_at, created_at, state};
 use super::task::is_dirty;
 use super::{Context, restart};
 use crate::api::{Service, Task, TaskState, UpdateConfig, UpdateFailureAction, UpdateState, UpdateStatus};
 use crate::brain::Decision;
-use std::collections::BTreeSet;
 
 /// How long a new task is watched for failure, where the configuration says nothing.
 pub const MONITOR_DEFAULT_NS: i64 = 5_000_000_000;

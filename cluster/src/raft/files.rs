@@ -1,10 +1,11 @@
 //! Replacing a file so that a crash leaves either the old or the new one.
 
-use super::RaftError;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use super::RaftError;
 
 /// Attaches what was tried, and where, to an error of the system.
 pub fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> RaftError + use<'a> {

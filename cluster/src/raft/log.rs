@@ -4,11 +4,6 @@
 //! moved. What one call writes is one record: it counts wholly or not at all. A crash can only have torn the last
 //! record: it is dropped. If a whole record follows a damaged one, no crash did that, and the file is refused.
 
-use super::files::{context, replace, sync_parent};
-use super::{DiskKey, RaftError, RaftId, TypeConfig};
-use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{AnyError, Entry, LogId, LogState, RaftLogReader, StorageError, StorageIOError, Vote};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
@@ -17,6 +12,13 @@ use std::ops::RangeBounds;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use openraft::storage::{LogFlushed, RaftLogStorage};
+use openraft::{AnyError, Entry, LogId, LogState, RaftLogReader, StorageError, StorageIOError, Vote};
+use serde::{Deserialize, Serialize};
+
+use super::files::{context, replace, sync_parent};
+use super::{DiskKey, RaftError, RaftId, TypeConfig};
 
 const HEADER: &[u8; 8] = b"SKEPLOG1";
 const MARK: &[u8; 4] = b"\xf5rec";
@@ -351,9 +353,10 @@ impl RaftLogStorage<TypeConfig> for Log {
 
 #[cfg(test)]
 mod tests {
+    use openraft::{CommittedLeaderId, EntryPayload};
+
     use super::*;
     use crate::raft::Transaction;
-    use openraft::{CommittedLeaderId, EntryPayload};
 
     fn entry(index: u64) -> LogEntry {
         let payload = EntryPayload::Normal(Transaction(format!("transaction {index}").into_bytes().into()));

@@ -1,19 +1,21 @@
 //! The replicated state machine: committed entries in, a new view out.
 
-use super::snapshot::{SnapshotFile, Stored};
-use super::{Node, Outcome, RaftError, RaftId, TypeConfig};
-use crate::api::{StoreSnapshot, StoreTransaction};
-use crate::store::{ApplyError, View};
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+
 use openraft::storage::RaftStateMachine;
 use openraft::{
     AnyError, Entry, EntryPayload, LogId, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageError, StorageIOError,
     StoredMembership,
 };
 use prost::Message;
-use std::io::Cursor;
-use std::path::Path;
-use std::sync::Arc;
 use tokio::sync::watch;
+
+use super::snapshot::{SnapshotFile, Stored};
+use super::{Node, Outcome, RaftError, RaftId, TypeConfig};
+use crate::api::{StoreSnapshot, StoreTransaction};
+use crate::store::{ApplyError, View};
 
 type Failure = StorageError<RaftId>;
 
@@ -164,10 +166,11 @@ async fn save(file: Arc<SnapshotFile>, stored: Stored, older: u64) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use openraft::testing::{StoreBuilder, Suite};
+
     use super::*;
     use crate::raft::DiskKey;
     use crate::raft::log::Log;
-    use openraft::testing::{StoreBuilder, Suite};
 
     struct OnDisk;
 

@@ -1,5 +1,14 @@
 //! Who is a manager: members are added as learners first, and removed before they lose their role.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use openraft::ChangeMembers;
+use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError as CoreError};
+use tonic::{Request, Response, Status};
+
 use super::node::{Member, RaftNode};
 use super::types::{Node, RaftId, TypeConfig};
 use crate::api::ca_client::CaClient;
@@ -11,13 +20,6 @@ use crate::api::{
 };
 use crate::store::{ProposeError, Store, update};
 use crate::wire::Caller;
-use openraft::ChangeMembers;
-use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError as CoreError};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
-use tonic::{Request, Response, Status};
 
 /// Removed numbers that are remembered.
 const REMOVED_MAX: usize = 1000;

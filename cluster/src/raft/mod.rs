@@ -23,9 +23,10 @@ pub use seal::{DiskKey, SealError};
 pub use service::RaftService;
 pub use types::{Node, Outcome, RaftId, Transaction, TypeConfig};
 
-use crate::store::View;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use crate::store::View;
 
 /// What the files in `dir` tell of the swarm, committed or not. Only for a swarm whose majority is lost; no member may
 /// be running on them.

@@ -1,9 +1,10 @@
 //! How openraft reaches the other members: its messages as JSON inside gRPC, over the managers' TLS connections.
 
-use super::types::{Node, RaftId, TypeConfig};
-use crate::api::RaftMessage;
-use crate::api::raft_client::RaftClient;
-use crate::wire::Peers;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use openraft::error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{
@@ -12,12 +13,13 @@ use openraft::raft::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
+
+use super::types::{Node, RaftId, TypeConfig};
+use crate::api::RaftMessage;
+use crate::api::raft_client::RaftClient;
+use crate::wire::Peers;
 
 /// Largest raft message: a snapshot's part or a batch of entries, encoded.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;

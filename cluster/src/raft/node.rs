@@ -1,5 +1,18 @@
 //! One running raft member: starts openraft over the files, proposes, reads, and tells who leads.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use async_trait::async_trait;
+use openraft::error::{CheckIsLeaderError, ClientWriteError, RaftError as CoreError};
+use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
+use prost::Message;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
 use super::files::{context, replace};
 use super::log::Log;
 use super::machine::Machine;
@@ -11,17 +24,6 @@ use crate::api::{StoreAction, StoreTransaction};
 use crate::store::{ProposeError, Store, View, now_ns};
 use crate::timing::Timing;
 use crate::wire::Peers;
-use async_trait::async_trait;
-use openraft::error::{CheckIsLeaderError, ClientWriteError, RaftError as CoreError};
-use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
-use prost::Message;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 /// Entries that are kept behind a snapshot for followers who are a little late.
 const ENTRIES_KEPT: u64 = 500;

@@ -1,5 +1,13 @@
 //! Members over loopback TLS, with real files.
 
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status};
+
 use super::*;
 use crate::api::ca_server::CaServer;
 use crate::api::raft_membership_server::RaftMembershipServer;
@@ -9,12 +17,6 @@ use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node}
 use crate::raft::MembershipService;
 use crate::store::create;
 use crate::wire::{Caller, Credentials, Tls};
-use std::time::{Duration, SystemTime};
-use tempfile::TempDir;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
-use tonic::{Request, Response, Status};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

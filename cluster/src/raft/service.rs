@@ -1,12 +1,13 @@
 //! Takes the messages of other members and gives them to openraft.
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tonic::{Request, Response, Status};
+
 use super::network::MESSAGE_BYTES_MAX;
 use super::types::{RaftId, TypeConfig};
 use crate::api::RaftMessage;
 use crate::api::raft_server::{Raft, RaftServer};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tonic::{Request, Response, Status};
 
 /// The service `Raft`. The caller has been found to be a manager before it gets here.
 pub struct RaftService {

@@ -1,12 +1,14 @@
 //! The newest snapshot on disk: one sealed file, replaced as a whole. As many older ones as the swarm wants are kept
 //! beside it under `snapshot-INDEX`, for people: nothing here reads them.
 
-use super::files::{context, replace};
-use super::{DiskKey, Node, RaftError, RaftId, TypeConfig};
-use openraft::{Snapshot, SnapshotMeta};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use openraft::{Snapshot, SnapshotMeta};
+
+use super::files::{context, replace};
+use super::{DiskKey, Node, RaftError, RaftId, TypeConfig};
 
 const CONTEXT: &[u8] = b"snapshot 1";
 /// How the names of older ones begin; the index has as many digits as it can have, so that they sort by age.
@@ -101,8 +103,9 @@ fn decode(plain: &[u8]) -> Option<Stored> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use openraft::{CommittedLeaderId, LogId, StoredMembership};
+
+    use super::*;
 
     #[test]
     fn so_many_older_snapshots_are_kept_as_asked_for() {

@@ -1,11 +1,13 @@
 //! The types with which openraft is used.
 
-use crate::store::ApplyError;
+use std::io::Cursor;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use std::io::Cursor;
+
+use crate::store::ApplyError;
 
 /// A raft member's number: random, never used again.
 pub type RaftId = u64;

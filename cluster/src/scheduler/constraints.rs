@@ -1,8 +1,10 @@
 //! Placement constraints: `KEY==VALUE` or `KEY!=VALUE` over what is known of a node; values compare without case.
 
-use crate::api::{Node, NodeRole};
-use ipnet::IpNet;
 use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::api::{Node, NodeRole};
 
 /// Why a constraint cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,9 +148,10 @@ pub fn descriptor<'a>(node: &'a Node, descriptor: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::api::{Annotations, NodeDescription, NodeSpec, NodeStatus, Platform};
-    use std::collections::BTreeMap;
 
     fn node() -> Node {
         let labels = BTreeMap::from([("Zone".to_owned(), "East".to_owned())]);

@@ -8,13 +8,14 @@ pub mod filters;
 pub mod nodes;
 mod rank;
 
+use std::collections::BTreeMap;
+
 use crate::api::{Task, TaskState, TaskStatus, object};
 use crate::brain::{Brain, Decision, IdSource};
 use crate::orchestrator::slots::state;
 use crate::store::{View, update};
 use filters::{Filter, explain};
 use nodes::NodeInfo;
-use std::collections::BTreeMap;
 
 /// The brain that places tasks.
 #[derive(Debug, Clone, Copy)]

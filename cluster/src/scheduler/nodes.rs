@@ -1,10 +1,11 @@
 //! What the scheduler knows of each node while it decides, changed with each task that it places.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use crate::api::{Node, NodeAvailability, NodeState, PublishMode, Resources, Task, TaskState};
 use crate::orchestrator::slots::{applied_at, state};
 use crate::store::View;
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// So many failures of a service's version within [`FAILURE_WINDOW_NS`] send a node to the end of the queue.
 /// A slot's history holds four dead tasks next to the living one.

@@ -1,12 +1,13 @@
 //! The order in which nodes take a service's tasks: evenly over the branches of the spread preferences, then those
 //! where the service does not keep failing, then those with fewest of its tasks, fewest tasks at all, lowest id.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
 use super::constraints::descriptor;
 use super::filters::Filter;
 use super::nodes::NodeInfo;
 use crate::api::Task;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
 
 type Score = (bool, usize, usize, String);
 

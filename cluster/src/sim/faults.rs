@@ -1,9 +1,10 @@
 //! Nodes that vanish, come back, are drained or removed, in whatever order.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::api::ObjectKind;
 use crate::store::remove;
-use proptest::prelude::*;
 
 impl World {
     fn cut(&mut self, node: &str) {

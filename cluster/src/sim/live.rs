@@ -1,5 +1,21 @@
 //! The real leader and real agents in one process, over real gRPC, with machines that only pretend.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Code, Request};
+
 use super::{on_network, published, replicated, scale};
 use crate::agent::{Agent, AgentConfig, ConnectError, ManagerLink};
 use crate::api::dispatcher_client::DispatcherClient;
@@ -13,20 +29,6 @@ use crate::logs::LogBroker;
 use crate::orchestrator::slots::state;
 use crate::store::{MemoryStore, Store, View, create, remove, update};
 use crate::wire::Caller;
-use async_trait::async_trait;
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
-use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Code, Request};
 
 #[derive(Debug, Clone, Default)]
 struct Container {

@@ -6,6 +6,8 @@ mod placement;
 mod services;
 mod update;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::allocator::Allocator;
 use crate::api::{
     Annotations, Cluster, ClusterSpec, ContainerSpec, EndpointSpec, Network, NetworkAttachmentSpec, NetworkSpec, Node,
@@ -19,7 +21,6 @@ use crate::orchestrator::slots::{Key, state};
 use crate::orchestrator::{Orchestrator, Reaper};
 use crate::scheduler::Scheduler;
 use crate::store::{View, create, update};
-use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
 

@@ -1,10 +1,12 @@
 //! A store without raft, for tests of the brains: one process, nothing on disk, always the leader.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
 use super::{ProposeError, Store, View};
 use crate::api::{StoreAction, StoreTransaction};
-use async_trait::async_trait;
-use std::sync::Arc;
-use tokio::sync::watch;
 
 /// Commits at once what fits, exactly as the replicated state machine would.
 #[derive(Debug)]

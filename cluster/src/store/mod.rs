@@ -8,11 +8,13 @@ mod view;
 pub use memory::MemoryStore;
 pub use view::{ApplyError, View};
 
-use crate::api::{Object, ObjectKind, ObjectRef, StoreAction, object, store_action};
-use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
 use tokio::sync::watch;
+
+use crate::api::{Object, ObjectKind, ObjectRef, StoreAction, object, store_action};
 
 /// Why a transaction was not committed. Nothing of it was.
 #[derive(Debug, Clone, thiserror::Error)]

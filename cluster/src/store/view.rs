@@ -1,11 +1,12 @@
 //! The tables of the store and the deterministic application of a transaction to them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use crate::api::{
     Attachment, Cluster, Meta, Network, Node, Object, ObjectKind, Service, StoreAction, StoreSnapshot,
     StoreTransaction, Task, object, store_action,
 };
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Why a transaction does not fit on the state that it met.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! Addresses as users write them. Names are looked up in the hosts file alone: a static binary has no resolver.
 
-use super::WireError;
 use std::net::{IpAddr, SocketAddr};
+
+use super::WireError;
 
 const HOSTS: &str = "/etc/hosts";
 

@@ -1,9 +1,11 @@
 //! Who a node is, as its certificate says: CN = node id, OU = role, O = cluster id.
 
-use crate::api::NodeRole;
-use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
+
+use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::api::NodeRole;
 
 /// Organisational unit in a manager's certificate.
 pub const MANAGER_UNIT: &str = "swarm-manager";

@@ -1,10 +1,12 @@
 //! A node's way to the managers: any of them will do, for they pass on to the leader what only it can answer.
 
-use super::{Peers, WireError};
-use crate::api::ManagerPeer;
 use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio::sync::watch;
 use tonic::transport::Channel;
+
+use super::{Peers, WireError};
+use crate::api::ManagerPeer;
 
 /// The managers known to this node, and which of them is used now.
 #[derive(Debug)]

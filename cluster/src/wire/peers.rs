@@ -1,19 +1,21 @@
 //! Connections to managers by address, made when first used and again when they break.
 
-use super::tls::MANAGER_NAME;
-use super::{Tls, WireError};
-use crate::timing::Timing;
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
+
+use super::tls::MANAGER_NAME;
+use super::{Tls, WireError};
+use crate::timing::Timing;
 
 /// Dead connections are noticed within interval and timeout together, also where packets vanish silently.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);

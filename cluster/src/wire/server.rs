@@ -2,8 +2,6 @@
 //!
 //! A connection that is not TLS, or whose certificate is not of this swarm, ends here with a logged reason.
 
-use super::{Caller, Tls, identity_of};
-use crate::timing::Timing;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -12,6 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -24,6 +23,9 @@ use tonic::codegen::http::{Request, Response};
 use tonic::transport::server::Connected;
 use tonic::transport::{Error, Server};
 use tower::Service;
+
+use super::{Caller, Tls, identity_of};
+use crate::timing::Timing;
 
 /// Handshakes at the same time; more wait in the kernel's queue.
 const HANDSHAKES_MAX: usize = 64;
@@ -230,6 +232,11 @@ fn reason(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tonic::service::Routes;
+
     use super::*;
     use crate::api::GetRootCaRequest;
     use crate::api::NodeRole;
@@ -238,9 +245,6 @@ mod tests {
     use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
     use crate::store::MemoryStore;
     use crate::wire::{Credentials, Peers};
-    use std::time::SystemTime;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tonic::service::Routes;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

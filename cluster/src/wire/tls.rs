@@ -1,6 +1,7 @@
 //! TLS configurations made of the node's certificate, replaceable while connections are being served.
 
-use super::{Caller, WireError, identity_of};
+use std::sync::Arc;
+
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -8,8 +9,9 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use std::sync::Arc;
 use tokio::sync::watch;
+
+use super::{Caller, WireError, identity_of};
 
 /// Every manager's certificate carries this name, whatever its address.
 pub const MANAGER_NAME: &str = "swarm-manager";

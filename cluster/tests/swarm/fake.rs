@@ -1,12 +1,13 @@
 //! A machine without a kernel: containers run at once and stop when told. It outlives its agent, as containers do.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use skep_cluster::api::{ContainerStatus, LogMessage, NodeDescription, Platform, Resources, Task};
 use skep_cluster::executor::{Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

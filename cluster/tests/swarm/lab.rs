@@ -1,7 +1,11 @@
 //! Nodes of a swarm in one process, each on a loopback address and a tokio runtime of its own: dropping the runtime
 //! is as abrupt as `kill -9`.
 
-use crate::fake::Machine;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
 use skep_cluster::api::{
     Annotations, ContainerSpec, CreateServiceRequest, GetClusterRequest, GetServiceRequest, InitRequest, JoinRequest,
     LeaveRequest, ListNodesRequest, ListServicesRequest, Node, NodeRole, NodeSpec, NodeState, ReplicatedService,
@@ -10,15 +14,13 @@ use skep_cluster::api::{
 use skep_cluster::client::{Client, message};
 use skep_cluster::node::{NodeConfig, NodeError, run_until, socket_path};
 use skep_cluster::timing::Timing;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+
+use crate::fake::Machine;
 
 /// Longer than anything here may take, also on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(90);

@@ -1,6 +1,9 @@
 //! Who is not let in, and how that is said.
 
-use crate::lab::{TestNode, eventually, is_ready, set_role};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::SystemTime;
+
 use http_body_util::StreamBody;
 use skep_cluster::api::ca_client::CaClient;
 use skep_cluster::api::control_client::ControlClient;
@@ -15,14 +18,13 @@ use skep_cluster::ca::{NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
 use skep_cluster::client::message;
 use skep_cluster::timing::Timing;
 use skep_cluster::wire::{Caller, Credentials, Peers, Tls};
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tower::ServiceExt;
+
+use crate::lab::{TestNode, eventually, is_ready, set_role};
 
 /// A connection that shows the certificate in a node's files.
 fn as_node(node: &TestNode, to: &TestNode) -> Channel {

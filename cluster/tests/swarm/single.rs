@@ -1,6 +1,5 @@
 //! A swarm of one.
 
-use crate::lab::{TestNode, eventually, files, is_ready, service};
 use skep_cluster::api::{
     CreateServiceRequest, GetServiceRequest, InfoRequest, InitRequest, ListNetworksRequest, ListServicesRequest,
     RemoveServiceRequest, UpdateServiceRequest, service_spec,
@@ -8,6 +7,8 @@ use skep_cluster::api::{
 use skep_cluster::client::{Client, ClientError, message};
 use skep_cluster::node::{NodeError, is_joined, run_until, socket_path};
 use tokio_util::sync::CancellationToken;
+
+use crate::lab::{TestNode, eventually, files, is_ready, service};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_makes_a_swarm_runs_a_service_and_leaves() {

@@ -1,12 +1,14 @@
 //! Three managers: one may fail. Five: two may.
 
-use crate::lab::{TestNode, eventually, is_ready, set_role, swarm};
+use std::time::Duration;
+
 use skep_cluster::api::{
     ClusterSpec, GetClusterRequest, InitRequest, NodeRole, NodeState, Reachability, RemoveNodeRequest,
     UpdateClusterRequest,
 };
 use skep_cluster::client::message;
-use std::time::Duration;
+
+use crate::lab::{TestNode, eventually, is_ready, set_role, swarm};
 
 async fn leader(nodes: &[TestNode]) -> usize {
     eventually("a leader", || async {
