@@ -50,25 +50,7 @@ pub fn describe(error: &anyhow::Error) -> Failure {
 
 /// An error and its causes in one line; a cause that is part of what was said already is left out.
 pub fn chain(error: &anyhow::Error) -> String {
-    joined(error.chain().map(ToString::to_string))
-}
-
-/// As [`chain`], of any error.
-pub fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    joined(causes.map(ToString::to_string))
-}
-
-fn joined(causes: impl Iterator<Item = String>) -> String {
-    let mut text = String::new();
-    for cause in causes {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    text
+    skep_engine::error::chain_of(error.as_ref())
 }
 
 /// Does something to each of several objects: prints what it returns, goes on after an error, fails at the end.

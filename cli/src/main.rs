@@ -1,7 +1,6 @@
 //! `skep`: the command line, and the place where the crates are plugged together.
 //!
-//! The only crate that prints. Every command's logic is in the libraries; here are flags, words, tables, and the
-//! [`executor`] through which the swarm's agent drives this machine.
+//! The only crate that prints. Every command's logic is in the libraries; here are flags, words and tables.
 //!
 //! Invariant: nothing comes before [`skep_runtime::dispatch`], which turns this process into a shim or another helper
 //! while it is single-threaded; and commands that touch this machine only never start an async runtime.
@@ -9,7 +8,6 @@
 mod args;
 mod commands;
 mod context;
-mod executor;
 mod failure;
 mod format;
 mod logging;

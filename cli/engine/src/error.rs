@@ -79,3 +79,17 @@ impl Error {
         }
     }
 }
+
+/// An error and its causes in one line; a cause that is part of what was said already is left out.
+pub fn chain_of(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}

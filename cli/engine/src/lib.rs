@@ -16,7 +16,16 @@
 
 mod engine;
 pub mod error;
+pub mod executor;
+pub mod host;
+pub mod mount;
+pub mod ports;
+pub mod template;
+pub mod time;
 
 pub use engine::Engine;
 pub use error::{Error, Result};
 pub use skep_common::ErrorKind;
+
+/// This program's version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

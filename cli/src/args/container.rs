@@ -1,11 +1,11 @@
 //! Flags of `container …` and its short cuts.
 
 use clap::{Args, Subcommand};
+use skep_engine::mount::MountSpec;
 
 use super::ListFlags;
 use crate::parse::filter::Filter;
 use crate::parse::health::HealthFlags;
-use crate::parse::mount::MountSpec;
 use crate::parse::network::{self, NetworkSpec};
 use crate::parse::options::Ulimit;
 use crate::parse::{env, filter, mount, options, size};

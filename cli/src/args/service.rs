@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 use skep_cluster::api::PortConfig;
+use skep_engine::mount::MountSpec;
 
 use super::ListFlags;
 use super::update::Update;
 use crate::parse::health::HealthFlags;
-use crate::parse::mount::MountSpec;
 use crate::parse::network::{self, NetworkSpec};
 use crate::parse::options::Ulimit;
 use crate::parse::{duration, env, mount, options, port, size};

@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 use skep_cluster::node as swarm_node;
 use skep_cluster::node::NodeConfig;
 use skep_cluster::timing::Timing;
+use skep_engine::executor::NodeExecutor;
 
 use super::container::overlay;
 use crate::args::system::Agent;
 use crate::context::{self, Node};
-use crate::executor::NodeExecutor;
 
 /// `agent`
 pub fn run(node: &Node, args: &Agent) -> Result<i32> {

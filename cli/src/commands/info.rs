@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use serde_json::{Value, json};
 use skep_cluster::api::{InfoRequest, InfoResponse, LocalState};
+use skep_engine::VERSION;
+use skep_engine::host::{load_balancer, memory_bytes};
 use skep_runtime::Runtime;
 use skep_runtime::state::Status;
 
-use super::container::stats::host_memory;
-use super::version::VERSION;
 use crate::args::system::Info;
 use crate::context::{self, Node};
-use crate::executor::load_balancer;
 use crate::format::human;
 use crate::format::output;
 use crate::swarm;
@@ -74,7 +73,7 @@ fn facts(node: &Node, runtime: &Runtime) -> Result<Value> {
         "OSType": "linux",
         "Architecture": text(host.as_ref().map(|host| host.machine())),
         "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": host_memory(),
+        "MemTotal": memory_bytes(),
         "Name": text(host.as_ref().map(|host| host.nodename())),
         "RootDir": node.roots().root,
         "RunRootDir": node.roots().run_root,

@@ -2,12 +2,10 @@
 
 use anyhow::Result;
 use serde_json::json;
+use skep_engine::VERSION;
 
 use crate::args::system::Version;
 use crate::format::output;
-
-/// This program's version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// `-v`
 pub fn short() -> Result<i32> {

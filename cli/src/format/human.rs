@@ -1,6 +1,7 @@
 //! Times and sizes for people, as docker words them.
 
 use jiff::Timestamp;
+pub use skep_engine::time::{rfc3339, timestamp};
 
 /// `4 seconds`, `About a minute`, `3 weeks`.
 pub fn duration(seconds: i64) -> String {
@@ -27,22 +28,9 @@ pub fn ago(then: Timestamp, now: Timestamp) -> String {
     format!("{} ago", duration(now.as_second() - then.as_second()))
 }
 
-/// A time from nanoseconds since 1970; `None` for 0.
-pub fn timestamp(nanoseconds: i64) -> Option<Timestamp> {
-    (nanoseconds != 0).then(|| Timestamp::from_nanosecond(nanoseconds.into()).ok()).flatten()
-}
-
 /// As Go prints a time: `2026-01-02 03:04:05 +0000 UTC`.
 pub fn local_time(time: Timestamp) -> String {
     time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
-}
-
-/// As docker's JSON has it: nanoseconds, in UTC; never is the year 1.
-pub fn rfc3339(time: Option<Timestamp>) -> String {
-    match time {
-        Some(time) => format!("{time:.9}"),
-        None => "0001-01-01T00:00:00Z".to_owned(),
-    }
 }
 
 /// `187MB`, with so many significant digits: decimal units.

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, anyhow};
 use serde_json::Value;
+use skep_engine::template::{self, Data};
 
 use super::table;
-use super::template::{self, Data};
 
 /// A column of a list: its header and the field that fills it.
 pub type Column = (&'static str, &'static str);

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use skep_cluster::api::{PortConfig, PortProtocol as ApiProtocol, PublishMode};
+use skep_cluster::api::{PortConfig, PublishMode};
+use skep_engine::ports::api_protocol;
 use skep_net::{PortMapping, PortProtocol};
 
 use super::csv;
@@ -185,29 +186,12 @@ fn short_service(spec: &str) -> Result<Vec<PortConfig>, String> {
     ports.collect()
 }
 
-/// The protocol as the cluster has it.
-pub fn api_protocol(protocol: PortProtocol) -> ApiProtocol {
-    match protocol {
-        PortProtocol::Tcp => ApiProtocol::Tcp,
-        PortProtocol::Udp => ApiProtocol::Udp,
-        PortProtocol::Sctp => ApiProtocol::Sctp,
-    }
-}
-
-/// The protocol as `net` has it.
-pub fn net_protocol(protocol: ApiProtocol) -> PortProtocol {
-    match protocol {
-        ApiProtocol::Tcp => PortProtocol::Tcp,
-        ApiProtocol::Udp => PortProtocol::Udp,
-        ApiProtocol::Sctp => PortProtocol::Sctp,
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use skep_cluster::api::PortProtocol as ApiProtocol;
 
     type Expected<'a> = (Option<&'a str>, Option<(u16, u16)>, u16, PortProtocol);
 

@@ -3,17 +3,17 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
+use skep_engine::mount;
 use skep_net::PortMapping;
 use skep_runtime::Runtime;
 use skep_runtime::config::{
-    ContainerConfig, EndpointConfig, HealthCheck, Limits, LogConfig, MountSpec, MountType, NetworkMode, RestartPolicy,
-    Ulimit,
+    ContainerConfig, EndpointConfig, HealthCheck, Limits, LogConfig, MountSpec, NetworkMode, RestartPolicy, Ulimit,
 };
 use skep_runtime::kernel::Device;
 
 use crate::args::container::ContainerFlags;
 use crate::parse::health::HealthSpec;
-use crate::parse::mount::{self, Kind};
+use crate::parse::mount as mount_text;
 use crate::parse::network::NetworkSpec;
 use crate::parse::options::{self, Restart};
 use crate::parse::port::{self, PortSpec};
@@ -145,7 +145,7 @@ fn limits(flags: &ContainerFlags) -> Result<Limits> {
 }
 
 fn mounts(flags: &ContainerFlags) -> Result<Vec<MountSpec>, String> {
-    let volumes = flags.volume.iter().map(|text| mount::short(text)).collect::<Result<Vec<_>, _>>()?;
+    let volumes = flags.volume.iter().map(|text| mount_text::short(text)).collect::<Result<Vec<_>, _>>()?;
     let all = volumes.iter().chain(&flags.mount).chain(&flags.tmpfs);
     let mut targets = Vec::new();
     let mut specs = Vec::new();
@@ -155,38 +155,9 @@ fn mounts(flags: &ContainerFlags) -> Result<Vec<MountSpec>, String> {
             return Err(format!("Duplicate mount point: {target}"));
         }
         targets.push(target);
-        specs.push(runtime_mount(spec)?);
+        specs.push(mount::to_runtime(spec)?);
     }
     Ok(specs)
-}
-
-/// A mount as the runtime has it.
-pub fn runtime_mount(spec: &mount::MountSpec) -> Result<MountSpec, String> {
-    let kind = match spec.kind {
-        Kind::Bind => MountType::Bind {
-            source: PathBuf::from(&spec.source),
-            create_source: spec.create_source,
-            propagation: spec.propagation.clone(),
-            non_recursive: spec.not_recursive,
-        },
-        Kind::Volume => {
-            if !matches!(spec.volume_driver.as_str(), "" | "local") {
-                return Err(format!("volume driver {:?} is not supported: use \"local\"", spec.volume_driver));
-            }
-            if !spec.volume_options.is_empty() || !spec.volume_subpath.is_empty() {
-                return Err("volume-opt and volume-subpath are not supported".to_owned());
-            }
-            MountType::Volume { name: spec.source.clone(), no_copy: spec.no_copy, labels: spec.volume_labels.clone() }
-        }
-        Kind::Tmpfs => {
-            let mut tmpfs_options: Vec<String> = Vec::new();
-            tmpfs_options.extend((!spec.tmpfs_options.is_empty()).then(|| spec.tmpfs_options.clone()));
-            tmpfs_options.extend(spec.tmpfs_size.map(|size| format!("size={size}")));
-            tmpfs_options.extend(spec.tmpfs_mode.map(|mode| format!("mode={mode:o}")));
-            MountType::Tmpfs { options: tmpfs_options.join(",") }
-        }
-    };
-    Ok(MountSpec { kind, target: mount::normalised(&spec.target), read_only: spec.read_only })
 }
 
 fn ports(runtime: &Runtime, published: &[String]) -> Result<Vec<PortMapping>> {

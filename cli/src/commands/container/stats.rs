@@ -84,11 +84,3 @@ fn row(sample: &StatsSample, before: Option<&StatsSample>, args: &Stats) -> Valu
         "PIDs": stats.pids.to_string(),
     })
 }
-
-/// Bytes of memory that this machine has.
-pub fn host_memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
-}

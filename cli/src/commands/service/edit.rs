@@ -1,10 +1,11 @@
 //! The `--…-add` and `--…-rm` flags of `service update`: what is removed goes first, then what is added comes.
 
 use skep_cluster::api::{PortConfig, ServiceSpec};
+use skep_engine::mount;
 
 use super::spec;
 use crate::args::update::Update;
-use crate::parse::{env, mount};
+use crate::parse::env;
 
 /// Changes a specification as the flags say; pure.
 pub fn apply(wanted: &mut ServiceSpec, args: &Update) -> Result<(), String> {

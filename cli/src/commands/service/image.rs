@@ -29,7 +29,7 @@ pub async fn settle(task: &mut TaskSpec, no_resolve: bool, with_auth: bool) -> R
             task.placement.get_or_insert_default().platforms = platforms.collect();
         }
         Err(error) => {
-            tracing::info!(image = reference.familiar(), error = crate::failure::chain_of(&error), "not pinned");
+            tracing::info!(image = reference.familiar(), error = skep_engine::error::chain_of(&error), "not pinned");
             let name = reference.familiar();
             eprintln!(
                 "image {name} could not be accessed on a registry to record\nits digest. Each node will access {name} \

@@ -9,12 +9,13 @@ use skep_cluster::api::{
     RestartCondition, RestartPolicy, ServiceSpec, TaskSpec, Ulimit, UpdateConfig, UpdateFailureAction, UpdateOrder,
     service_spec,
 };
+use skep_engine::mount;
 
 use crate::args::service::{Common, Create};
 use crate::parse::health::HealthSpec;
 use crate::parse::network::NetworkSpec;
 use crate::parse::options;
-use crate::parse::{env, mount, size};
+use crate::parse::{env, size};
 
 fn said<T>(result: Result<T, String>) -> Result<T> {
     result.map_err(|error| anyhow!(error))

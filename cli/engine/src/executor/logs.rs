@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Machine, of_runtime};
-use crate::format::human;
+use crate::time::timestamp;
 
 /// Lines that wait for a slow reader; the container's log file keeps the rest.
 const QUEUE: usize = 256;
@@ -41,7 +41,7 @@ fn send(
     let Some(id) = machine.container_of(task)? else { return Ok(()) };
     let wanted = skep_runtime::LogOptions {
         follow: options.follow,
-        since: human::timestamp(options.since_ns),
+        since: timestamp(options.since_ns),
         until: None,
         tail: options.tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
         stdout: options.stdout,

@@ -9,7 +9,7 @@ use skep_cluster::executor::{ExecutorError, NodeNetwork};
 use skep_net::{NetworkId, NodeIntent, OverlayEndpoint, OverlayIntent, PublishedPort, ServiceId, ServiceIntent};
 
 use super::{Assigned, Machine, Networks, of_net};
-use crate::parse::port;
+use crate::ports::net_protocol;
 
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 
@@ -142,7 +142,7 @@ fn overlay_service(service: &NetworkService) -> Result<ServiceIntent, ExecutorEr
         ports.push(PublishedPort {
             published: number(published.published_port)?,
             target: number(published.target_port)?,
-            protocol: port::net_protocol(published.protocol()),
+            protocol: net_protocol(published.protocol()),
         });
     }
     Ok(ServiceIntent {

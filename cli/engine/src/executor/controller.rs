@@ -14,9 +14,10 @@ use skep_runtime::state::{ContainerState, HealthStatus, Status};
 use skep_runtime::{Error, Runtime, StopOptions};
 
 use super::watch::Watched;
-use super::{Machine, blocking, container, hostname, logs, of_runtime, remove};
-use crate::failure::chain_of;
-use crate::parse::port;
+use super::{Machine, blocking, container, logs, of_runtime, remove};
+use crate::error::chain_of;
+use crate::host::hostname;
+use crate::ports::api_protocol;
 
 /// How long one wait for a change lasts at most; the agent then looks anyway.
 const WAIT: Duration = Duration::from_secs(5);
@@ -244,7 +245,7 @@ fn ports(runtime: &Runtime, id: &str) -> Vec<PortConfig> {
     bound
         .iter()
         .map(|port| PortConfig {
-            protocol: port::api_protocol(port.protocol).into(),
+            protocol: api_protocol(port.protocol).into(),
             target_port: port.container_port.into(),
             published_port: port.host_port.into(),
             publish_mode: PublishMode::Host.into(),

@@ -17,12 +17,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use skep_cluster::api::{NodeDescription, Platform, Resources, Task};
 use skep_cluster::executor::{Controller, Executor, ExecutorError, NodeNetwork};
-use skep_net::{Backend, Net};
 use skep_runtime::{RemoveOptions, Runtime};
 
-use crate::commands::container::stats::host_memory;
-use crate::commands::version::VERSION;
-use crate::failure::chain_of;
+use crate::VERSION;
+use crate::error::chain_of;
+use crate::host::{hostname, load_balancer, memory_bytes};
 
 /// The label by which a task's container is found.
 pub const TASK_LABEL: &str = "com.docker.swarm.task.id";
@@ -101,14 +100,6 @@ impl Machine {
     }
 }
 
-/// The load balancer's name, for `info` and for the managers.
-pub fn load_balancer(net: &Net) -> &'static str {
-    match net.load_balancer() {
-        Backend::Ipvs => "ipvs",
-        Backend::Nftables => "nftables",
-    }
-}
-
 fn of_runtime(error: skep_runtime::Error) -> ExecutorError {
     match error.is_retryable() {
         true => ExecutorError::Temporary(chain_of(&error)),
@@ -144,7 +135,7 @@ impl Executor for NodeExecutor {
                 platform: Some(Platform { architecture: std::env::consts::ARCH.to_owned(), os: "linux".to_owned() }),
                 resources: Some(Resources {
                     nano_cpus: i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000),
-                    memory_bytes: i64::try_from(host_memory()).unwrap_or(i64::MAX),
+                    memory_bytes: i64::try_from(memory_bytes()).unwrap_or(i64::MAX),
                     ..Resources::default()
                 }),
                 engine_version: VERSION.to_owned(),
@@ -205,9 +196,4 @@ fn remove(runtime: &Runtime, id: &str) -> Result<(), ExecutorError> {
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(of_runtime(error)),
     }
-}
-
-/// This node's name: that of its UTS namespace.
-fn hostname() -> String {
-    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }

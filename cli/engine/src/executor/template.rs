@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use skep_cluster::api::Task;
 use skep_cluster::executor::ExecutorError;
 
-use crate::format::template;
+use crate::template;
 
 /// What the templates of one task can name.
 pub struct Facts(Value);

@@ -11,8 +11,7 @@ use skep_runtime::config::{
 
 use super::template::Facts;
 use super::{Assigned, TASK_LABEL};
-use crate::commands::container::config::runtime_mount;
-use crate::parse::{mount, port};
+use crate::{mount, ports};
 
 /// Seconds until a stop becomes a kill, when the service does not say.
 const GRACE_SECONDS: i64 = 10;
@@ -142,7 +141,7 @@ fn mesh_ports(task: &Task) -> Vec<PublishedPort> {
         Some(PublishedPort {
             published: port_number(port.published_port)?,
             target: port_number(port.target_port)?,
-            protocol: port::net_protocol(port.protocol()),
+            protocol: ports::net_protocol(port.protocol()),
         })
     };
     ports.iter().filter(|port| port.publish_mode() == PublishMode::Ingress).filter_map(mapping).collect()
@@ -159,7 +158,7 @@ fn host_ports(task: &Task) -> Vec<PortMapping> {
             host_ip: None,
             host_port: port_number(port.published_port),
             container_port: port_number(port.target_port)?,
-            protocol: port::net_protocol(port.protocol()),
+            protocol: ports::net_protocol(port.protocol()),
         })
     };
     ports.iter().filter(|port| port.publish_mode() == PublishMode::Host).filter_map(mapping).collect()
@@ -170,7 +169,7 @@ fn mounts(container: &ContainerSpec, facts: &Facts) -> Result<Vec<MountSpec>, Ex
         let mut spec = mount::from_api(given);
         spec.source = facts.expand(&spec.source)?;
         spec.target = facts.expand(&spec.target)?;
-        runtime_mount(&spec).map_err(ExecutorError::Fatal)
+        mount::to_runtime(&spec).map_err(ExecutorError::Fatal)
     };
     container.mounts.iter().map(one).collect()
 }
