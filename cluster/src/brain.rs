@@ -8,12 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::StoreAction;
-use crate::store::{ProposeError, Store, View, now_ns};
+use crate::store::{Packed, ProposeError, Store, TRANSACTION_ACTIONS_MAX, View, now_ns, packed};
 
 /// Source of ids for new objects; random in production, counted under test.
 pub type IdSource<'a> = &'a mut dyn FnMut() -> String;
@@ -47,11 +46,6 @@ pub trait Brain: Send + 'static {
     /// The changes that `view` calls for at `now_ns`. Without effect on anything; the same for the same input but for new ids.
     fn decide(&self, view: &View, now_ns: i64, ids: IdSource<'_>) -> Decision;
 }
-
-/// Most actions in one raft entry.
-pub const TRANSACTION_ACTIONS_MAX: usize = 200;
-/// Most bytes of actions that are joined to one raft entry; well below what the store takes.
-pub const TRANSACTION_BYTES_MAX: usize = 2 << 20;
 
 /// Timing of [`run_brain`].
 #[derive(Debug, Clone, Copy)]
@@ -165,53 +159,14 @@ async fn commit(brain: &impl Brain, store: &dyn Store, decision: Decision, pack:
     Outcome::Done
 }
 
-/// One transaction.
-#[derive(Debug, Default)]
-pub(crate) struct Packed {
-    pub(crate) actions: Vec<StoreAction>,
-    /// Of so many units.
-    pub(crate) units: usize,
-}
-
-/// Joins units to transactions of at most `limit` actions and [`TRANSACTION_BYTES_MAX`] bytes (a single unit may be
-/// more than either).
-pub(crate) fn packed(units: impl IntoIterator<Item = Vec<StoreAction>>, limit: usize) -> Vec<Packed> {
-    let mut transactions: Vec<Packed> = Vec::new();
-    let mut filled = 0;
-    for unit in units.into_iter().filter(|unit| !unit.is_empty()) {
-        let bytes: usize = unit.iter().map(Message::encoded_len).sum();
-        match transactions.last_mut() {
-            Some(last) if last.actions.len() + unit.len() <= limit && filled + bytes <= TRANSACTION_BYTES_MAX => {
-                last.actions.extend(unit);
-                last.units += 1;
-                filled += bytes;
-            }
-            _ => {
-                transactions.push(Packed { actions: unit, units: 1 });
-                filled = bytes;
-            }
-        }
-    }
-    transactions
-}
-
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use prost::Message;
 
     use super::*;
-    use crate::api::{Node, ObjectKind, object};
-    use crate::store::{MemoryStore, create, remove, update};
-
-    #[test]
-    fn units_are_packed_but_never_split() {
-        let unit = |n: usize| vec![remove(ObjectKind::Task, "t"); n];
-        let sizes = |units: Vec<_>, limit| packed(units, limit).iter().map(|p| p.actions.len()).collect::<Vec<_>>();
-        assert_eq!(sizes(vec![unit(2), unit(2), unit(2)], 4), [4, 2]);
-        assert_eq!(sizes(vec![unit(3), unit(0), unit(1)], 1), [3, 1]);
-        let large = || vec![remove(ObjectKind::Task, "t".repeat(TRANSACTION_BYTES_MAX / 2 - 100))];
-        assert_eq!(sizes(vec![large(), large(), large(), unit(1)], 200), [2, 2]);
-    }
+    use crate::api::{Node, object};
+    use crate::store::{MemoryStore, create, update};
 
     /// Refuses what a real log would.
     struct Narrow(MemoryStore);

@@ -29,9 +29,6 @@ impl ExecutorError {
     }
 }
 
-/// UDP port of VXLAN (RFC 7348, section 5), where a swarm has chosen no other.
-pub const DATA_PATH_PORT_DEFAULT: u32 = 4789;
-
 /// All that this node has to carry of the swarm's networks. Always the whole of it: what is not in it goes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeNetwork {

@@ -16,8 +16,11 @@ pub mod control;
 pub mod dispatcher;
 pub mod executor;
 pub mod id;
+#[cfg(test)]
+mod layers;
 pub mod leader;
 pub mod logs;
+pub mod model;
 pub mod node;
 pub mod orchestrator;
 pub mod raft;
@@ -25,7 +28,6 @@ pub mod scheduler;
 #[cfg(test)]
 mod sim;
 pub mod store;
-mod subnet;
 pub mod timing;
 pub mod wire;
 

@@ -1,8 +1,8 @@
 //! The set of assignments as this node has it.
 
 use crate::api::{AssignmentsKind, AssignmentsMessage, Task, WorkerState, assignment::Item};
-use crate::dispatcher::tables::{Assignments, Key};
 use crate::executor::NodeNetwork;
+use crate::model::{AssignmentKey as Key, Assignments};
 
 /// An increment that does not fit on what is there; the session has to start anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

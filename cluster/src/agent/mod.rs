@@ -7,6 +7,7 @@
 pub mod assigned;
 mod disk;
 mod network;
+mod publisher;
 mod reporter;
 mod session;
 pub mod step;

@@ -9,12 +9,12 @@ use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 use super::AgentConfig;
+use super::publisher;
 use super::reporter::Reporter;
 use super::worker::Worker;
 use crate::api::dispatcher_client::DispatcherClient;
 use crate::api::{AssignmentsRequest, HeartbeatRequest, NodeDescription, SessionRequest, UpdateTaskStatusRequest};
 use crate::executor::Executor;
-use crate::logs::publisher;
 use crate::timing::Timing;
 
 /// Tables of a large swarm come in one message.

@@ -29,9 +29,11 @@ pub enum Action {
 
 /// Decides the next step of `task` (its status: what this node reached).
 pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) -> Action {
-    let state = task.status.as_ref().map_or(TaskState::Assigned, |s| s.state());
+    let state = task.state();
     let desired = task.desired_state();
-    let to = |state, message: &str, err: String| Action::Advance(advance(task, observed, state, message, err, now_ns));
+    let to = |state, message: &str, err: String| {
+        advance(task, observed, state, message, err, now_ns).map_or(Action::Wait, Action::Advance)
+    };
     if state > TaskState::Running {
         // Given up by the managers while they did not hear from this node.
         return if observed.running { Action::Stop { drain: false } } else { Action::Done };
@@ -51,7 +53,7 @@ pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) 
             to(TaskState::Failed, "failed", "task: its container no longer exists".into())
         }
         // Others were told that it stops: it no longer matters if it recovers.
-        TaskState::Running if observed.healthy == Some(false) || is_draining(task) => Action::StopUnhealthy,
+        TaskState::Running if observed.healthy == Some(false) || task.is_draining() => Action::StopUnhealthy,
         TaskState::Running => Action::Wait,
         TaskState::Starting if !observed.running => {
             if network_ready {
@@ -76,28 +78,18 @@ pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) 
     }
 }
 
-fn is_draining(task: &Task) -> bool {
-    task.status.as_ref().is_some_and(|status| status.draining)
-}
-
 /// The end of a container that ended by itself.
 fn ended(task: &Task, observed: &Observed, now_ns: i64) -> Action {
     let code = observed.container.exit_code;
-    let status = match (&observed.error, code) {
-        (None, 0) => advance(task, observed, TaskState::Complete, "finished", String::new(), now_ns),
-        (None, code) => {
-            let err = format!("task: non-zero exit ({code})");
-            advance(task, observed, TaskState::Failed, "failed", err, now_ns)
-        }
-        (Some(error), code) => {
-            let err = format!("task: non-zero exit ({code}): {error}");
-            advance(task, observed, TaskState::Failed, "failed", err, now_ns)
-        }
+    let (state, message, err) = match (&observed.error, code) {
+        (None, 0) => (TaskState::Complete, "finished", String::new()),
+        (None, code) => (TaskState::Failed, "failed", format!("task: non-zero exit ({code})")),
+        (Some(error), code) => (TaskState::Failed, "failed", format!("task: non-zero exit ({code}): {error}")),
     };
-    Action::Advance(status)
+    advance(task, observed, state, message, err, now_ns).map_or(Action::Wait, Action::Advance)
 }
 
-/// The status in a new state.
+/// The status in a later state, with what is seen of the container; `None` if the state would not be later.
 pub fn advance(
     task: &Task,
     observed: &Observed,
@@ -105,20 +97,17 @@ pub fn advance(
     message: &str,
     err: String,
     now_ns: i64,
-) -> TaskStatus {
-    let old = task.status.clone().unwrap_or_default();
-    let container =
-        if observed.container == ContainerStatus::default() { old.container } else { Some(observed.container.clone()) };
-    let port_status = if observed.ports.ports.is_empty() { old.port_status } else { Some(observed.ports.clone()) };
-    TaskStatus {
-        state: state.into(),
-        timestamp_ns: now_ns,
-        message: message.to_owned(),
-        err,
-        container,
-        port_status,
-        ..TaskStatus::default()
+) -> Option<TaskStatus> {
+    let mut next = task.status.clone().unwrap_or_default().advance(state, message, now_ns)?;
+    next.err = err;
+    next.draining = false;
+    if observed.container != ContainerStatus::default() {
+        next.container = Some(observed.container.clone());
     }
+    if !observed.ports.ports.is_empty() {
+        next.port_status = Some(observed.ports.clone());
+    }
+    Some(next)
 }
 
 #[cfg(test)]

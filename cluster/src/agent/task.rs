@@ -11,9 +11,9 @@ use super::disk::Disk;
 use super::network::Carried;
 use super::reporter::Reporter;
 use super::step::{Action, advance, step};
-use crate::allocator::PREDEFINED_NETWORKS;
 use crate::api::{Task, TaskState, TaskStatus};
 use crate::executor::{Controller, ExecutorError, Observed};
+use crate::model::PREDEFINED_NETWORKS;
 use crate::store::now_ns;
 
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -96,7 +96,7 @@ impl TaskManager {
     }
 
     fn state(&self) -> TaskState {
-        self.task.status.as_ref().map_or(TaskState::Assigned, |s| s.state())
+        self.task.state()
     }
 
     fn network_ready(&self) -> bool {
@@ -108,7 +108,7 @@ impl TaskManager {
     /// One step; false when the agent ends.
     async fn act(&mut self) -> bool {
         // Before it was prepared there is nothing to see.
-        let observed = if self.state() < TaskState::Preparing && self.task.desired_state() <= TaskState::Running {
+        let observed = if self.state() < TaskState::Preparing && self.task.is_wanted() {
             Ok(Observed::default())
         } else {
             self.controller.observe().await
@@ -136,6 +136,13 @@ impl TaskManager {
         }
     }
 
+    /// Goes on to a later state, with what is seen of the container.
+    fn advance(&mut self, seen: &Observed, state: TaskState, message: &str, err: String) {
+        if let Some(status) = advance(&self.task, seen, state, message, err, now_ns()) {
+            self.reach(status);
+        }
+    }
+
     fn reach(&mut self, status: TaskStatus) {
         let state = status.state();
         tracing::info!(task.id = self.task.id, state = ?state, err = status.err, "task");
@@ -157,7 +164,7 @@ impl TaskManager {
         };
         if outcome.is_ok() {
             let seen = self.controller.observe().await.unwrap_or_else(|_| observed.clone());
-            self.reach(advance(&self.task, &seen, TaskState::Ready, "prepared", String::new(), now_ns()));
+            self.advance(&seen, TaskState::Ready, "prepared", String::new());
             return true;
         }
         self.after(outcome, observed).await
@@ -174,7 +181,7 @@ impl TaskManager {
                 } else {
                     (TaskState::Failed, "starting")
                 };
-                self.reach(advance(&self.task, observed, state, message, error.to_string(), now_ns()));
+                self.advance(observed, state, message, error.to_string());
                 true
             }
         }
@@ -227,7 +234,7 @@ impl TaskManager {
         }
         let err = "task: unhealthy container".to_owned();
         let seen = self.controller.observe().await.unwrap_or_else(|_| observed.clone());
-        self.reach(advance(&self.task, &seen, TaskState::Failed, "unhealthy", err, now_ns()));
+        self.advance(&seen, TaskState::Failed, "unhealthy", err);
         true
     }
 
@@ -295,7 +302,7 @@ impl TaskManager {
 async fn until_unwanted(wanted: &mut watch::Receiver<Wanted>) -> bool {
     let unwanted = |wanted: &Wanted| match wanted {
         Wanted::Removed => true,
-        Wanted::Assigned(task) => task.desired_state() > TaskState::Running,
+        Wanted::Assigned(task) => !task.is_wanted(),
     };
     wanted.wait_for(unwanted).await.is_ok()
 }

@@ -17,7 +17,8 @@ use super::network::{self, Carried};
 use super::reporter::Reporter;
 use super::task::{Shared, TaskManager, Wanted};
 use crate::api::{AssignmentsMessage, Task, WorkerState};
-use crate::executor::{DATA_PATH_PORT_DEFAULT, Executor, ExecutorError, NodeNetwork};
+use crate::executor::{Executor, ExecutorError, NodeNetwork};
+use crate::model::DATA_PATH_PORT_DEFAULT;
 
 /// The tasks on this node, for whoever has to find them by id.
 #[derive(Debug, Clone, Default)]

@@ -5,9 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::network_name;
 use crate::api::{Network, TaskState};
-use crate::orchestrator::slots::{created_at, state};
 use crate::store::View;
 
 /// The address spaces of all networks that have a subnet.
@@ -38,7 +36,7 @@ impl Spaces {
     pub fn new(view: &View, networks: &BTreeMap<String, Network>) -> Self {
         let mut all = Self::default();
         for network in networks.values() {
-            all.names.insert(network.id.clone(), network_name(network).to_owned());
+            all.names.insert(network.id.clone(), network.name().to_owned());
             if let Some(space) = Space::new(network) {
                 all.spaces.insert(network.id.clone(), space);
             }
@@ -49,16 +47,16 @@ impl Spaces {
             }
         }
         for service in view.services().values() {
-            let time = service.meta.as_ref().map_or(0, |m| m.created_at_ns);
+            let time = service.created_at_ns();
             for vip in service.endpoint.iter().flat_map(|e| &e.virtual_ips) {
                 all.mark(&vip.network_id, &vip.address, time, true);
             }
         }
         for task in view.tasks().values() {
             // The dead hold no address, but tell which was given lately.
-            let alive = state(task) <= TaskState::Running;
+            let alive = task.state() <= TaskState::Running;
             for network in &task.networks {
-                all.mark(&network.network_id, &network.address, created_at(task), alive);
+                all.mark(&network.network_id, &network.address, task.created_at_ns(), alive);
             }
         }
         for attachment in view.attachments().values().filter(|a| a.address.contains('/')) {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::PREDEFINED_NETWORKS;
 use super::addresses::Spaces;
-use super::ports::{Ports, ingress_ports};
+use super::ports::Ports;
 use crate::api::{Endpoint, EndpointMode, Service, VirtualIp, object};
 use crate::brain::Decision;
+use crate::model::PREDEFINED_NETWORKS;
 use crate::store::{View, update};
 
 /// The endpoint of every service that has all it needs, or why it has not, by service id.
@@ -18,7 +18,7 @@ pub fn allocate(
 ) -> BTreeMap<String, Result<Endpoint, String>> {
     let mut services: Vec<&Service> =
         view.services().values().map(AsRef::as_ref).filter(|s| !s.pending_delete).collect();
-    services.sort_by_key(|s| (s.meta.as_ref().map_or(0, |m| m.created_at_ns), s.id.clone()));
+    services.sort_by_key(|s| (s.created_at_ns(), s.id.clone()));
     let mut ports = Ports::new(services.iter().copied());
     let mut endpoints = BTreeMap::new();
     for service in services {
@@ -45,15 +45,14 @@ fn endpoint(
     spaces: &mut Spaces,
     ports: &mut Ports,
 ) -> Result<Endpoint, String> {
-    let mode = service.spec.as_ref().and_then(|s| s.endpoint.as_ref()).map_or(EndpointMode::Vip, |e| e.mode());
+    let mode = service.endpoint_mode();
     let ports = ports.resolve(service)?;
     let mut wanted: Vec<&str> = Vec::new();
     if mode == EndpointMode::Vip {
-        if ingress_ports(service).next().is_some() {
+        if service.ingress_ports().next().is_some() {
             wanted.push(ingress.ok_or("there is no ingress network: create one to publish ports")?);
         }
-        let task = service.spec.as_ref().and_then(|s| s.task.as_ref());
-        for network in task.map(|t| t.networks.as_slice()).unwrap_or_default() {
+        for network in service.networks() {
             let target = network.target.as_str();
             if !PREDEFINED_NETWORKS.contains(&target) && !wanted.contains(&target) {
                 wanted.push(target);

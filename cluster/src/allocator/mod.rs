@@ -11,13 +11,9 @@ mod nodes;
 pub mod ports;
 mod tasks;
 
-use crate::api::Network;
 use crate::brain::{Brain, Decision, IdSource};
 use crate::store::View;
 use addresses::Spaces;
-
-/// Networks that every machine has by itself; no addresses of the swarm on them.
-pub const PREDEFINED_NETWORKS: [&str; 3] = ["host", "bridge", "none"];
 
 /// The brain that allocates.
 #[derive(Debug, Clone, Copy)]
@@ -32,19 +28,11 @@ impl Brain for Allocator {
         let mut decision = Decision::default();
         let networks = networks::allocate(view, &mut decision);
         let mut spaces = Spaces::new(view, &networks);
-        let ingress = networks.values().find(|n| is_ingress(n) && !n.ipam.is_empty()).map(|n| n.id.clone());
+        let ingress = networks.values().find(|n| n.is_ingress() && !n.ipam.is_empty()).map(|n| n.id.clone());
         nodes::allocate(view, ingress.as_deref(), &mut spaces, &mut decision);
         let endpoints = endpoints::allocate(view, ingress.as_deref(), &mut spaces, &mut decision);
         tasks::allocate(view, now_ns, ingress.as_deref(), &endpoints, &mut spaces, &mut decision);
         tasks::allocate_attachments(view, &mut spaces, &mut decision);
         decision
     }
-}
-
-fn is_ingress(network: &Network) -> bool {
-    network.spec.as_ref().is_some_and(|s| s.ingress)
-}
-
-fn network_name(network: &Network) -> &str {
-    network.spec.as_ref().and_then(|s| s.annotations.as_ref()).map_or(&network.id, |a| &a.name)
 }

@@ -5,11 +5,10 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::{is_ingress, network_name};
 use crate::api::{Cluster, IpamConfig, Network, object};
 use crate::brain::Decision;
+use crate::model::subnet;
 use crate::store::{View, update};
-use crate::subnet;
 
 const VNI_MIN: u32 = 4096;
 const VNI_MAX: u32 = (1 << 24) - 1;
@@ -24,14 +23,14 @@ pub fn allocate(view: &View, decision: &mut Decision) -> BTreeMap<String, Networ
         .filter(|n| !n.pending_delete || !n.ipam.is_empty())
         .map(|n| (n.id.clone(), Network::clone(n)))
         .collect();
-    let created = |n: &Network| n.meta.as_ref().map_or(0, |m| m.created_at_ns);
     let mut pending: Vec<(bool, i64, String)> = networks
         .values()
-        .filter(|n| n.ipam.is_empty() && is_overlay(n))
-        .map(|n| (!is_ingress(n), created(n), n.id.clone()))
+        .filter(|n| n.ipam.is_empty() && n.is_overlay())
+        .map(|n| (!n.is_ingress(), n.created_at_ns(), n.id.clone()))
         .collect();
     pending.sort();
-    let mut vni = networks.values().filter(|n| n.vni != 0).max_by_key(|n| (created(n), n.vni)).map_or(0, |n| n.vni);
+    let mut vni =
+        networks.values().filter(|n| n.vni != 0).max_by_key(|n| (n.created_at_ns(), n.vni)).map_or(0, |n| n.vni);
     for (_, _, id) in pending {
         let Some(network) = networks.get(&id) else { continue };
         let mut changed = network.clone();
@@ -56,14 +55,9 @@ pub fn allocate(view: &View, decision: &mut Decision) -> BTreeMap<String, Networ
     networks
 }
 
-fn is_overlay(network: &Network) -> bool {
-    network.spec.as_ref().is_some_and(|s| s.driver.is_empty() || s.driver == "overlay")
-}
-
 fn subnet(view: &View, network: &Network, all: &BTreeMap<String, Network>) -> Result<IpamConfig, String> {
-    let taken = subnet::taken(all.values().map(|n| (n.ipam.as_slice(), network_name(n))));
-    let asked = network.spec.as_ref().map(|s| s.ipam.as_slice()).unwrap_or_default();
-    let mut asked = match asked {
+    let taken = subnet::taken(all.values().map(|n| (n.ipam.as_slice(), n.name())));
+    let mut asked = match network.asked_ipam() {
         [] => IpamConfig::default(),
         [one] => one.clone(),
         _ => return Err("an overlay network has one subnet: leave out the others".into()),
@@ -81,7 +75,7 @@ fn from_pools(view: &View, taken: &[(Ipv4Net, &str)]) -> Result<Ipv4Net, String>
     let nodes: Vec<Ipv4Addr> = view
         .nodes()
         .values()
-        .flat_map(|n| [n.data_path_addr.as_str(), n.status.as_ref().map_or("", |s| s.addr.as_str())])
+        .flat_map(|n| [n.data_path_addr.as_str(), n.reached_from()])
         .filter_map(|a| a.parse().ok())
         .collect();
     for pool in &pools {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::PREDEFINED_NETWORKS;
 use super::addresses::Spaces;
 use crate::api::{Node, NodeAttachment, TaskState, object};
 use crate::brain::Decision;
-use crate::orchestrator::slots::state;
+use crate::model::PREDEFINED_NETWORKS;
 use crate::store::{View, update};
 
 /// All nodes that have ever registered are on the ingress network; on others those with a task or a container of it.
@@ -38,7 +37,7 @@ pub fn allocate(view: &View, ingress: Option<&str>, spaces: &mut Spaces, decisio
 fn networks_of<'a>(view: &'a View, node: &str, ingress: Option<&'a str>) -> BTreeSet<&'a str> {
     let tasks = view
         .tasks_of_node(node)
-        .filter(|t| (TaskState::Pending..=TaskState::Running).contains(&state(t)))
+        .filter(|t| (TaskState::Pending..=TaskState::Running).contains(&t.state()))
         .flat_map(|t| t.networks.iter().map(|n| n.network_id.as_str()));
     let containers = view.attachments().values().filter(|a| a.node_id == node).map(|a| a.network_id.as_str());
     ingress.into_iter().chain(tasks).chain(containers).filter(|n| !PREDEFINED_NETWORKS.contains(n)).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{EndpointSpec, PortConfig, PublishMode, Service};
+use crate::api::{PortConfig, Service};
 
 /// Ports given to services that ask for none in particular.
 pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u32> = 30000..=32767;
@@ -13,13 +13,9 @@ pub struct Ports {
     owners: BTreeMap<(i32, u32), (String, String)>,
 }
 
-fn is_ingress(port: &PortConfig) -> bool {
-    port.publish_mode() == PublishMode::Ingress
-}
-
 /// The committed port for what the specification asks.
 fn allocated(spec: &PortConfig, service: &Service) -> Option<u32> {
-    let ports = service.endpoint.iter().flat_map(|e| &e.ports).filter(|p| is_ingress(p) && p.published_port != 0);
+    let ports = service.endpoint.iter().flat_map(|e| &e.ports).filter(|p| p.is_ingress() && p.published_port != 0);
     let same = |p: &&PortConfig| {
         (&p.name, p.protocol, p.target_port) == (&spec.name, spec.protocol, spec.target_port)
             && (spec.published_port == 0 || spec.published_port == p.published_port)
@@ -32,7 +28,7 @@ impl Ports {
     pub fn new<'a>(services: impl Iterator<Item = &'a Service>) -> Self {
         let mut ports = Self::default();
         for service in services {
-            for port in ingress_ports(service) {
+            for port in service.ingress_ports() {
                 if let Some(number) = allocated(port, service) {
                     ports.owners.entry((port.protocol, number)).or_insert_with(|| owner(service));
                 }
@@ -44,11 +40,10 @@ impl Ports {
     /// The service's ports with every number filled in; or why one cannot be had.
     pub fn resolve(&mut self, service: &Service) -> Result<Vec<PortConfig>, String> {
         let mut resolved = Vec::new();
-        let spec = service.spec.as_ref().and_then(|s| s.endpoint.as_ref());
         let mut dynamic: Vec<u32> = Vec::new();
-        for port in spec.map(|e: &EndpointSpec| e.ports.as_slice()).unwrap_or_default() {
+        for port in service.asked_ports() {
             let mut port = port.clone();
-            if is_ingress(&port) {
+            if port.is_ingress() {
                 let number = match allocated(&port, service).filter(|n| !dynamic.contains(n)) {
                     Some(number) => number,
                     None if port.published_port != 0 => port.published_port,
@@ -80,12 +75,5 @@ impl Ports {
 }
 
 fn owner(service: &Service) -> (String, String) {
-    let name = service.spec.as_ref().and_then(|s| s.annotations.as_ref()).map_or("", |a| &a.name);
-    (service.id.clone(), name.to_owned())
-}
-
-/// The ports of the specification that go through the routing mesh.
-pub fn ingress_ports(service: &Service) -> impl Iterator<Item = &PortConfig> {
-    let endpoint = service.spec.as_ref().and_then(|s| s.endpoint.as_ref());
-    endpoint.into_iter().flat_map(|e| &e.ports).filter(|p| is_ingress(p))
+    (service.id.clone(), service.name().to_owned())
 }

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::PREDEFINED_NETWORKS;
 use super::addresses::Spaces;
-use crate::api::{Attachment, Endpoint, NetworkAttachment, PublishMode, Task, TaskState, TaskStatus, object};
+use crate::api::{Attachment, Endpoint, NetworkAttachment, Task, TaskState, object};
 use crate::brain::Decision;
-use crate::orchestrator::slots::{created_at, state};
+use crate::model::PREDEFINED_NETWORKS;
 use crate::store::{View, update};
 
 /// Allocates every NEW task of which the service has its endpoint; the others learn why not.
@@ -18,9 +17,9 @@ pub fn allocate(
     spaces: &mut Spaces,
     decision: &mut Decision,
 ) {
-    let is_new = |t: &&Task| state(t) == TaskState::New && t.desired_state() <= TaskState::Running;
+    let is_new = |t: &&Task| t.state() == TaskState::New && t.is_wanted();
     let mut tasks: Vec<&Task> = view.tasks().values().map(AsRef::as_ref).filter(is_new).collect();
-    tasks.sort_by(|a, b| (created_at(a), a.slot, &a.id).cmp(&(created_at(b), b.slot, &b.id)));
+    tasks.sort_by(|a, b| (a.created_at_ns(), a.slot, &a.id).cmp(&(b.created_at_ns(), b.slot, &b.id)));
     for task in tasks {
         let Some(endpoint) = endpoints.get(&task.service_id) else { continue };
         let outcome = endpoint.clone().and_then(|endpoint| {
@@ -28,24 +27,19 @@ pub fn allocate(
             let endpoint = if current { endpoint } else { task.endpoint.clone().unwrap_or(endpoint) };
             Ok((networks(task, &endpoint, ingress, spaces)?, endpoint))
         });
-        let mut changed = task.clone();
-        let old = changed.status.take().unwrap_or_default();
-        changed.status = Some(match outcome {
+        let changed = match outcome {
             Ok((networks, endpoint)) => {
-                changed.networks = networks;
-                changed.endpoint = Some(endpoint);
-                TaskStatus {
-                    state: TaskState::Pending.into(),
-                    timestamp_ns: now_ns,
-                    applied_at_ns: now_ns,
-                    message: "pending task scheduling".into(),
-                    err: String::new(),
-                    ..old
-                }
+                let pending = task.advanced(TaskState::Pending, "pending task scheduling", now_ns);
+                pending.map(|pending| Task { networks, endpoint: Some(endpoint), ..pending })
             }
-            Err(reason) => TaskStatus { err: reason, ..old },
-        });
-        if &changed != task {
+            Err(reason) if task.error() == reason => None,
+            Err(reason) => {
+                let mut refused = task.clone();
+                refused.status.get_or_insert_default().err = reason;
+                Some(refused)
+            }
+        };
+        if let Some(changed) = changed {
             decision.change(update(object::Object::Task(changed)));
         }
     }
@@ -58,12 +52,12 @@ fn networks(
     spaces: &mut Spaces,
 ) -> Result<Vec<NetworkAttachment>, String> {
     let mut wanted: Vec<(String, Vec<String>)> = Vec::new();
-    for network in task.spec.as_ref().map(|s| s.networks.as_slice()).unwrap_or_default() {
+    for network in task.asked_networks() {
         if !wanted.iter().any(|(id, _)| id == &network.target) {
             wanted.push((network.target.clone(), network.aliases.clone()));
         }
     }
-    if endpoint.ports.iter().any(|p| p.publish_mode() == PublishMode::Ingress) {
+    if endpoint.ports.iter().any(|p| p.is_ingress()) {
         let ingress = ingress.ok_or("there is no ingress network: create one to publish ports")?;
         wanted.push((ingress.to_owned(), Vec::new()));
     }

@@ -22,8 +22,8 @@ impl ControlService {
         let id = self
             .write(|view| {
                 let network = refs::network(view, &request.network_ref)?;
-                if !network.spec.as_ref().is_some_and(|spec| spec.attachable) {
-                    let name = refs::network_name(&network);
+                if !network.is_attachable() {
+                    let name = network.name();
                     return Err(Status::permission_denied(format!("network {name} not manually attachable")));
                 }
                 let mut attachments = view.attachments().values();

@@ -5,8 +5,7 @@ use tonic::{Request, Status};
 use super::{ControlService, refs, spec};
 use crate::api::{
     CreateNetworkRequest, CreateNetworkResponse, GetNetworkRequest, GetNetworkResponse, ListNetworksRequest,
-    ListNetworksResponse, Network, Node, PublishMode, RemoveNetworkRequest, RemoveNetworkResponse, Task, TaskState,
-    object,
+    ListNetworksResponse, Network, Node, RemoveNetworkRequest, RemoveNetworkResponse, Task, TaskState, object,
 };
 use crate::id::new_id;
 use crate::store::{View, create, update};
@@ -38,7 +37,7 @@ impl ControlService {
     pub(super) async fn get_network(&self, request: Request<GetNetworkRequest>) -> Result<GetNetworkResponse, Status> {
         let view = self.read().await?;
         let network = refs::network(&view, &request.into_inner().r#ref)?;
-        let tasks = view.tasks().values().filter(|task| is_on(task, &network.id) && is_live(task));
+        let tasks = view.tasks().values().filter(|task| task.is_on(&network.id) && is_live(task));
         let nodes = view.nodes().values().filter(|node| node.attachments.iter().any(|a| a.network_id == network.id));
         Ok(GetNetworkResponse {
             tasks: tasks.map(|task| Task::clone(task)).collect(),
@@ -92,42 +91,30 @@ impl ControlService {
     }
 }
 
-fn is_on(task: &Task, network_id: &str) -> bool {
-    task.networks.iter().any(|attachment| attachment.network_id == network_id)
-}
-
 fn is_live(task: &Task) -> bool {
-    task.status.as_ref().is_none_or(|status| status.state() <= TaskState::Running)
+    task.state() <= TaskState::Running
 }
 
 fn check_unused(view: &View, network: &Network) -> Result<(), Status> {
-    let name = refs::network_name(network);
+    let name = network.name();
     let live = || view.services().values().filter(|service| !service.pending_delete);
-    if network.spec.as_ref().is_some_and(|spec| spec.ingress) {
-        let publishes = live().find(|service| {
-            let ports = service.spec.iter().filter_map(|spec| spec.endpoint.as_ref()).flat_map(|e| &e.ports);
-            ports.into_iter().any(|port| port.publish_mode() == PublishMode::Ingress)
-        });
-        if let Some(service) = publishes {
+    if network.is_ingress() {
+        if let Some(service) = live().find(|service| service.ingress_ports().next().is_some()) {
             return Err(Status::failed_precondition(format!(
                 "ingress network {name} cannot be removed because service {} depends on it",
-                refs::service_name(service)
+                service.name()
             )));
         }
     }
-    let uses = |service: &&std::sync::Arc<crate::api::Service>| {
-        let task = service.spec.as_ref().and_then(|spec| spec.task.as_ref());
-        task.is_some_and(|task| task.networks.iter().any(|attachment| attachment.target == network.id))
-    };
-    if let Some(service) = live().find(uses) {
-        let service = refs::service_name(service);
+    if let Some(service) = live().find(|service| service.is_on(&network.id)) {
+        let service = service.name();
         return Err(Status::failed_precondition(format!("network {name} is in use by service {service}")));
     }
     // Tasks that are on their way out do not hold the network: it goes when the last of them has gone.
     let stays = |task: &Task| {
-        is_on(task, &network.id)
+        task.is_on(&network.id)
             && is_live(task)
-            && task.desired_state < i32::from(TaskState::Shutdown)
+            && task.desired_state() < TaskState::Shutdown
             && live().any(|service| service.id == task.service_id)
     };
     if let Some(task) = view.tasks().values().find(|task| stays(task)) {

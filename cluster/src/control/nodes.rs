@@ -31,7 +31,7 @@ impl ControlService {
                 if node.meta.as_ref().map_or(0, |meta| meta.version) != request.version {
                     return Err(out_of_sequence());
                 }
-                let demoted = role_of(&node) == NodeRole::Manager && spec.desired_role() == NodeRole::Worker;
+                let demoted = node.desired_role() == NodeRole::Manager && spec.desired_role() == NodeRole::Worker;
                 if demoted {
                     self.check_demotion(view, &node)?;
                 }
@@ -56,8 +56,7 @@ impl ControlService {
                         node.id
                     )));
                 }
-                let ready = node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready);
-                if ready && !request.force {
+                if node.state() == NodeState::Ready && !request.force {
                     return Err(Status::failed_precondition(format!(
                         "node {} is not down and can't be removed",
                         node.id
@@ -82,7 +81,8 @@ impl ControlService {
     }
 
     fn check_demotion(&self, view: &View, node: &Node) -> Result<(), Status> {
-        let others = view.nodes().values().filter(|other| other.id != node.id && role_of(other) == NodeRole::Manager);
+        let others =
+            view.nodes().values().filter(|other| other.id != node.id && other.desired_role() == NodeRole::Manager);
         if others.count() == 0 {
             return Err(Status::failed_precondition("attempting to demote the last manager of the swarm"));
         }
@@ -119,8 +119,4 @@ impl ControlService {
         };
         node
     }
-}
-
-fn role_of(node: &Node) -> NodeRole {
-    node.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role())
 }

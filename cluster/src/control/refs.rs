@@ -4,26 +4,8 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use crate::api::{Annotations, Network, Node, Service, Task};
+use crate::api::{Network, Node, Service, Task};
 use crate::store::View;
-
-fn name(annotations: Option<&Annotations>) -> &str {
-    annotations.map_or("", |annotations| annotations.name.as_str())
-}
-
-/// A service's name.
-pub fn service_name(service: &Service) -> &str {
-    name(service.spec.as_ref().and_then(|spec| spec.annotations.as_ref()))
-}
-
-/// A network's name.
-pub fn network_name(network: &Network) -> &str {
-    name(network.spec.as_ref().and_then(|spec| spec.annotations.as_ref()))
-}
-
-fn hostname(node: &Node) -> &str {
-    node.description.as_ref().map_or("", |description| description.hostname.as_str())
-}
 
 fn find<'a, T>(
     kind: &str,
@@ -56,18 +38,18 @@ where
 /// A service that is not being removed.
 pub fn service(view: &View, reference: &str) -> Result<Arc<Service>, Status> {
     let services = view.services().values().filter(|service| !service.pending_delete);
-    find("service", reference, services, |s| &s.id, service_name)
+    find("service", reference, services, |s| &s.id, Service::name)
 }
 
 /// A network that is not being removed.
 pub fn network(view: &View, reference: &str) -> Result<Arc<Network>, Status> {
     let networks = view.networks().values().filter(|network| !network.pending_delete);
-    find("network", reference, networks, |n| &n.id, network_name)
+    find("network", reference, networks, |n| &n.id, Network::name)
 }
 
 /// A node, by host name too.
 pub fn node(view: &View, reference: &str) -> Result<Arc<Node>, Status> {
-    find("node", reference, view.nodes().values(), |n| &n.id, hostname)
+    find("node", reference, view.nodes().values(), |n| &n.id, Node::hostname)
 }
 
 /// A task. Its name is `SERVICE.SLOT.ID`.
@@ -80,7 +62,7 @@ pub fn task(view: &View, reference: &str) -> Result<Arc<Task>, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{ServiceSpec, StoreTransaction, object};
+    use crate::api::{Annotations, ServiceSpec, StoreTransaction, object};
     use crate::store::create;
 
     fn view(services: &[(&str, &str, bool)]) -> View {

@@ -1,5 +1,7 @@
 //! Services and their tasks.
 
+use std::collections::BTreeSet;
+
 use tonic::{Request, Status};
 
 use super::{ControlService, Stream, out_of_sequence, refs, spec};
@@ -7,10 +9,10 @@ use crate::api::{
     CreateServiceRequest, CreateServiceResponse, GetServiceRequest, GetServiceResponse, GetTaskRequest,
     GetTaskResponse, ListServicesRequest, ListServicesResponse, ListTasksRequest, ListTasksResponse,
     RemoveServiceRequest, RemoveServiceResponse, Service, ServiceCounts, ServiceLogsRequest, ServiceLogsResponse,
-    ServiceSpec, Task, TaskState, UpdateServiceRequest, UpdateServiceResponse, UpdateState, UpdateStatus, object,
-    service_spec,
+    ServiceSpec, Task, UpdateServiceRequest, UpdateServiceResponse, UpdateState, UpdateStatus, object,
 };
 use crate::id::new_id;
+use crate::model::Phase;
 use crate::store::{View, create, now_ns, update};
 
 impl ControlService {
@@ -138,8 +140,8 @@ impl ControlService {
 }
 
 fn check_free(view: &View, wanted: &ServiceSpec) -> Result<(), Status> {
-    let name = wanted.annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
-    let taken = view.services().values().any(|s| !s.pending_delete && refs::service_name(s) == name);
+    let name = wanted.name();
+    let taken = view.services().values().any(|s| !s.pending_delete && s.name() == name);
     if taken {
         return Err(Status::already_exists(format!(
             "name conflicts with an existing object: service {name} already exists"
@@ -151,18 +153,15 @@ fn check_free(view: &View, wanted: &ServiceSpec) -> Result<(), Status> {
 fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Service, Status> {
     spec::check_service(view, &mut wanted, Some(&stored.id))?;
     let previous = stored.spec.clone().unwrap_or_default();
-    let is_global = |spec: &ServiceSpec| matches!(spec.mode, Some(service_spec::Mode::Global(_)));
-    if is_global(&previous) != is_global(&wanted) {
+    if previous.is_global() != wanted.is_global() {
         return Err(Status::unimplemented("service mode change is not allowed"));
     }
-    let name = |spec: &ServiceSpec| spec.annotations.as_ref().map(|annotations| annotations.name.clone());
-    if name(&previous) != name(&wanted) {
+    if previous.name() != wanted.name() {
         return Err(Status::unimplemented("renaming services is not supported"));
     }
     let mut service = stored.clone();
     let redeploys = previous.task != wanted.task || previous.endpoint != wanted.endpoint;
-    let state = stored.update_status.as_ref().map(UpdateStatus::state);
-    let paused = matches!(state, Some(UpdateState::Paused | UpdateState::RollbackPaused));
+    let paused = stored.phase() == Phase::Paused;
     // Asking for the same again must not lose the way back to what was before.
     if previous != wanted {
         service.previous_spec_version = stored.spec_version;
@@ -179,10 +178,7 @@ fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Ser
 
 fn rolled_back(view: &View, stored: &Service) -> Result<Service, Status> {
     let Some(mut previous) = stored.previous_spec.clone() else {
-        return Err(Status::failed_precondition(format!(
-            "service {} does not have a previous spec",
-            refs::service_name(stored)
-        )));
+        return Err(Status::failed_precondition(format!("service {} does not have a previous spec", stored.name())));
     };
     spec::check_service(view, &mut previous, Some(&stored.id))?;
     let mut service = stored.clone();
@@ -200,15 +196,12 @@ fn rolled_back(view: &View, stored: &Service) -> Result<Service, Status> {
 }
 
 fn counts(view: &View, service: &Service) -> ServiceCounts {
-    let state = |task: &Task| task.status.as_ref().map_or(TaskState::New, |status| status.state());
-    let wanted = |task: &Task| task.desired_state() <= TaskState::Running;
     let tasks = || view.tasks_of_service(&service.id);
-    let running = tasks().filter(|task| state(task) == TaskState::Running && wanted(task)).count() as u64;
-    let desired = match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
-        Some(service_spec::Mode::Replicated(mode)) => mode.replicas,
+    let running = tasks().filter(|task| task.is_up()).count() as u64;
+    let desired = service.spec.as_ref().and_then(ServiceSpec::replicas).unwrap_or_else(|| {
         // A task that waits to replace another one of its node does not count twice.
-        _ => tasks().filter(|t| wanted(t)).map(|t| &t.node_id).collect::<std::collections::BTreeSet<_>>().len() as u64,
-    };
+        tasks().filter(|task| task.is_wanted()).map(|task| &task.node_id).collect::<BTreeSet<_>>().len() as u64
+    });
     ServiceCounts { running, desired }
 }
 
@@ -226,7 +219,7 @@ fn without_credentials(service: &Service) -> Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Annotations, ContainerSpec, ReplicatedService, TaskSpec};
+    use crate::api::{Annotations, ContainerSpec, ReplicatedService, TaskSpec, service_spec};
 
     fn spec(image: &str) -> ServiceSpec {
         let container = ContainerSpec { image: image.into(), ..ContainerSpec::default() };

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use tonic::Status;
 
-use super::refs::{network, network_name, service_name};
+use super::refs::network;
 use crate::api::{
     Annotations, EndpointMode, EndpointSpec, NetworkSpec, PortConfig, PublishMode, ResourceRequirements, Resources,
     Service, ServiceSpec, TaskSpec, UpdateConfig, service_spec,
 };
-use crate::scheduler::constraints;
+use crate::model::subnet::{self, SubnetError};
+use crate::model::{PREDEFINED_NETWORKS, constraints};
 use crate::store::View;
-use crate::subnet::{self, SubnetError};
 
 const NAME_LENGTH_MAX: usize = 63;
 const CPU_NANOS_MIN: i64 = 1_000_000;
@@ -20,8 +20,6 @@ const REPLICAS_MAX: u64 = 100_000;
 /// IPv4's smallest, and the largest that a link can have.
 const MTU_MIN: u32 = 68;
 const MTU_MAX: u32 = 65535;
-/// Networks of every machine; they are not objects of the swarm.
-const LOCAL_NETWORKS: [&str; 3] = ["host", "bridge", "none"];
 
 fn invalid(text: impl Into<String>) -> Status {
     Status::invalid_argument(text)
@@ -95,14 +93,14 @@ fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Status> {
         constraints::parse(&placement.constraints).map_err(|error| invalid(error.to_string()))?;
     }
     for attachment in &mut task.networks {
-        if LOCAL_NETWORKS.contains(&attachment.target.as_str()) {
+        if PREDEFINED_NETWORKS.contains(&attachment.target.as_str()) {
             continue;
         }
         let found = network(view, &attachment.target)?;
-        if found.spec.as_ref().is_some_and(|spec| spec.ingress) {
+        if found.is_ingress() {
             return Err(invalid(format!(
                 "Service cannot be explicitly attached to the ingress network {:?}",
-                network_name(&found)
+                found.name()
             )));
         }
         attachment.target = found.id.clone();
@@ -159,7 +157,7 @@ fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), Status> {
                 port.published_port, port.target_port
             )));
         }
-        let ingress = port.publish_mode() == PublishMode::Ingress;
+        let ingress = port.is_ingress();
         if ingress && endpoint.mode() == EndpointMode::Dnsrr {
             return Err(invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode"));
         }
@@ -179,7 +177,7 @@ fn check_port_conflicts(view: &View, ports: &[PortConfig], own: Option<&str>) ->
                 let text = format!(
                     "port '{}' is already in use by service '{}' ({})",
                     port.published_port,
-                    service_name(other),
+                    other.name(),
                     other.id
                 );
                 // Two services may publish the same port in host mode: the scheduler keeps them on different nodes.
@@ -197,8 +195,7 @@ fn check_port_conflicts(view: &View, ports: &[PortConfig], own: Option<&str>) ->
 
 /// The ports asked for and those that were given.
 fn ports_of(service: &Service) -> impl Iterator<Item = &PortConfig> {
-    let asked = service.spec.iter().filter_map(|spec| spec.endpoint.as_ref()).flat_map(|endpoint| &endpoint.ports);
-    asked.chain(service.endpoint.iter().flat_map(|endpoint| &endpoint.ports))
+    service.asked_ports().iter().chain(service.endpoint.iter().flat_map(|endpoint| &endpoint.ports))
 }
 
 fn is_same_port(a: &PortConfig, b: &PortConfig) -> bool {
@@ -215,21 +212,21 @@ pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Status> 
         return Err(invalid(format!("network driver {:?} cannot span nodes: use overlay", spec.driver)));
     }
     let name = spec.annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
-    if LOCAL_NETWORKS.contains(&name) || name == "skep_gwbridge" || name == "docker_gwbridge" {
+    if PREDEFINED_NETWORKS.contains(&name) || name == "skep_gwbridge" || name == "docker_gwbridge" {
         return Err(Status::permission_denied(format!("operation is not permitted on predefined {name} network")));
     }
     let live = || view.networks().values().filter(|network| !network.pending_delete);
-    if live().any(|network| network_name(network) == name) {
+    if live().any(|network| network.name() == name) {
         return Err(Status::already_exists(format!("network with name {name} already exists")));
     }
-    if spec.ingress && live().any(|network| network.spec.as_ref().is_some_and(|spec| spec.ingress)) {
+    if spec.ingress && live().any(|network| network.is_ingress()) {
         return Err(Status::already_exists("ingress network already exists"));
     }
     check_driver_options(spec)?;
     if spec.ipam.len() > 1 {
         return Err(invalid("an overlay network has one subnet: leave out the others"));
     }
-    let taken = subnet::taken(live().map(|network| (network.ipam.as_slice(), network_name(network))));
+    let taken = subnet::taken(live().map(|network| (network.ipam.as_slice(), network.name())));
     for config in &spec.ipam {
         subnet::check(config, &taken).map_err(|error| match error {
             SubnetError::Taken { .. } => Status::failed_precondition(format!("invalid pool request: {error}")),

@@ -1,10 +1,10 @@
 //! From one set of assignments to the next: the complete set first, then only what changed.
 
-use super::tables::{Assignments, Key};
 use crate::api::{
-    Assignment, AssignmentChange, AssignmentsKind, AssignmentsMessage, NetworkEndpoint, NetworkService, Task,
-    assignment::Item,
+    AssignedNetwork, Assignment, AssignmentChange, AssignmentsKind, AssignmentsMessage, NetworkEndpoint,
+    NetworkService, Task, assignment::Item,
 };
+use crate::model::{AssignmentKey as Key, Assignments};
 
 /// What was sent to a node in this session.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ fn essence(assignment: &Assignment) -> Assignment {
 fn removal(key: &Key) -> AssignmentChange {
     let item = match key.clone() {
         Key::Task(id) => Item::Task(Task { id, ..Task::default() }),
-        Key::Network(id) => Item::Network(crate::api::AssignedNetwork { id, ..Default::default() }),
+        Key::Network(id) => Item::Network(AssignedNetwork { id, ..AssignedNetwork::default() }),
         Key::Endpoint(network_id, address) => {
             Item::Endpoint(NetworkEndpoint { network_id, address, ..NetworkEndpoint::default() })
         }

@@ -24,12 +24,13 @@ use crate::api::{
     self, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, ManagerPeer, NodeState,
     SessionMessage, SessionRequest, SignOffRequest, SignOffResponse, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
 };
+use crate::model::is_data_path;
 use crate::store::{Store, View};
 use crate::wire::Caller;
 use assignments::Sent;
 use sessions::{Session, Sessions, change_node, period, set_state};
 use status::Reports;
-use tables::{Tables, is_data_path};
+use tables::Tables;
 
 /// Reports are collected this long before they are committed.
 const COLLECT: Duration = Duration::from_millis(50);
@@ -84,14 +85,12 @@ impl Shared {
     /// A new leader does not know who is alive: everybody who was has to show it.
     async fn meet_nodes(&self) {
         let view = self.store.view();
-        let alive =
-            |node: &&Arc<api::Node>| node.status.as_ref().is_some_and(|s| !matches!(s.state(), NodeState::Down));
+        let alive = |node: &&Arc<api::Node>| node.status.is_some() && node.state() != NodeState::Down;
         let ids: Vec<&str> = view.nodes().values().filter(alive).map(|n| n.id.as_str()).collect();
         self.sessions.expect(ids.iter().copied(), period(self.store.as_ref()));
         for id in ids {
             let changed = change_node(self.store.as_ref(), id, |node| {
-                if !self.sessions.is_present(id) && node.status.as_ref().is_some_and(|s| s.state() == NodeState::Ready)
-                {
+                if !self.sessions.is_present(id) && node.state() == NodeState::Ready {
                     set_state(node, NodeState::Unknown, "the swarm has a new leader: waiting for the node");
                 }
             });
@@ -200,8 +199,7 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let period = period(self.shared.store.as_ref());
         self.shared.sessions.beat(&caller.node_id, request.get_ref(), period)?;
         let store = self.shared.store.as_ref();
-        let ready = |node: &Arc<api::Node>| node.status.as_ref().is_some_and(|s| s.state() == NodeState::Ready);
-        if store.view().nodes().get(&caller.node_id).is_some_and(|node| !ready(node)) {
+        if store.view().nodes().get(&caller.node_id).is_some_and(|node| node.state() != NodeState::Ready) {
             // A registration that found the node Ready wrote nothing, and so did not stop a new leader's doubt that
             // was on its way.
             let changed = change_node(store, &caller.node_id, |node| set_state(node, NodeState::Ready, ""));

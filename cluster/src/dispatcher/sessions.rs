@@ -8,11 +8,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::api::{HeartbeatRequest, Node, NodeState, NodeStatus, object};
+use crate::api::{Cluster, HeartbeatRequest, Node, NodeState, NodeStatus, object};
+use crate::model::HEARTBEAT_DEFAULT;
 use crate::store::{ProposeError, Store, now_ns, update};
 
-/// Time between heartbeats, where the cluster names none.
-pub const PERIOD_DEFAULT: Duration = Duration::from_secs(5);
 /// So many missed periods make a node DOWN.
 const MISSED: u32 = 3;
 /// So many after a change of the leader.
@@ -49,9 +48,7 @@ fn invalid() -> Status {
 
 /// The time between a cluster's heartbeats.
 pub fn period(store: &dyn Store) -> Duration {
-    let view = store.view();
-    let configured = view.cluster().and_then(|c| c.spec.as_ref()).map_or(0, |s| s.dispatcher_heartbeat_ns);
-    if configured > 0 { Duration::from_nanos(configured.unsigned_abs()) } else { PERIOD_DEFAULT }
+    store.view().cluster().map_or(HEARTBEAT_DEFAULT, |cluster| Cluster::heartbeat(cluster))
 }
 
 impl Sessions {

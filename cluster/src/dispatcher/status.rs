@@ -6,10 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use tonic::Status;
 
-use crate::api::{Task, TaskState, TaskStatus, object};
-use crate::brain::packed;
-use crate::orchestrator::slots::state;
-use crate::store::{ProposeError, Store, View, now_ns, update};
+use crate::api::{Task, TaskStatus, object};
+use crate::store::{ProposeError, Store, View, now_ns, packed, update};
 
 /// Most reports in one transaction.
 const BATCH: usize = 200;
@@ -28,28 +26,10 @@ struct Waiting {
     answers: Vec<oneshot::Sender<Result<(), Status>>>,
 }
 
-/// The task with what its node reports, or `None` if that is no news. A state only grows.
+/// The task with what its node reports, or `None` if that is no news.
 pub fn reported(task: &Task, report: &TaskStatus, now_ns: i64) -> Option<Task> {
-    let old = task.status.clone().unwrap_or_default();
-    let allowed = (TaskState::Accepted..=TaskState::Rejected).contains(&report.state());
-    if !allowed || report.state() < old.state() {
-        return None;
-    }
-    let grown = report.state() > old.state();
-    if !grown && state(task) > TaskState::Running {
-        return None;
-    }
-    let status = TaskStatus {
-        applied_at_ns: if grown { now_ns } else { old.applied_at_ns },
-        running_at_ns: match report.state() {
-            TaskState::Running if old.running_at_ns == 0 => now_ns,
-            _ => old.running_at_ns,
-        },
-        // A report in the same state is about details: the time stays that of the state.
-        timestamp_ns: if grown { report.timestamp_ns } else { old.timestamp_ns },
-        ..report.clone()
-    };
-    (status != old).then(|| Task { status: Some(status), ..task.clone() })
+    let status = task.status.clone().unwrap_or_default().reported(report, now_ns)?;
+    Some(Task { status: Some(status), ..task.clone() })
 }
 
 impl Reports {
@@ -115,7 +95,8 @@ async fn commit(store: &dyn Store, newest: BTreeMap<String, TaskStatus>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::brain::TRANSACTION_BYTES_MAX;
+    use crate::api::TaskState;
+    use crate::store::TRANSACTION_BYTES_MAX;
     use crate::store::{MemoryStore, create};
 
     fn status(state: TaskState) -> TaskStatus {
@@ -124,28 +105,6 @@ mod tests {
 
     fn task(state: TaskState) -> Task {
         Task { id: "t".into(), status: Some(status(state)), ..Task::default() }
-    }
-
-    #[test]
-    fn a_state_only_grows_and_the_end_is_final() {
-        let next = reported(&task(TaskState::Starting), &status(TaskState::Running), 5).unwrap();
-        assert_eq!(next.status.as_ref().unwrap().running_at_ns, 5);
-        assert!(reported(&next, &status(TaskState::Starting), 6).is_none());
-        let ended = reported(&next, &status(TaskState::Failed), 7).unwrap();
-        assert_eq!(
-            (ended.status.as_ref().unwrap().running_at_ns, ended.status.as_ref().unwrap().applied_at_ns),
-            (5, 7)
-        );
-        let again = TaskStatus { message: "again".into(), ..status(TaskState::Failed) };
-        assert!(reported(&ended, &again, 8).is_none());
-    }
-
-    #[test]
-    fn a_node_can_neither_assign_nor_orphan() {
-        assert!(reported(&task(TaskState::Assigned), &status(TaskState::Assigned), 1).is_none());
-        assert!(reported(&task(TaskState::Running), &status(TaskState::Orphaned), 1).is_none());
-        // REMOVE lies between REJECTED and ORPHANED, and is no observed state.
-        assert!(reported(&task(TaskState::Running), &status(TaskState::Remove), 1).is_none());
     }
 
     #[tokio::test]
@@ -160,6 +119,6 @@ mod tests {
         let report = TaskStatus { err, ..status(TaskState::Failed) };
         commit(&store, (0..8).map(|index| (format!("t{index}"), report.clone())).collect()).await.unwrap();
         assert_eq!(store.view().version() - before, 4, "two at a time");
-        assert!(store.view().tasks().values().all(|task| state(task) == TaskState::Failed));
+        assert!(store.view().tasks().values().all(|task| task.state() == TaskState::Failed));
     }
 }

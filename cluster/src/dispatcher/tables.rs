@@ -1,42 +1,13 @@
 //! Who answers for what on each network, computed once for each version of the store and shared by all nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
 use crate::api::{
-    AssignedNetwork, Assignment, EndpointMode, Network, NetworkEndpoint, NetworkService, Node, NodeState, PublishMode,
-    Service, Task, TaskState, assignment::Item,
+    AssignedNetwork, Assignment, EndpointMode, Network, NetworkEndpoint, NetworkService, Node, NodeState, Service,
+    Task, TaskState, assignment::Item,
 };
-use crate::orchestrator::slots::state;
+use crate::model::{AssignmentKey as Key, Assignments};
 use crate::store::View;
-
-/// Identifies an assignment within a node's set.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Key {
-    /// By id.
-    Network(String),
-    /// By network and service.
-    Service(String, String),
-    /// By network and address.
-    Endpoint(String, String),
-    /// By id.
-    Task(String),
-}
-
-impl Key {
-    /// The key of an assignment; `None` for an empty one (of a newer release).
-    pub fn of(assignment: &Assignment) -> Option<Self> {
-        Some(match assignment.item.as_ref()? {
-            Item::Task(task) => Self::Task(task.id.clone()),
-            Item::Network(network) => Self::Network(network.id.clone()),
-            Item::Endpoint(endpoint) => Self::Endpoint(endpoint.network_id.clone(), endpoint.address.clone()),
-            Item::Service(service) => Self::Service(service.network_id.clone(), service.service_id.clone()),
-        })
-    }
-}
-
-/// A node's assignments.
-pub type Assignments = BTreeMap<Key, Assignment>;
 
 /// Endpoints and services of every network.
 #[derive(Debug, Default)]
@@ -108,13 +79,11 @@ impl Tables {
     }
 
     fn add_service(&mut self, service: &Service) {
-        let Some(spec) = &service.spec else { return };
-        let name = spec.annotations.as_ref().map_or("", |a| &a.name);
-        let networks = spec.task.as_ref().map(|t| t.networks.as_slice()).unwrap_or_default();
+        let (name, networks) = (service.name(), service.networks());
         let endpoint = service.endpoint.clone().unwrap_or_default();
         let vip_on = |network: &str| {
-            let vip = endpoint.virtual_ips.iter().find(|v| v.network_id == network);
-            vip.filter(|_| endpoint.mode() == EndpointMode::Vip).map(|v| bare(&v.address)).unwrap_or_default()
+            let vip = endpoint.virtual_ip_on(network);
+            vip.filter(|_| endpoint.mode() == EndpointMode::Vip).map(bare).unwrap_or_default()
         };
         let mut add = |network: &str, aliases: Vec<String>, ports| {
             let entry = NetworkService {
@@ -133,24 +102,21 @@ impl Tables {
         // A virtual address that the specification does not name is the one on the ingress network.
         for vip in &endpoint.virtual_ips {
             if !networks.iter().any(|n| n.target == vip.network_id) {
-                let ports = endpoint.ports.iter().filter(|p| p.publish_mode() == PublishMode::Ingress).cloned();
+                let ports = endpoint.ports.iter().filter(|p| p.is_ingress()).cloned();
                 add(&vip.network_id, Vec::new(), ports.collect());
             }
         }
     }
 
     fn add_task(&mut self, view: &View, task: &Task) {
-        if !(TaskState::Assigned..=TaskState::Running).contains(&state(task)) {
+        if !task.is_on_its_node() {
             return;
         }
         let Some(node) = view.nodes().get(&task.node_id) else { return };
-        let down = node.status.as_ref().is_some_and(|s| s.state() == NodeState::Down);
-        let running = state(task) == TaskState::Running && !down;
-        let stopping = task.status.as_ref().is_some_and(|status| status.draining);
-        let wanted = task.desired_state() <= TaskState::Running && !stopping;
+        let running = task.state() == TaskState::Running && node.state() != NodeState::Down;
+        let wanted = task.is_wanted() && !task.is_draining();
         for network in task.networks.iter().filter(|n| !n.address.is_empty()) {
-            let mut names: Vec<String> = task.annotations.iter().map(|a| a.name.clone()).collect();
-            names.retain(|name| !name.is_empty());
+            let names = Some(task.name()).filter(|name| !name.is_empty());
             self.add_endpoint(NetworkEndpoint {
                 network_id: network.network_id.clone(),
                 address: bare(&network.address),
@@ -160,29 +126,20 @@ impl Tables {
                 task_id: task.id.clone(),
                 serving: running && wanted,
                 draining: running && !wanted,
-                names,
+                names: names.into_iter().map(str::to_owned).collect(),
             });
         }
     }
 }
 
-/// Whether other nodes could send VXLAN there.
-pub fn is_data_path(addr: &str) -> bool {
-    let unusable = |addr: Ipv4Addr| addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast();
-    addr.parse().is_ok_and(|addr| !unusable(addr))
-}
-
-/// Empty where there is none: one node's wrong address must not stop the others' data planes.
 fn data_path(node: &Node) -> String {
-    let reached = node.status.as_ref().map_or("", |status| status.addr.as_str());
-    let addr = if node.data_path_addr.is_empty() { reached } else { &node.data_path_addr };
-    if is_data_path(addr) { addr.to_owned() } else { String::new() }
+    node.data_path().unwrap_or_default().to_owned()
 }
 
 /// All that `node_id` has to carry out: its tasks, the networks on which it has an address, and their tables.
 pub fn assignments(view: &View, tables: &Tables, node_id: &str) -> Assignments {
     let mut all = Assignments::new();
-    for task in view.tasks_of_node(node_id).filter(|t| state(t) >= TaskState::Assigned) {
+    for task in view.tasks_of_node(node_id).filter(|t| t.state() >= TaskState::Assigned) {
         all.insert(Key::Task(task.id.clone()), item(Item::Task(Task::clone(task))));
     }
     let Some(node) = view.nodes().get(node_id) else { return all };
@@ -203,7 +160,7 @@ fn assigned_network(network: &Network, lb_address: String) -> AssignedNetwork {
     let ipam = network.ipam.first().cloned().unwrap_or_default();
     AssignedNetwork {
         id: network.id.clone(),
-        name: spec.annotations.map(|a| a.name).unwrap_or_default(),
+        name: network.name().to_owned(),
         subnet: ipam.subnet,
         gateway: ipam.gateway,
         vni: network.vni,

@@ -21,7 +21,6 @@ use crate::api::{
     self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, PublishLogsResponse, ServiceLogsRequest,
     ServiceLogsResponse, SubscriptionMessage, TaskState,
 };
-use crate::orchestrator::slots::state;
 use crate::store::{Store, View};
 use crate::wire::Caller;
 
@@ -190,7 +189,7 @@ impl Reader {
         let single = view.tasks().get(target);
         let mut wanted: BTreeMap<(String, Option<i64>), Vec<String>> = BTreeMap::new();
         for task in view.tasks_of_service(target).chain(single) {
-            if state(task) >= TaskState::Assigned && !task.node_id.is_empty() && !self.asked.contains(&task.id) {
+            if task.state() >= TaskState::Assigned && !task.node_id.is_empty() && !self.asked.contains(&task.id) {
                 let key = (task.node_id.clone(), self.last.get(&task.id).copied());
                 wanted.entry(key).or_default().push(task.id.clone());
             }

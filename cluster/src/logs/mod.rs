@@ -1,6 +1,5 @@
 //! Output of services' containers: the leader's broker asks the nodes that have it, and relays what they send.
 
 mod broker;
-pub mod publisher;
 
 pub use broker::LogBroker;

@@ -12,21 +12,18 @@ use crate::api::{
     Annotations, Cluster, ClusterSpec, InitRequest, ManagerStatus, Network, NetworkSpec, NodeDescription, RootCa,
     StoreAction, StoreTransaction, object, store_action,
 };
-use crate::brain::{TRANSACTION_ACTIONS_MAX, packed};
 use crate::ca;
-use crate::executor::DATA_PATH_PORT_DEFAULT;
 use crate::id::new_id;
-use crate::orchestrator::HISTORY_DEFAULT;
+use crate::model::subnet::overlap;
+use crate::model::{DATA_PATH_PORT_DEFAULT, HEARTBEAT_DEFAULT, HISTORY_DEFAULT};
 use crate::raft::DiskKey;
-use crate::store::{View, create};
-use crate::subnet::overlap;
+use crate::store::{TRANSACTION_ACTIONS_MAX, View, create, packed};
 use crate::wire::Caller;
 
 const CONTEXT: &[u8] = b"bootstrap 1";
 const DEFAULT_POOL: &str = "10.0.0.0/8";
 const DEFAULT_SUBNET_SIZE: u32 = 24;
 pub(super) const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
-const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Cluster, first node and ingress network.
 pub fn first_objects(
@@ -86,7 +83,7 @@ fn complete(mut spec: ClusterSpec) -> ClusterSpec {
         spec.snapshot_interval = DEFAULT_SNAPSHOT_INTERVAL;
     }
     if spec.dispatcher_heartbeat_ns == 0 {
-        spec.dispatcher_heartbeat_ns = nanoseconds(DEFAULT_HEARTBEAT);
+        spec.dispatcher_heartbeat_ns = nanoseconds(HEARTBEAT_DEFAULT);
     }
     if spec.node_cert_expiry_ns == 0 {
         spec.node_cert_expiry_ns = nanoseconds(ca::NODE_VALIDITY);

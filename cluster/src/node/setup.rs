@@ -13,8 +13,8 @@ use super::{NodeConfig, NodeError};
 use crate::DEFAULT_PORT;
 use crate::api::{InitRequest, JoinRequest, NodeRole};
 use crate::ca::{self, Application, CaError, Issued, JoinToken, NodeKey};
-use crate::dispatcher::tables::is_data_path;
 use crate::id::new_id;
+use crate::model::is_data_path;
 use crate::wire::{self, Caller, WireError};
 
 /// Addresses of a node, in the form in which they are kept.

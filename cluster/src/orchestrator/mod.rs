@@ -12,12 +12,13 @@ pub mod slots;
 pub mod task;
 pub mod update;
 
-pub use reaper::{HISTORY_DEFAULT, ORPHAN_AFTER_NS as REAPER_ORPHAN_AFTER_NS, Reaper};
+pub use reaper::{ORPHAN_AFTER_NS as REAPER_ORPHAN_AFTER_NS, Reaper};
 
 use std::collections::BTreeSet;
 
-use crate::api::{Service, StoreAction, Task, object, service_spec};
+use crate::api::{Service, StoreAction, Task, TaskState, object};
 use crate::brain::{Brain, Decision, IdSource};
+use crate::model::Place;
 use crate::store::{View, update as store_update};
 
 /// The brain that keeps every service's tasks as its specification asks.
@@ -53,10 +54,9 @@ pub struct Context<'a> {
 fn decide_service(context: &Context<'_>, service: &Service, ids: IdSource<'_>, decision: &mut Decision) {
     let Some(spec) = &service.spec else { return };
     let slots = slots::of_service(context.view, service);
-    let plan = match &spec.mode {
-        Some(service_spec::Mode::Global(_)) => global::plan(context, service, slots),
-        Some(service_spec::Mode::Replicated(mode)) => replicated::plan(context, mode.replicas, slots),
-        None => replicated::plan(context, 1, slots),
+    let plan = match spec.replicas() {
+        None => global::plan(context, service, slots),
+        Some(replicas) => replicated::plan(replicas, slots),
     };
     let (updates, service_change) = update::plan(context, service, &plan.kept, decision);
     if let Some(changed) = service_change {
@@ -66,15 +66,15 @@ fn decide_service(context: &Context<'_>, service: &Service, ids: IdSource<'_>, d
     for unit in plan.stop {
         decision.changes.push(unit);
     }
-    for key in plan.create {
+    for place in plan.create {
         let waits = context
             .view
             .tasks_of_service(&service.id)
-            .any(|t| slots::Key::of(t) == key && slots::may_still_run(context.view, t));
-        decision.change(task::create(task::new(context.now_ns, service, &key, waits, ids)));
+            .any(|t| t.place() == place && slots::may_still_run(context.view, t));
+        decision.change(task::create(task::new(context.now_ns, service, &place, waits, ids)));
     }
     for slot in &plan.kept {
-        let unit = restart::step(context, service, slot, updates.contains(&slot.key), ids, decision);
+        let unit = restart::step(context, service, slot, updates.contains(&slot.place), ids, decision);
         if !unit.is_empty() {
             decision.changes.push(unit);
         }
@@ -86,14 +86,14 @@ fn decide_service(context: &Context<'_>, service: &Service, ids: IdSource<'_>, d
 pub struct Plan<'a> {
     /// Slots that stay.
     pub kept: Vec<slots::Slot<'a>>,
-    /// Slots to be filled anew.
-    pub create: Vec<slots::Key>,
+    /// Places to be filled anew.
+    pub create: Vec<Place>,
     /// Units that end the tasks of slots that go.
     pub stop: Vec<Vec<StoreAction>>,
 }
 
 /// The action that sets a task's desired state.
-pub(crate) fn set_desired(task: &Task, desired: crate::api::TaskState) -> StoreAction {
+pub(crate) fn set_desired(task: &Task, desired: TaskState) -> StoreAction {
     let mut task = task.clone();
     task.set_desired_state(desired);
     store_update(object::Object::Task(task))

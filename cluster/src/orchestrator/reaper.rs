@@ -3,16 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use super::slots::{Slot, applied_at, may_still_run, of_service, state};
-use super::update::{Phase, phase};
-use crate::api::{NodeState, ObjectKind, Service, Task, TaskState, TaskStatus, object};
+use super::slots::{Slot, may_still_run, of_service};
+use crate::api::{Cluster, NodeState, ObjectKind, Service, Task, TaskState, object};
 use crate::brain::{Brain, Decision, IdSource};
+use crate::model::HISTORY_DEFAULT;
 use crate::store::{View, remove, update};
 
 /// After so long without its node, a task is given up.
 pub const ORPHAN_AFTER_NS: i64 = 24 * 3600 * 1_000_000_000;
-/// Tasks kept of each slot, where the swarm says nothing.
-pub const HISTORY_DEFAULT: i64 = 5;
 
 /// The brain that cleans up.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +39,7 @@ impl Brain for Reaper {
                 done.insert(task.id.as_str());
             }
         }
-        let limit = view.cluster().and_then(|c| c.spec.as_ref()).and_then(|s| s.task_history_limit);
-        let limit = limit.unwrap_or(HISTORY_DEFAULT);
+        let limit = view.cluster().map_or(HISTORY_DEFAULT, |cluster| Cluster::history_limit(cluster));
         for service in view.services().values() {
             if service.pending_delete {
                 if view.tasks_of_service(&service.id).all(|t| !may_still_run(view, t)) {
@@ -71,12 +68,13 @@ impl Brain for Reaper {
 
 /// It was asked to be removed and has no container that could run.
 fn is_removable(task: &Task) -> bool {
-    task.desired_state() == TaskState::Remove && (state(task) < TaskState::Assigned || state(task) > TaskState::Running)
+    task.desired_state() == TaskState::Remove
+        && (task.state() < TaskState::Assigned || task.state() > TaskState::Running)
 }
 
 /// The task as orphaned, if its node will not tell its end any more.
 fn orphaned(view: &View, task: &Task, now_ns: i64, decision: &mut Decision) -> Option<Task> {
-    if task.node_id.is_empty() || state(task) > TaskState::Running {
+    if task.node_id.is_empty() || task.state() > TaskState::Running {
         return None;
     }
     if let Some(node) = view.nodes().get(&task.node_id) {
@@ -87,26 +85,21 @@ fn orphaned(view: &View, task: &Task, now_ns: i64, decision: &mut Decision) -> O
             return None;
         }
     }
-    let mut task = task.clone();
-    let old = task.status.take().unwrap_or_default();
-    task.status = Some(TaskStatus {
-        state: TaskState::Orphaned.into(),
-        timestamp_ns: now_ns,
-        applied_at_ns: now_ns,
-        message: "task orphaned: its node left or has been down for a day".into(),
-        ..old
-    });
+    let message = "task orphaned: its node left or has been down for a day";
+    let mut orphan = task.advanced(TaskState::Orphaned, message, now_ns)?;
+    // Why it did not run is worth knowing still.
+    orphan.status.get_or_insert_default().err = task.error().to_owned();
     if task.slot == 0 && !view.nodes().contains_key(&task.node_id) {
-        task.set_desired_state(TaskState::Remove);
+        orphan.set_desired_state(TaskState::Remove);
     }
-    Some(task)
+    Some(orphan)
 }
 
 /// The oldest tasks beyond the limit of their slot; never one that may run or stands for its slot.
 fn history<'a>(view: &'a View, service: &Service, limit: i64) -> Vec<&'a Task> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     // An update judges by the tasks that it replaced.
-    let limit = if matches!(phase(service), Phase::Active { .. }) { limit.max(2) } else { limit };
+    let limit = if service.phase().is_active() { limit.max(2) } else { limit };
     let mut surplus = Vec::new();
     for slot in of_service(view, service) {
         let head = slot.head().map(|t| t.id.as_str());
@@ -116,9 +109,9 @@ fn history<'a>(view: &'a View, service: &Service, limit: i64) -> Vec<&'a Task> {
             .iter()
             .copied()
             .filter(|t| t.desired_state() > TaskState::Running && Some(t.id.as_str()) != head)
-            .filter(|t| state(t) > TaskState::Running || state(t) < TaskState::Assigned)
+            .filter(|t| t.state() > TaskState::Running || t.state() < TaskState::Assigned)
             .collect();
-        dead.sort_by_key(|t| (applied_at(t), t.id.clone()));
+        dead.sort_by_key(|t| (t.applied_at_ns(), t.id.clone()));
         let excess = slot.tasks.len().saturating_sub(limit).min(dead.len());
         surplus.extend(dead.into_iter().take(excess));
     }
@@ -127,19 +120,15 @@ fn history<'a>(view: &'a View, service: &Service, limit: i64) -> Vec<&'a Task> {
 
 /// With a limit of restarts, all of them can be looked at.
 fn slot_limit(slot: &Slot<'_>, limit: usize) -> usize {
-    let policy = slot.head().and_then(|t| t.spec.as_ref()).and_then(|s| s.restart.as_ref());
-    match policy.map_or(0, |p| p.max_attempts) {
+    match slot.head().map_or(0, |task| task.restart_policy().max_attempts) {
         0 => limit,
         attempts => usize::try_from(attempts).unwrap_or(usize::MAX).saturating_add(1).min(limit.max(100)),
     }
 }
 
 fn is_used(view: &View, network: &str) -> bool {
-    let by_service = view.services().values().filter(|s| !s.pending_delete).any(|service| {
-        let task = service.spec.as_ref().and_then(|s| s.task.as_ref());
-        task.is_some_and(|t| t.networks.iter().any(|n| n.target == network))
-    });
+    let by_service = view.services().values().any(|service| !service.pending_delete && service.is_on(network));
     by_service
         || view.attachments().values().any(|a| a.network_id == network && view.nodes().contains_key(&a.node_id))
-        || view.tasks().values().any(|t| may_still_run(view, t) && t.networks.iter().any(|n| n.network_id == network))
+        || view.tasks().values().any(|t| may_still_run(view, t) && t.is_on(network))
 }

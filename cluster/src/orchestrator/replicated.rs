@@ -2,32 +2,33 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::slots::{Key, Slot};
-use super::{Context, Plan, set_desired};
-use crate::api::TaskState;
+use super::slots::Slot;
+use super::{Plan, set_desired};
+use crate::api::{StoreAction, TaskState};
+use crate::model::Place;
 
 /// Keeps `replicas` of the slots, or adds what is missing.
-pub fn plan<'a>(_: &Context<'_>, replicas: u64, slots: Vec<Slot<'a>>) -> Plan<'a> {
+pub fn plan<'a>(replicas: u64, slots: Vec<Slot<'a>>) -> Plan<'a> {
     let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
     // A slot of a service that was global before has no number.
-    let (mut kept, foreign): (Vec<_>, Vec<_>) = slots.into_iter().partition(|s| matches!(s.key, Key::Number(_)));
+    let (mut kept, foreign): (Vec<_>, Vec<_>) = slots.into_iter().partition(|s| matches!(s.place, Place::Slot(_)));
     let mut removed = foreign;
     if kept.len() > replicas {
         let order = removal_order(&kept);
-        let surplus: BTreeSet<&Key> = order.iter().take(kept.len() - replicas).map(|&i| &kept[i].key).collect();
-        let surplus: BTreeSet<Key> = surplus.into_iter().cloned().collect();
-        let (go, stay): (Vec<_>, Vec<_>) = kept.into_iter().partition(|s| surplus.contains(&s.key));
+        let surplus: BTreeSet<Place> =
+            order.iter().take(kept.len() - replicas).map(|&i| kept[i].place.clone()).collect();
+        let (go, stay): (Vec<_>, Vec<_>) = kept.into_iter().partition(|s| surplus.contains(&s.place));
         removed.extend(go);
         kept = stay;
     }
-    let used: BTreeSet<&Key> = kept.iter().map(|s| &s.key).collect();
-    let create =
-        (1..).map(Key::Number).filter(|key| !used.contains(key)).take(replicas.saturating_sub(kept.len())).collect();
+    let used: BTreeSet<&Place> = kept.iter().map(|s| &s.place).collect();
+    let free = (1..).map(Place::Slot).filter(|place| !used.contains(place));
+    let create = free.take(replicas.saturating_sub(kept.len())).collect();
     Plan { create, stop: removed.iter().flat_map(remove).collect(), kept }
 }
 
 /// Units that remove all tasks of the slot, its history included.
-pub fn remove(slot: &Slot<'_>) -> Vec<Vec<crate::api::StoreAction>> {
+pub fn remove(slot: &Slot<'_>) -> Vec<Vec<StoreAction>> {
     slot.tasks.iter().map(|task| vec![set_desired(task, TaskState::Remove)]).collect()
 }
 

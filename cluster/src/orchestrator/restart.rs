@@ -6,43 +6,34 @@
 
 use std::collections::BTreeSet;
 
-use super::slots::{Slot, applied_at, created_at, may_still_run, state};
-use super::task::{create, is_dirty, new};
-use super::update::{Phase, phase};
+use super::slots::{Slot, may_still_run};
+use super::task::{create, new};
 use super::{Context, set_desired};
 use crate::api::{
-    NodeAvailability, NodeState, RestartCondition, RestartPolicy, Service, StoreAction, Task, TaskState, UpdateOrder,
-    object,
+    NodeAvailability, NodeState, RestartCondition, Service, StoreAction, Task, TaskState, UpdateOrder, object,
 };
 use crate::brain::{Decision, IdSource};
-use crate::scheduler::constraints;
+use crate::model::{Phase, RESTART_DELAY_DEFAULT_NS, constraints, is_dirty};
 use crate::store::{View, update};
 
 const SECOND_NS: i64 = 1_000_000_000;
-/// Delay before a replacement runs, where the policy names none.
-pub const DELAY_DEFAULT_NS: i64 = 5 * SECOND_NS;
 /// How long a replacement waits for the old task to stop, at least.
 pub const STOP_WAIT_NS: i64 = 60 * SECOND_NS;
-const GRACE_DEFAULT_NS: i64 = 10 * SECOND_NS;
-
-fn policy(task: &Task) -> RestartPolicy {
-    task.spec.as_ref().and_then(|s| s.restart).unwrap_or_default()
-}
 
 /// Restarts of the slot that count against the policy's limit at the time when `task` ended.
 fn counted_restarts(task: &Task) -> Vec<i64> {
-    let window = policy(task).window_ns;
-    let since = if window > 0 { applied_at(task) - window } else { i64::MIN };
+    let window = task.restart_policy().window_ns;
+    let since = if window > 0 { task.applied_at_ns() - window } else { i64::MIN };
     task.restarts_ns.iter().copied().filter(|&at| at >= since).collect()
 }
 
 /// Whether the policy lets a task that ended (or lost its node) be replaced. The answer does not change with time.
 pub fn wants_restart(task: &Task) -> bool {
-    let policy = policy(task);
-    let ended = state(task) > TaskState::Running && state(task) != TaskState::Orphaned;
+    let policy = task.restart_policy();
+    let ended = task.state() > TaskState::Running && task.state() != TaskState::Orphaned;
     match policy.condition() {
         RestartCondition::None => return false,
-        RestartCondition::OnFailure if state(task) == TaskState::Complete => return false,
+        RestartCondition::OnFailure if task.state() == TaskState::Complete => return false,
         _ => {}
     }
     !ended || policy.max_attempts == 0 || (counted_restarts(task).len() as u64) < policy.max_attempts
@@ -54,16 +45,15 @@ pub fn must_move(context: &Context<'_>, task: &Task) -> Option<&'static str> {
         return None;
     }
     let Some(node) = context.view.nodes().get(&task.node_id) else { return Some("its node was removed") };
-    if node.status.as_ref().is_some_and(|s| s.state() == NodeState::Down) {
+    if node.state() == NodeState::Down {
         return Some("its node is down");
     }
-    match node.spec.as_ref().map_or(NodeAvailability::Active, |s| s.availability()) {
+    match node.availability() {
         NodeAvailability::Drain => return Some("its node is drained"),
         NodeAvailability::Pause => return None,
         NodeAvailability::Active => {}
     }
-    let placement = task.spec.as_ref().and_then(|s| s.placement.as_ref());
-    let rules = placement.map(|p| p.constraints.as_slice()).unwrap_or_default();
+    let rules = task.constraints();
     if !rules.is_empty() && constraints::parse(rules).is_ok_and(|rules| !rules.iter().all(|r| r.matches(node))) {
         return Some("its node no longer meets the constraints");
     }
@@ -74,13 +64,13 @@ pub fn must_move(context: &Context<'_>, task: &Task) -> Option<&'static str> {
 pub fn over_capacity(view: &View) -> BTreeSet<String> {
     let mut evicted = BTreeSet::new();
     for node in view.nodes().values() {
-        let Some(total) = node.description.as_ref().and_then(|d| d.resources.as_ref()) else { continue };
+        let Some(total) = node.resources() else { continue };
         let mut tasks: Vec<_> = view
             .tasks_of_node(&node.id)
-            .filter(|t| t.desired_state() <= TaskState::Running && state(t) <= TaskState::Running)
-            .filter_map(|t| Some((t, t.spec.as_ref()?.resources.as_ref()?.reservations.as_ref()?)))
+            .filter(|t| t.is_wanted() && t.state() <= TaskState::Running)
+            .filter_map(|t| Some((t, t.reservations()?)))
             .collect();
-        tasks.sort_by(|(a, _), (b, _)| (created_at(a), &a.id).cmp(&(created_at(b), &b.id)));
+        tasks.sort_by(|(a, _), (b, _)| (a.created_at_ns(), &a.id).cmp(&(b.created_at_ns(), &b.id)));
         let (mut cpus, mut memory) = (0_i64, 0_i64);
         for (task, reserved) in tasks {
             if cpus + reserved.nano_cpus > total.nano_cpus || memory + reserved.memory_bytes > total.memory_bytes {
@@ -108,7 +98,7 @@ pub fn step(
         return replaced(context, service, slot, &active, ids);
     }
     let Some((newest, older)) = active.split_last() else { return Vec::new() };
-    let lost = |task: &Task| state(task) > TaskState::Running || must_move(context, task).is_some();
+    let lost = |task: &Task| task.state() > TaskState::Running || must_move(context, task).is_some();
     let stop = |tasks: &[&Task]| tasks.iter().map(|t| set_desired(t, TaskState::Shutdown)).collect::<Vec<_>>();
     if lost(newest) {
         // Start-first: what still runs is better than what failed.
@@ -116,7 +106,7 @@ pub fn step(
             return stop(&[newest]);
         }
         // One that failed while it still waited (its image is not there, say) uses up its own delay first.
-        if state(newest) > TaskState::Running && context.now_ns < newest.not_before_ns {
+        if newest.state() > TaskState::Running && context.now_ns < newest.not_before_ns {
             decision.wake(newest.not_before_ns);
             return Vec::new();
         }
@@ -126,7 +116,7 @@ pub fn step(
         }
         return unit;
     }
-    if !older.is_empty() && state(newest) == TaskState::Running {
+    if !older.is_empty() && newest.state() == TaskState::Running {
         return stop(older);
     }
     let failed: Vec<&Task> = older.iter().copied().filter(|t| lost(t)).collect();
@@ -146,31 +136,31 @@ fn replaced(
     active: &[&Task],
     ids: IdSource<'_>,
 ) -> Vec<StoreAction> {
-    let order = phase(service).config().map_or(UpdateOrder::StopFirst, |c| c.order());
+    let order = service.phase().config().map_or(UpdateOrder::StopFirst, |c| c.order());
     let start_first = order == UpdateOrder::StartFirst && slot.is_running();
     let mut unit = Vec::new();
     if !start_first {
         unit.extend(active.iter().map(|t| set_desired(t, TaskState::Shutdown)));
     }
     let waits = !start_first && slot.tasks.iter().any(|t| may_still_run(context.view, t));
-    unit.push(create(new(context.now_ns, service, &slot.key, waits, ids)));
+    unit.push(create(new(context.now_ns, service, &slot.place, waits, ids)));
     unit
 }
 
 fn replacement(context: &Context<'_>, service: &Service, slot: &Slot<'_>, old: &Task, ids: IdSource<'_>) -> Task {
-    let moved = state(old) <= TaskState::Running || state(old) == TaskState::Orphaned;
-    let delay = if moved { 0 } else { policy(old).delay_ns.unwrap_or(DELAY_DEFAULT_NS).max(0) };
+    let moved = old.state() <= TaskState::Running || old.state() == TaskState::Orphaned;
+    let delay = if moved { 0 } else { old.restart_policy().delay_ns.unwrap_or(RESTART_DELAY_DEFAULT_NS).max(0) };
     let waits = delay > 0 || slot.tasks.iter().any(|t| may_still_run(context.view, t));
-    let mut task = new(context.now_ns, service, &slot.key, waits, ids);
+    let mut task = new(context.now_ns, service, &slot.place, waits, ids);
     task.not_before_ns = if delay > 0 { context.now_ns + delay } else { 0 };
     let node = context.view.nodes().get(&old.node_id).map(AsRef::as_ref);
-    if phase(service) == Phase::Paused && is_dirty(service, old, node) {
+    if service.phase() == Phase::Paused && is_dirty(service, old, node) {
         // A paused update spreads no further through restarts.
         task.spec.clone_from(&old.spec);
         task.spec_version = old.spec_version;
         task.endpoint.clone_from(&old.endpoint);
     }
-    let max_attempts = policy(old).max_attempts;
+    let max_attempts = old.restart_policy().max_attempts;
     if max_attempts > 0 && task.spec_version == old.spec_version {
         task.restarts_ns = counted_restarts(old);
         if !moved {
@@ -186,20 +176,17 @@ fn release(context: &Context<'_>, slot: &Slot<'_>, task: &Task, decision: &mut D
         decision.wake(task.not_before_ns);
         return None;
     }
-    let mut deadline = created_at(task);
+    let mut deadline = task.created_at_ns();
     for other in slot.tasks.iter().filter(|other| other.id != task.id && may_still_run(context.view, other)) {
-        let grace = other.spec.as_ref().and_then(|s| s.container.as_ref()).and_then(|c| c.stop_grace_period_ns);
-        let wait = STOP_WAIT_NS.max(grace.unwrap_or(GRACE_DEFAULT_NS).saturating_add(15 * SECOND_NS));
-        deadline = deadline.max(created_at(task).saturating_add(wait));
+        let wait = STOP_WAIT_NS.max(other.grace_ns().saturating_add(15 * SECOND_NS));
+        deadline = deadline.max(task.created_at_ns().saturating_add(wait));
     }
     // Tasks of a slot number that was scaled away and is used again.
     let scaled_away = context.view.tasks_of_service(&task.service_id).any(|other| {
-        other.desired_state() == TaskState::Remove
-            && super::slots::Key::of(other) == slot.key
-            && may_still_run(context.view, other)
+        other.desired_state() == TaskState::Remove && other.place() == slot.place && may_still_run(context.view, other)
     });
     if scaled_away {
-        deadline = deadline.max(created_at(task).saturating_add(STOP_WAIT_NS));
+        deadline = deadline.max(task.created_at_ns().saturating_add(STOP_WAIT_NS));
     }
     if context.now_ns < deadline {
         decision.wake(deadline);

@@ -5,56 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use super::slots::{Key, Slot, applied_at, created_at, state};
-use super::task::is_dirty;
-use super::{Context, restart};
+use super::Context;
+use super::slots::Slot;
 use crate::api::{Service, Task, TaskState, UpdateConfig, UpdateFailureAction, UpdateState, UpdateStatus};
 use crate::brain::Decision;
-
-/// How long a new task is watched for failure, where the configuration says nothing.
-pub const MONITOR_DEFAULT_NS: i64 = 5_000_000_000;
-
-/// What the update of a service is doing.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Phase {
-    /// Nothing.
-    Idle,
-    /// Replacing tasks, forwards or back.
-    Active {
-        /// As configured for this direction.
-        config: UpdateConfig,
-        /// Back to the previous specification.
-        rollback: bool,
-    },
-    /// Stopped after failures, until the user changes the service.
-    Paused,
-}
-
-impl Phase {
-    /// The configuration in force.
-    pub fn config(&self) -> Option<&UpdateConfig> {
-        match self {
-            Self::Active { config, .. } => Some(config),
-            _ => None,
-        }
-    }
-}
-
-/// The phase as committed.
-pub fn phase(service: &Service) -> Phase {
-    let spec = service.spec.as_ref();
-    let one_by_one = || UpdateConfig { parallelism: 1, ..UpdateConfig::default() };
-    match service.update_status.as_ref().map(|s| s.state()) {
-        Some(UpdateState::Updating) => {
-            Phase::Active { config: spec.and_then(|s| s.update).unwrap_or_else(one_by_one), rollback: false }
-        }
-        Some(UpdateState::RollbackStarted) => {
-            Phase::Active { config: spec.and_then(|s| s.rollback).unwrap_or_else(one_by_one), rollback: true }
-        }
-        Some(UpdateState::Paused | UpdateState::RollbackPaused) => Phase::Paused,
-        _ => Phase::Idle,
-    }
-}
+use crate::model::{MONITOR_DEFAULT_NS, Phase, Place, RESTART_DELAY_DEFAULT_NS, is_dirty};
 
 /// The slots to replace now, or else the service with its update in another phase.
 pub fn plan(
@@ -62,12 +17,12 @@ pub fn plan(
     service: &Service,
     slots: &[Slot<'_>],
     decision: &mut Decision,
-) -> (BTreeSet<Key>, Option<Service>) {
+) -> (BTreeSet<Place>, Option<Service>) {
     let dirty = |slot: &Slot<'_>| {
         slot.head()
             .is_some_and(|task| is_dirty(service, task, context.view.nodes().get(&task.node_id).map(AsRef::as_ref)))
     };
-    match phase(service) {
+    match service.phase() {
         Phase::Paused => (BTreeSet::new(), None),
         Phase::Idle if slots.iter().any(dirty) => {
             let status = UpdateStatus {
@@ -111,21 +66,23 @@ impl<'a> Progress<'a> {
         config: &UpdateConfig,
         dirty: bool,
     ) -> Progress<'a> {
-        let started_at = service.update_status.as_ref().map_or(0, |s| s.started_at_ns);
+        let started_at = service.update_started_at_ns();
         let monitor = config.monitor_ns.unwrap_or(MONITOR_DEFAULT_NS);
         let watch = if config.delay_ns > monitor { config.delay_ns.saturating_add(1_000_000_000) } else { monitor };
-        let is_attempt = |t: &Task| t.spec_version == service.spec_version && created_at(t) >= started_at;
+        let is_attempt = |t: &Task| t.spec_version == service.spec_version && t.created_at_ns() >= started_at;
         let attempts: Vec<&Task> = slot.tasks.iter().copied().filter(|t| is_attempt(t)).collect();
         let failure = attempts.iter().copied().find(|t| failed_early(t, monitor));
         let updates = slot.tasks.iter().any(|t| t.spec_version != service.spec_version);
         let last = attempts.last().copied();
-        let ended = |t: &Task| state(t) > TaskState::Running;
+        let ended = |t: &Task| t.state() > TaskState::Running;
         let (busy_until, settled_at) = match (failure, last) {
-            (Some(failed), _) => (Some(applied_at(failed).saturating_add(config.delay_ns)), Some(applied_at(failed))),
+            (Some(failed), _) => {
+                (Some(failed.applied_at_ns().saturating_add(config.delay_ns)), Some(failed.applied_at_ns()))
+            }
             (None, None) => (Some(0), Some(0)),
-            (None, Some(task)) if ended(task) => (Some(0), Some(applied_at(task))),
-            (None, Some(task)) if state(task) == TaskState::Running => {
-                let since = running_at(task);
+            (None, Some(task)) if ended(task) => (Some(0), Some(task.applied_at_ns())),
+            (None, Some(task)) if task.state() == TaskState::Running => {
+                let since = task.running_at_ns();
                 (Some(since.saturating_add(config.delay_ns)), Some(since.saturating_add(watch)))
             }
             (None, Some(_)) => (None, None),
@@ -143,19 +100,15 @@ impl<'a> Progress<'a> {
 
     /// A slot whose attempt failed is tried again only after the restart delay.
     fn retry_at(&self) -> i64 {
-        let failed = self.slot.tasks.iter().filter(|_| self.failure.is_some()).map(|t| applied_at(t)).max();
-        failed.map_or(0, |at| at.saturating_add(restart::DELAY_DEFAULT_NS))
+        let failed = self.slot.tasks.iter().filter(|_| self.failure.is_some()).map(|t| t.applied_at_ns()).max();
+        failed.map_or(0, |at| at.saturating_add(RESTART_DELAY_DEFAULT_NS))
     }
-}
-
-fn running_at(task: &Task) -> i64 {
-    task.status.as_ref().map_or(0, |s| s.running_at_ns)
 }
 
 /// It ended by itself, before or within `monitor` after it ran.
 fn failed_early(task: &Task, monitor: i64) -> bool {
-    matches!(state(task), TaskState::Complete | TaskState::Failed | TaskState::Rejected)
-        && (running_at(task) == 0 || applied_at(task) - running_at(task) <= monitor)
+    matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected)
+        && (task.running_at_ns() == 0 || task.applied_at_ns() - task.running_at_ns() <= monitor)
 }
 
 fn after_failure(
@@ -174,7 +127,7 @@ fn after_failure(
         return None;
     }
     let mut service = service.clone();
-    let started_at_ns = service.update_status.as_ref().map_or(0, |s| s.started_at_ns);
+    let started_at_ns = service.update_started_at_ns();
     let because = format!("due to failure or early termination of task {}", culprit.id);
     let status = |state: UpdateState, started_at_ns, message| {
         Some(UpdateStatus { state: state.into(), started_at_ns, completed_at_ns: 0, message })
@@ -208,7 +161,7 @@ fn advance(
     config: &UpdateConfig,
     rollback: bool,
     decision: &mut Decision,
-) -> (BTreeSet<Key>, Option<Service>) {
+) -> (BTreeSet<Place>, Option<Service>) {
     let mut places = match usize::try_from(config.parallelism) {
         Ok(0) | Err(_) => usize::MAX,
         Ok(places) => places,
@@ -224,13 +177,13 @@ fn advance(
     if waiting.is_empty() {
         return finish(context, service, progress, rollback, decision);
     }
-    waiting.sort_by_key(|p| (p.failure.is_some(), p.slot.is_running(), p.slot.key.clone()));
+    waiting.sort_by_key(|p| (p.failure.is_some(), p.slot.is_running(), p.slot.place.clone()));
     let mut chosen = BTreeSet::new();
     for each in waiting.into_iter().take(places) {
         if each.retry_at() > context.now_ns {
             decision.wake(each.retry_at());
         } else {
-            chosen.insert(each.slot.key.clone());
+            chosen.insert(each.slot.place.clone());
         }
     }
     (chosen, None)
@@ -243,7 +196,7 @@ fn finish(
     progress: &[Progress<'_>],
     rollback: bool,
     decision: &mut Decision,
-) -> (BTreeSet<Key>, Option<Service>) {
+) -> (BTreeSet<Place>, Option<Service>) {
     if progress.iter().any(|p| p.dirty || p.settled_at.is_none()) {
         return (BTreeSet::new(), None);
     }
@@ -259,7 +212,7 @@ fn finish(
     };
     let status = UpdateStatus {
         state: state.into(),
-        started_at_ns: service.update_status.as_ref().map_or(0, |s| s.started_at_ns),
+        started_at_ns: service.update_started_at_ns(),
         completed_at_ns: context.now_ns,
         message: message.into(),
     };

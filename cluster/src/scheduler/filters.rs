@@ -1,8 +1,8 @@
 //! Which nodes a task may go to, and the sentence that tells why it can go nowhere.
 
-use super::constraints::{Constraint, architecture, parse};
-use super::nodes::{NodeInfo, host_ports, reservation};
+use super::nodes::NodeInfo;
 use crate::api::{Platform, Resources, Task};
+use crate::model::constraints::{Constraint, architecture, parse};
 
 /// The reasons to refuse a node, in the order in which they are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,13 +58,13 @@ pub struct Filter {
 impl Filter {
     /// The requirements of `task`.
     pub fn new(task: &Task) -> Self {
-        let placement = task.spec.as_ref().and_then(|s| s.placement.clone()).unwrap_or_default();
+        let placement = task.placement().cloned().unwrap_or_default();
         Self {
             service: task.service_id.clone(),
-            reserved: reservation(task),
+            reserved: task.reservations().cloned().unwrap_or_default(),
             constraints: parse(&placement.constraints).unwrap_or_default(),
             platforms: placement.platforms,
-            host_ports: host_ports(task).collect(),
+            host_ports: task.host_ports().collect(),
             max_replicas: usize::try_from(placement.max_replicas_per_node).unwrap_or(usize::MAX),
         }
     }
@@ -94,7 +94,7 @@ impl Filter {
     }
 
     fn runs_on(&self, info: &NodeInfo) -> bool {
-        let Some(node) = info.node.description.as_ref().and_then(|d| d.platform.as_ref()) else { return true };
+        let Some(node) = info.node.platform() else { return true };
         let same = |a: &str, b: &str| a.is_empty() || b.is_empty() || a.eq_ignore_ascii_case(b);
         self.platforms.is_empty()
             || self.platforms.iter().any(|p| {

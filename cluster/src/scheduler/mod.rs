@@ -3,16 +3,14 @@
 //! All tasks of a service version are placed together, over counts kept in memory while deciding, so that thousands
 //! of tasks cost little more than one. A task that can go nowhere keeps the reason in its status.
 
-pub mod constraints;
 pub mod filters;
 pub mod nodes;
 mod rank;
 
 use std::collections::BTreeMap;
 
-use crate::api::{Task, TaskState, TaskStatus, object};
+use crate::api::{Task, TaskState, object};
 use crate::brain::{Brain, Decision, IdSource};
-use crate::orchestrator::slots::state;
 use crate::store::{View, update};
 use filters::{Filter, explain};
 use nodes::NodeInfo;
@@ -29,7 +27,7 @@ impl Brain for Scheduler {
     fn decide(&self, view: &View, now_ns: i64, _: IdSource<'_>) -> Decision {
         let mut decision = Decision::default();
         let mut groups: BTreeMap<(&str, u64), Vec<&Task>> = BTreeMap::new();
-        let is_pending = |t: &&Task| state(t) == TaskState::Pending && t.desired_state() <= TaskState::Running;
+        let is_pending = |t: &&Task| t.state() == TaskState::Pending && t.is_wanted();
         for task in view.tasks().values().map(AsRef::as_ref).filter(is_pending) {
             groups.entry((&task.service_id, task.spec_version)).or_default().push(task);
         }
@@ -53,7 +51,7 @@ fn confirm(task: &Task, nodes: &mut BTreeMap<String, NodeInfo>, now_ns: i64, dec
     let Some(info) = nodes.get_mut(&task.node_id) else { return };
     match Filter::new(task).refuse(info) {
         None => {
-            let assigned = assigned(task, &info.node.id, now_ns);
+            let Some(assigned) = assigned(task, &info.node.id, now_ns) else { return };
             info.add(&assigned);
             decision.change(update(object::Object::Task(assigned)));
         }
@@ -73,29 +71,20 @@ fn place(mut tasks: Vec<&Task>, nodes: &mut BTreeMap<String, NodeInfo>, now_ns: 
             refuse(task, reason.clone(), decision);
             continue;
         };
-        let assigned = assigned(task, &info.node.id, now_ns);
+        let Some(assigned) = assigned(task, &info.node.id, now_ns) else { continue };
         info.add(&assigned);
         queue.placed(info);
         decision.change(update(object::Object::Task(assigned)));
     }
 }
 
-fn assigned(task: &Task, node: &str, now_ns: i64) -> Task {
-    let mut task = task.clone();
-    node.clone_into(&mut task.node_id);
-    task.status = Some(TaskStatus {
-        state: TaskState::Assigned.into(),
-        timestamp_ns: now_ns,
-        applied_at_ns: now_ns,
-        message: "scheduler assigned task to node".into(),
-        err: String::new(),
-        ..task.status.unwrap_or_default()
-    });
-    task
+fn assigned(task: &Task, node: &str, now_ns: i64) -> Option<Task> {
+    let task = task.advanced(TaskState::Assigned, "scheduler assigned task to node", now_ns)?;
+    Some(Task { node_id: node.to_owned(), ..task })
 }
 
 fn refuse(task: &Task, reason: String, decision: &mut Decision) {
-    if task.status.as_ref().is_some_and(|s| s.err == reason) {
+    if task.error() == reason {
         return;
     }
     let mut task = task.clone();

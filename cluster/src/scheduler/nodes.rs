@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::api::{Node, NodeAvailability, NodeState, PublishMode, Resources, Task, TaskState};
-use crate::orchestrator::slots::{applied_at, state};
+use crate::api::{Node, Resources, Task, TaskState};
 use crate::store::View;
 
 /// So many failures of a service's version within [`FAILURE_WINDOW_NS`] send a node to the end of the queue.
@@ -30,25 +29,10 @@ pub struct NodeInfo {
     pub failures: BTreeMap<(String, u64), usize>,
 }
 
-/// What the task reserves.
-pub fn reservation(task: &Task) -> Resources {
-    let resources = task.spec.as_ref().and_then(|s| s.resources.as_ref());
-    resources.and_then(|r| r.reservations.clone()).unwrap_or_default()
-}
-
-/// The certain ports of the node that the task occupies.
-pub fn host_ports(task: &Task) -> impl Iterator<Item = (i32, u32)> + '_ {
-    let ports = task.endpoint.iter().flat_map(|e| &e.ports);
-    ports
-        .filter(|p| p.publish_mode() == PublishMode::Host && p.published_port != 0)
-        .map(|p| (p.protocol, p.published_port))
-}
-
 impl NodeInfo {
     /// Whether new tasks may go there at all.
     pub fn is_ready(&self) -> bool {
-        self.node.status.as_ref().is_some_and(|s| s.state() == NodeState::Ready)
-            && self.node.spec.as_ref().is_none_or(|s| s.availability() == NodeAvailability::Active)
+        self.node.may_take_tasks()
     }
 
     /// Whether this version of the service keeps failing there.
@@ -63,17 +47,17 @@ impl NodeInfo {
 
     /// Counts a task that is, or is now, on the node.
     pub fn add(&mut self, task: &Task) {
-        if state(task) > TaskState::Running {
+        if task.state() > TaskState::Running {
             return;
         }
-        let reserved = reservation(task);
+        let reserved = task.reservations().cloned().unwrap_or_default();
         self.available.nano_cpus -= reserved.nano_cpus;
         self.available.memory_bytes -= reserved.memory_bytes;
         for (kind, count) in &reserved.generic {
             *self.available.generic.entry(kind.clone()).or_default() -= count;
         }
-        self.host_ports.extend(host_ports(task));
-        if task.desired_state() <= TaskState::Running {
+        self.host_ports.extend(task.host_ports());
+        if task.is_wanted() {
             self.tasks += 1;
             *self.by_service.entry(task.service_id.clone()).or_default() += 1;
         }
@@ -84,7 +68,7 @@ impl NodeInfo {
 pub fn survey(view: &View, now_ns: i64) -> BTreeMap<String, NodeInfo> {
     let mut nodes: BTreeMap<String, NodeInfo> = BTreeMap::new();
     for node in view.nodes().values() {
-        let available = node.description.as_ref().and_then(|d| d.resources.clone()).unwrap_or_default();
+        let available = node.resources().cloned().unwrap_or_default();
         let mut info = NodeInfo {
             node: node.clone(),
             available,
@@ -95,11 +79,11 @@ pub fn survey(view: &View, now_ns: i64) -> BTreeMap<String, NodeInfo> {
         };
         for task in view.tasks_of_node(&node.id) {
             // A global task names its node before it is placed.
-            if state(task) >= TaskState::Assigned {
+            if task.state() >= TaskState::Assigned {
                 info.add(task);
             }
-            let failed = matches!(state(task), TaskState::Failed | TaskState::Rejected);
-            if failed && applied_at(task) > now_ns - FAILURE_WINDOW_NS {
+            let failed = matches!(task.state(), TaskState::Failed | TaskState::Rejected);
+            if failed && task.applied_at_ns() > now_ns - FAILURE_WINDOW_NS {
                 *info.failures.entry((task.service_id.clone(), task.spec_version)).or_default() += 1;
             }
         }

@@ -4,10 +4,10 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::constraints::descriptor;
 use super::filters::Filter;
 use super::nodes::NodeInfo;
 use crate::api::Task;
+use crate::model::constraints::descriptor;
 
 type Score = (bool, usize, usize, String);
 
@@ -25,7 +25,7 @@ pub struct Queue {
 impl Queue {
     /// All nodes that `filter` lets pass now.
     pub fn new(task: &Task, nodes: &BTreeMap<String, NodeInfo>, filter: &Filter) -> Self {
-        let spread = task.spec.as_ref().and_then(|s| s.placement.as_ref()).map(|p| p.spread.as_slice());
+        let spread = task.placement().map(|p| p.spread.as_slice());
         let mut queue = Self {
             service: task.service_id.clone(),
             version: task.spec_version,

@@ -56,7 +56,7 @@ fn tasks_of_a_removed_node_are_orphaned_and_replaced() {
     world.ticks(8);
     assert_eq!(world.up("s").iter().filter(|t| t.node_id == "node1").count(), 4);
     let rest = world.view.tasks().values().filter(|t| t.node_id == "node0");
-    assert!(rest.into_iter().all(|t| state(t) == TaskState::Orphaned));
+    assert!(rest.into_iter().all(|t| t.state() == TaskState::Orphaned));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn after_a_day_a_lost_node_holds_nothing() {
     world.update_service("s", scale(1));
     world.now += crate::orchestrator::REAPER_ORPHAN_AFTER_NS;
     world.ticks(5);
-    assert_eq!(world.view.tasks().values().filter(|t| state(t) <= TaskState::Running).count(), 1);
+    assert_eq!(world.view.tasks().values().filter(|t| t.state() <= TaskState::Running).count(), 1);
 }
 
 #[derive(Debug, Clone)]

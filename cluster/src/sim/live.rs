@@ -26,7 +26,6 @@ use crate::dispatcher::Dispatcher;
 use crate::executor::{Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
 use crate::leader::run_leader;
 use crate::logs::LogBroker;
-use crate::orchestrator::slots::state;
 use crate::store::{MemoryStore, Store, View, create, remove, update};
 use crate::wire::Caller;
 
@@ -373,7 +372,7 @@ impl Swarm {
 }
 
 fn up(view: &View, service: &str) -> usize {
-    let up = |t: &&Arc<Task>| state(t) == TaskState::Running && t.desired_state() == TaskState::Running;
+    let up = |t: &&Arc<Task>| t.state() == TaskState::Running && t.desired_state() == TaskState::Running;
     view.tasks_of_service(service).filter(up).count()
 }
 
@@ -429,7 +428,7 @@ async fn an_agent_that_starts_again_adopts_what_runs_without_a_leader() {
     swarm
         .until("the end is known", |view| {
             view.tasks().get(&victim).is_some_and(|t| {
-                state(t) == TaskState::Failed && t.status.as_ref().unwrap().err == "task: non-zero exit (9)"
+                t.state() == TaskState::Failed && t.status.as_ref().unwrap().err == "task: non-zero exit (9)"
             })
         })
         .await;
@@ -488,7 +487,7 @@ async fn an_image_that_does_not_exist_rejects_the_task_with_the_reason() {
     let swarm = Swarm::new(1).await;
     swarm.add_service("s", replicated(1, "missing")).await;
     let rejected =
-        |t: &Arc<Task>| state(t) == TaskState::Rejected && t.status.as_ref().unwrap().err == "No such image: missing";
+        |t: &Arc<Task>| t.state() == TaskState::Rejected && t.status.as_ref().unwrap().err == "No such image: missing";
     swarm.until("the task is rejected", |view| view.tasks().values().any(rejected)).await;
 }
 
@@ -685,6 +684,6 @@ async fn a_removed_node_is_told() {
     swarm.until("it runs", |view| up(view, "s") == 1).await;
     swarm.store.propose(vec![remove(ObjectKind::Node, "node0")]).await.unwrap();
     swarm
-        .until("its task is orphaned", |view| view.tasks_of_node("node0").all(|t| state(t) == TaskState::Orphaned))
+        .until("its task is orphaned", |view| view.tasks_of_node("node0").all(|t| t.state() == TaskState::Orphaned))
         .await;
 }

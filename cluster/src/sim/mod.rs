@@ -15,12 +15,12 @@ use crate::api::{
     Resources, Service, ServiceSpec, StoreAction, StoreTransaction, Task, TaskSpec, TaskState, TaskStatus, object,
     service_spec,
 };
-use crate::brain::{Brain, TRANSACTION_ACTIONS_MAX};
+use crate::brain::Brain;
 use crate::dispatcher::status::reported;
-use crate::orchestrator::slots::{Key, state};
+use crate::model::Place;
 use crate::orchestrator::{Orchestrator, Reaper};
 use crate::scheduler::Scheduler;
-use crate::store::{View, create, update};
+use crate::store::{TRANSACTION_ACTIONS_MAX, View, create, update};
 
 pub(crate) const SECOND: i64 = 1_000_000_000;
 
@@ -180,7 +180,7 @@ impl World {
     fn nodes_act(&mut self) {
         let view = self.view.clone();
         let mut changed = Vec::new();
-        for task in view.tasks().values().filter(|t| state(t) >= TaskState::Assigned) {
+        for task in view.tasks().values().filter(|t| t.state() >= TaskState::Assigned) {
             if self.cut_off.contains(&task.node_id) {
                 continue;
             }
@@ -200,11 +200,11 @@ impl World {
     fn next_state(&mut self, task: &Task) -> Option<TaskState> {
         let image = task.spec.as_ref().and_then(|s| s.container.as_ref()).map_or("", |c| c.image.as_str());
         let fate = self.fates.get(image).copied().unwrap_or_default();
-        if state(task) > TaskState::Running || task.desired_state() > TaskState::Running {
+        if task.state() > TaskState::Running || task.desired_state() > TaskState::Running {
             self.running.remove(&task.id);
-            return (state(task) <= TaskState::Running).then_some(TaskState::Shutdown);
+            return (task.state() <= TaskState::Running).then_some(TaskState::Shutdown);
         }
-        match state(task) {
+        match task.state() {
             TaskState::Assigned => Some(TaskState::Preparing),
             TaskState::Preparing if fate == Fate::IsRejected => Some(TaskState::Rejected),
             TaskState::Preparing => Some(TaskState::Ready),
@@ -249,15 +249,15 @@ impl World {
                 }
             }
         }
-        let mut slots: BTreeMap<(String, Key), String> = BTreeMap::new();
+        let mut slots: BTreeMap<(String, Place), String> = BTreeMap::new();
         for task in self.view.tasks().values() {
-            if state(task) <= TaskState::Running {
+            if task.state() <= TaskState::Running {
                 task.networks.iter().for_each(|n| unique(&n.network_id, &n.address, &task.id));
             }
-            let last = self.last_states.insert(task.id.clone(), state(task));
-            assert!(last.is_none_or(|last| last <= state(task)), "{} went back from {last:?}", task.id);
+            let last = self.last_states.insert(task.id.clone(), task.state());
+            assert!(last.is_none_or(|last| last <= task.state()), "{} went back from {last:?}", task.id);
             let answers = self.running.contains_key(&task.id) && !self.cut_off.contains(&task.node_id);
-            if answers && let Some(other) = slots.insert((task.service_id.clone(), Key::of(task)), task.id.clone()) {
+            if answers && let Some(other) = slots.insert((task.service_id.clone(), task.place()), task.id.clone()) {
                 self.doubles.push((other, task.id.clone()));
             }
         }
@@ -267,7 +267,7 @@ impl World {
     pub(crate) fn up(&self, service: &str) -> Vec<&Task> {
         self.view
             .tasks_of_service(service)
-            .filter(|t| state(t) == TaskState::Running && t.desired_state() == TaskState::Running)
+            .filter(|t| t.state() == TaskState::Running && t.desired_state() == TaskState::Running)
             .map(AsRef::as_ref)
             .collect()
     }

@@ -16,7 +16,7 @@ fn reserving(mut spec: ServiceSpec, memory_bytes: i64) -> ServiceSpec {
 }
 
 fn reasons(world: &World) -> BTreeSet<String> {
-    let waiting = world.view.tasks().values().filter(|t| state(t) == TaskState::Pending);
+    let waiting = world.view.tasks().values().filter(|t| t.state() == TaskState::Pending);
     waiting.map(|t| t.status.as_ref().unwrap().err.clone()).collect()
 }
 
@@ -146,7 +146,7 @@ fn ten_thousand_tasks_are_placed_evenly() {
     world.brains();
     let mut by_node: BTreeMap<&str, usize> = BTreeMap::new();
     for task in world.view.tasks().values() {
-        assert_eq!(state(task), TaskState::Assigned);
+        assert_eq!(task.state(), TaskState::Assigned);
         *by_node.entry(&task.node_id).or_default() += 1;
     }
     assert!(by_node.len() == 100 && by_node.values().all(|count| *count == 100));

@@ -120,7 +120,7 @@ fn a_subnet_runs_out_visibly_and_freed_addresses_are_used_again() {
     // Six hosts: gateway, virtual address, the node's load balancer and three tasks.
     world.add_service("s", on_network(replicated(5, "nginx"), "tiny"));
     world.ticks(6);
-    let stuck: Vec<_> = world.view.tasks_of_service("s").filter(|t| state(t) == TaskState::New).collect();
+    let stuck: Vec<_> = world.view.tasks_of_service("s").filter(|t| t.state() == TaskState::New).collect();
     assert!(!stuck.is_empty());
     for task in stuck {
         let err = &task.status.as_ref().unwrap().err;

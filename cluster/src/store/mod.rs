@@ -2,10 +2,13 @@
 
 #[cfg(any(test, feature = "memory-store"))]
 mod memory;
+mod pack;
 mod view;
 
 #[cfg(any(test, feature = "memory-store"))]
 pub use memory::MemoryStore;
+pub(crate) use pack::{Packed, packed};
+pub use pack::{TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX};
 pub use view::{ApplyError, View};
 
 use std::sync::Arc;

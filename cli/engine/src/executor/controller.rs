@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use skep_cluster::allocator::PREDEFINED_NETWORKS;
 use skep_cluster::api::{ContainerStatus, LogMessage, PortConfig, PortStatus, PublishMode, Task};
 use skep_cluster::executor::{Controller, ExecutorError, LogOptions, Observed};
+use skep_cluster::model::PREDEFINED_NETWORKS;
 use skep_image::{Credentials, NoProgress, PullOptions, Reference};
 use skep_net::SandboxId;
 use skep_runtime::state::{ContainerState, HealthStatus, Status};

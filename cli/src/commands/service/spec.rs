@@ -320,7 +320,7 @@ pub fn check(spec: &ServiceSpec) -> Result<()> {
     }
     let constraints = spec.task.as_ref().and_then(|task| task.placement.as_ref());
     if let Some(placement) = constraints {
-        skep_cluster::scheduler::constraints::parse(&placement.constraints)?;
+        skep_cluster::model::constraints::parse(&placement.constraints)?;
     }
     let endpoint = spec.endpoint.clone().unwrap_or_default();
     let ingress = |port: &PortConfig| port.publish_mode() == PublishMode::Ingress;

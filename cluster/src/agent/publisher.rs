@@ -1,4 +1,4 @@
-//! The agent's side: hears which output is asked for, and sends what its containers have.
+//! Output of this node's containers: hears which is asked for, and sends what there is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use crate::agent::LocalTasks;
+use super::LocalTasks;
 use crate::api::log_broker_client::LogBrokerClient;
 use crate::api::{ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, SubscriptionMessage};
 use crate::executor::{Executor, LogOptions};

@@ -97,26 +97,20 @@ pub fn architecture(name: &str) -> String {
 impl Constraint {
     /// Whether the node meets it. What is not known of the node counts as empty.
     pub fn matches(&self, node: &Node) -> bool {
-        let description = node.description.as_ref();
-        let platform = description.and_then(|d| d.platform.as_ref());
+        let platform = node.platform();
         let is = |actual: &str| actual.to_lowercase() == self.value.to_lowercase();
         let equal = match &self.key {
             Key::Id => is(&node.id),
-            Key::Hostname => is(description.map_or("", |d| &d.hostname)),
-            Key::Ip => self.matches_ip(node.status.as_ref().map_or("", |s| &s.addr)),
+            Key::Hostname => is(node.hostname()),
+            Key::Ip => self.matches_ip(node.reached_from()),
             Key::Role => is(match node.role() {
                 NodeRole::Worker => "worker",
                 NodeRole::Manager => "manager",
             }),
             Key::Os => is(platform.map_or("", |p| &p.os)),
             Key::Architecture => architecture(platform.map_or("", |p| &p.architecture)) == architecture(&self.value),
-            Key::Label(name) => {
-                let labels = node.spec.as_ref().and_then(|s| s.annotations.as_ref()).map(|a| &a.labels);
-                is(labels.and_then(|l| l.get(name)).map_or("", String::as_str))
-            }
-            Key::EngineLabel(name) => {
-                is(description.and_then(|d| d.engine_labels.get(name)).map_or("", String::as_str))
-            }
+            Key::Label(name) => is(node.label(name).unwrap_or_default()),
+            Key::EngineLabel(name) => is(node.engine_label(name).unwrap_or_default()),
         };
         equal == self.equal
     }
@@ -133,15 +127,11 @@ impl Constraint {
 
 /// The node's value for a descriptor to spread over (`node.labels.zone`); `None` if it is no such descriptor.
 pub fn descriptor<'a>(node: &'a Node, descriptor: &str) -> Option<&'a str> {
-    let description = node.description.as_ref();
     Some(match parse_key(descriptor)? {
         Key::Id => &node.id,
-        Key::Hostname => description.map_or("", |d| &d.hostname),
-        Key::Label(name) => {
-            let labels = node.spec.as_ref().and_then(|s| s.annotations.as_ref()).map(|a| &a.labels);
-            labels.and_then(|l| l.get(&name)).map_or("", String::as_str)
-        }
-        Key::EngineLabel(name) => description.and_then(|d| d.engine_labels.get(&name)).map_or("", String::as_str),
+        Key::Hostname => node.hostname(),
+        Key::Label(name) => node.label(&name).unwrap_or_default(),
+        Key::EngineLabel(name) => node.engine_label(&name).unwrap_or_default(),
         Key::Ip | Key::Role | Key::Os | Key::Architecture => return None,
     })
 }
