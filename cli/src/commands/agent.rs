@@ -10,6 +10,7 @@ use skep_cluster::node as swarm_node;
 use skep_cluster::node::NodeConfig;
 use skep_cluster::timing::Timing;
 use skep_engine::executor::NodeExecutor;
+use skep_image::PullOptions;
 
 use super::container::overlay;
 use crate::args::system::Agent;
@@ -27,7 +28,8 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
     }
     let roots = node.roots();
     let janitor = overlay::janitor(node.clone(), runtime.clone());
-    let executor = NodeExecutor::new(runtime).context("cannot watch containers")?;
+    let executor =
+        NodeExecutor::new(runtime, Box::new(PullOptions::from_environment)).context("cannot watch containers")?;
     let config = NodeConfig {
         root: roots.root.clone(),
         run_root: roots.run_root.clone(),

@@ -8,14 +8,12 @@ use futures::stream::BoxStream;
 use skep_cluster::api::{ContainerStatus, LogMessage, PortConfig, PortStatus, PublishMode, Task};
 use skep_cluster::executor::{Controller, ExecutorError, LogOptions, Observed};
 use skep_cluster::model::PREDEFINED_NETWORKS;
-use skep_image::{Credentials, NoProgress, PullOptions, Reference};
 use skep_net::SandboxId;
 use skep_runtime::state::{ContainerState, HealthStatus, Status};
 use skep_runtime::{Error, Runtime, StopOptions};
 
 use super::watch::Watched;
 use super::{Machine, blocking, container, logs, of_runtime, remove};
-use crate::error::chain_of;
 use crate::host::hostname;
 use crate::ports::api_protocol;
 
@@ -54,36 +52,12 @@ impl TaskController {
         .await
     }
 
-    /// Has the image here: not asked for again when its digest is; a registry that fails is no matter when a copy is.
+    /// Has the image here.
     async fn have_image(&self) -> Result<(), ExecutorError> {
-        let spec = self.task.spec.clone().unwrap_or_default().container.unwrap_or_default();
-        let lock = self.machine.pull_lock(&spec.image);
-        let _one_at_a_time = lock.lock().await;
-        let here = {
-            let (machine, image) = (Arc::clone(&self.machine), spec.image.clone());
-            blocking(move || Ok(machine.runtime.images().resolve(&image).is_ok())).await?
-        };
-        let reference: Reference = spec.image.parse().map_err(|error| ExecutorError::Fatal(chain_of(&error)))?;
-        if here && reference.digest().is_some() {
-            return Ok(());
-        }
-        let mut options = PullOptions::from_environment().map_err(|error| ExecutorError::Fatal(chain_of(&error)))?;
-        if !spec.registry_auth.is_empty() {
-            options.credentials = Credentials::from_registry_auth_header(&spec.registry_auth)
-                .map_err(|error| ExecutorError::Fatal(chain_of(&error)))?;
-        }
-        match skep_image::pull(self.machine.runtime.images(), &reference, &options, &NoProgress).await {
-            Ok(_) => Ok(()),
-            Err(error) if here => {
-                tracing::warn!(
-                    task.id = self.task.id,
-                    error = chain_of(&error),
-                    "not pulled: using the image that is here"
-                );
-                Ok(())
-            }
-            Err(error) => Err(ExecutorError::Fatal(chain_of(&error))),
-        }
+        let container = self.task.spec.as_ref().and_then(|spec| spec.container.as_ref());
+        let (image, registry_auth) =
+            container.map_or(("", ""), |spec| (spec.image.as_str(), spec.registry_auth.as_str()));
+        self.machine.pulls.have(image, registry_auth).await
     }
 
     /// The task's networks are assigned with it: they are here in a moment, or it is known why they cannot be made, or

@@ -8,6 +8,9 @@ mod container;
 mod controller;
 mod logs;
 mod network;
+#[cfg(test)]
+mod pull_tests;
+mod pulls;
 mod template;
 mod watch;
 
@@ -18,6 +21,8 @@ use async_trait::async_trait;
 use skep_cluster::api::{NodeDescription, Platform, Resources, Task};
 use skep_cluster::executor::{Controller, Executor, ExecutorError, NodeNetwork};
 use skep_runtime::{RemoveOptions, Runtime};
+
+pub use pulls::Registries;
 
 use crate::VERSION;
 use crate::error::chain_of;
@@ -38,8 +43,8 @@ struct Machine {
     networks: Mutex<Networks>,
     /// Wakes those who wait for containers to change.
     watcher: watch::Watcher,
-    /// One pull of an image at a time: ten tasks of a service ask the registry once.
-    pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// The images of tasks.
+    pulls: pulls::Pulls,
 }
 
 /// What a task's container has to know of a network.
@@ -61,13 +66,14 @@ struct Networks {
 }
 
 impl NodeExecutor {
-    /// The machine of a runtime.
+    /// The machine of a runtime; `registries` says anew for each pull how registries are to be asked.
     ///
     /// # Errors
     /// When the kernel has no inotify instance left.
-    pub fn new(runtime: Runtime) -> std::io::Result<Self> {
+    pub fn new(runtime: Runtime, registries: Registries) -> std::io::Result<Self> {
         let watcher = watch::Watcher::new()?;
-        let machine = Machine { runtime, networks: Mutex::default(), watcher, pulls: Mutex::default() };
+        let pulls = pulls::Pulls::new(runtime.images().clone(), registries);
+        let machine = Machine { runtime, networks: Mutex::default(), watcher, pulls };
         Ok(Self { machine: Arc::new(machine) })
     }
 }
@@ -79,12 +85,6 @@ impl Machine {
 
     fn assigned(&self, network: &str) -> Option<Assigned> {
         self.networks().here.get(network).cloned()
-    }
-
-    fn pull_lock(&self, image: &str) -> Arc<tokio::sync::Mutex<()>> {
-        let mut pulls = self.pulls.lock().unwrap_or_else(PoisonError::into_inner);
-        pulls.retain(|_, lock| Arc::strong_count(lock) > 1);
-        Arc::clone(pulls.entry(image.to_owned()).or_default())
     }
 
     /// The container of a task, if there is one.
