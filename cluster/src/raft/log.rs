@@ -1,8 +1,7 @@
 //! The raft log and vote on disk: one file of sealed records, only ever appended to, rewritten when it is purged.
 //!
-//! A record is `mark, length, sealed bytes`; its number in the file is part of the seal, so that records cannot be
-//! moved. What one call writes is one record: it counts wholly or not at all. A crash can only have torn the last
-//! record: it is dropped. If a whole record follows a damaged one, no crash did that, and the file is refused.
+//! What one call writes is one [`record`]: it counts wholly or not at all. A crash can only have torn the last record:
+//! it is dropped. Damage before the last record was not done by a crash, and the file is refused.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -14,33 +13,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{AnyError, Entry, LogId, LogState, RaftLogReader, StorageError, StorageIOError, Vote};
-use serde::{Deserialize, Serialize};
+use openraft::{AnyError, LogId, LogState, RaftLogReader, StorageError, StorageIOError, Vote};
 
 use super::files::{context, replace, sync_parent};
+use super::record::{self, LogEntry, Record};
 use super::{DiskKey, RaftError, RaftId, TypeConfig};
 
 const HEADER: &[u8; 8] = b"SKEPLOG1";
-const MARK: &[u8; 4] = b"\xf5rec";
-const FRAME: usize = 8;
-const RECORD_BYTES_MAX: usize = 256 << 20;
 /// Entries of so many bytes, before they are encoded, are one record when the log is rewritten.
 const REWRITE_BYTES_MAX: usize = 16 << 20;
 /// What one replication request carries at most, before it is encoded.
 const READ_BYTES_MAX: usize = 2 << 20;
 
-type LogEntry = Entry<TypeConfig>;
 type Failure = StorageError<RaftId>;
-
-#[derive(Debug, Serialize, Deserialize)]
-enum Record {
-    Vote(Vote<RaftId>),
-    Append(Vec<LogEntry>),
-    /// Entries from this index on are gone.
-    Truncate(u64),
-    /// Entries up to this one are gone.
-    Purge(LogId<RaftId>),
-}
 
 /// The log. Clones share it.
 #[derive(Debug, Clone)]
@@ -92,7 +77,7 @@ impl Log {
             return Err(RaftError::Corrupt { path: path.to_owned(), offset: 0 });
         } else {
             while length < content.len() {
-                let Some((record, size)) = read_record(&content[length..], number, &key) else { break };
+                let Some((record, size)) = record::read(&content[length..], number, &key) else { break };
                 memory.absorb(record);
                 length += size;
                 number += 1;
@@ -190,7 +175,7 @@ fn size(entry: &LogEntry) -> usize {
 
 impl Disk {
     fn append(&mut self, record: &Record) -> Result<(), std::io::Error> {
-        let bytes = encode(record, self.number, &self.key)?;
+        let bytes = record::encode(record, self.number, &self.key)?;
         let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             // Whatever reached the disk is not acknowledged: it must not be in the way of the next record.
@@ -206,7 +191,7 @@ impl Disk {
     fn rewrite(&mut self, records: &[Record]) -> Result<(), RaftError> {
         let mut content = HEADER.to_vec();
         for (number, record) in records.iter().enumerate() {
-            content.extend(encode(record, number as u64, &self.key).map_err(context("encode", &self.path))?);
+            content.extend(record::encode(record, number as u64, &self.key).map_err(context("encode", &self.path))?);
         }
         replace(&self.path, &content)?;
         let mut file =
@@ -219,36 +204,6 @@ impl Disk {
     }
 }
 
-fn encode(record: &Record, number: u64, key: &DiskKey) -> Result<Vec<u8>, std::io::Error> {
-    let plain = serde_json::to_vec(record)?;
-    let sealed = key.seal(&number.to_le_bytes(), plain).map_err(std::io::Error::other)?;
-    let length = record_length(sealed.len())?;
-    let mut bytes = Vec::with_capacity(FRAME + sealed.len());
-    bytes.extend_from_slice(MARK);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend(sealed);
-    Ok(bytes)
-}
-
-/// A longer record would be refused when it is read.
-fn record_length(bytes: usize) -> Result<u32, std::io::Error> {
-    let length = u32::try_from(bytes).ok().filter(|_| bytes <= RECORD_BYTES_MAX);
-    length.ok_or_else(|| std::io::Error::other(format!("a record of {bytes} bytes is too long for the raft log")))
-}
-
-/// The record at the start of `content` with its size; `None` if it is not whole or not genuine.
-fn read_record(content: &[u8], number: u64, key: &DiskKey) -> Option<(Record, usize)> {
-    let (frame, rest) = content.split_at_checked(FRAME)?;
-    let (mark, length) = frame.split_at(MARK.len());
-    let length = usize::try_from(u32::from_le_bytes(length.try_into().ok()?)).ok()?;
-    if mark != MARK || length > RECORD_BYTES_MAX {
-        return None;
-    }
-    let plain = key.open(&number.to_le_bytes(), rest.get(..length)?).ok()?;
-    let record = serde_json::from_slice(&plain).ok()?;
-    Some((record, FRAME + length))
-}
-
 fn drop_torn_tail(
     path: &Path,
     file: &File,
@@ -258,23 +213,12 @@ fn drop_torn_tail(
     key: &DiskKey,
 ) -> Result<(), RaftError> {
     let tail = &content[good..];
-    let whole_record_follows = (1..tail.len().saturating_sub(FRAME))
-        .filter(|offset| tail[*offset..].starts_with(MARK))
-        .any(|offset| (number + 1..number + 4).any(|next| read_record(&tail[offset..], next, key).is_some()));
-    // A crash tears the record that was being written, not an earlier one; and a seal that no key of ours made at the
-    // very start is another node's file.
-    if whole_record_follows || (number == 0 && content.len() > good + FRAME && is_whole(tail)) {
+    if !record::is_torn(tail, number, key) {
         return Err(RaftError::Corrupt { path: path.to_owned(), offset: good as u64 });
     }
     tracing::warn!(path = %path.display(), bytes = tail.len(), "dropped an unfinished record at the end of the raft log");
     file.set_len(good as u64).map_err(context("truncate", path))?;
     file.sync_all().map_err(context("sync", path))
-}
-
-fn is_whole(content: &[u8]) -> bool {
-    let Some((frame, rest)) = content.split_at_checked(FRAME) else { return false };
-    let length: Result<[u8; 4], _> = frame[MARK.len()..].try_into();
-    frame.starts_with(MARK) && length.is_ok_and(|l| rest.len() > u32::from_le_bytes(l) as usize)
 }
 
 impl RaftLogReader<TypeConfig> for Log {
@@ -353,10 +297,11 @@ impl RaftLogStorage<TypeConfig> for Log {
 
 #[cfg(test)]
 mod tests {
-    use openraft::{CommittedLeaderId, EntryPayload};
+    use openraft::{CommittedLeaderId, Entry, EntryPayload};
 
     use super::*;
     use crate::raft::Transaction;
+    use crate::raft::record::FRAME;
 
     fn entry(index: u64) -> LogEntry {
         let payload = EntryPayload::Normal(Transaction(format!("transaction {index}").into_bytes().into()));
@@ -425,6 +370,76 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_hole_that_swallows_many_records_is_not_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        written(&path, 20).await;
+        let mut damaged = std::fs::read(&path).unwrap();
+        let middle = damaged.len() / 2;
+        damaged[middle - 512..middle + 512].fill(0);
+        std::fs::write(&path, &damaged).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, RaftError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("restore it from a backup"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), damaged, "a refused file is not touched");
+    }
+
+    /// Damage that a crash cannot have done, wherever it lies: a whole record or the beginning of one follows it.
+    #[tokio::test]
+    async fn a_damaged_record_before_a_torn_one_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let begin = written(&path, 4).await;
+        let whole = std::fs::read(&path).unwrap();
+        let mut damaged = whole[..begin + FRAME + 20].to_vec();
+        damaged[begin - 5] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        assert!(matches!(open(&path), Err(RaftError::Corrupt { .. })));
+        // A whole record between two that are damaged: only its seal tells that it is one.
+        let mut damaged = whole;
+        let last = damaged.len();
+        damaged[HEADER.len()..HEADER.len() + 30].fill(0);
+        damaged[begin..begin + 30].fill(0xff);
+        std::fs::write(&path, &damaged[..last]).unwrap();
+        assert!(matches!(open(&path), Err(RaftError::Corrupt { .. })));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+        #[test]
+        fn no_hole_is_taken_for_the_end_unless_it_reaches_the_last_record(
+            from in 0.0..1.0f64, bytes in 1..6000usize, fill in proptest::prelude::any::<u8>(),
+        ) {
+            static WRITTEN: std::sync::OnceLock<(Vec<u8>, usize)> = std::sync::OnceLock::new();
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join("log");
+            let (whole, last) = WRITTEN.get_or_init(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                let last = runtime.block_on(written(&path, 20));
+                (std::fs::read(&path).unwrap(), last)
+            });
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+            let from = (from * whole.len() as f64) as usize;
+            let mut damaged = whole.clone();
+            let upto = (from + bytes).min(whole.len());
+            damaged[from..upto].fill(fill);
+            std::fs::write(&path, &damaged).unwrap();
+            match open(&path) {
+                Ok(log) if damaged == *whole => proptest::prop_assert_eq!(indexes(&log).len(), 20),
+                Ok(log) => {
+                    proptest::prop_assert!(upto > *last, "records behind {}..{} were dropped", from, upto);
+                    let kept = indexes(&log);
+                    proptest::prop_assert_eq!(kept.clone(), (0..kept.len() as u64).collect::<Vec<_>>());
+                }
+                Err(error) => {
+                    proptest::prop_assert!(matches!(error, RaftError::Corrupt { .. }), "{}", error);
+                    proptest::prop_assert!(damaged != *whole);
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn truncation_purge_and_vote_survive_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
@@ -467,7 +482,5 @@ mod tests {
         let records = log.memory.read().unwrap().records(one * 3);
         log.disk.lock().unwrap().rewrite(&records).unwrap();
         assert_eq!(indexes(&open(&path).unwrap()), [0, 1, 2, 3, 4, 5, 6]);
-        assert!(record_length(RECORD_BYTES_MAX).is_ok());
-        assert!(record_length(RECORD_BYTES_MAX + 1).is_err());
     }
 }

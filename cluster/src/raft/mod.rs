@@ -12,6 +12,7 @@ mod machine;
 mod membership;
 mod network;
 mod node;
+mod record;
 mod seal;
 mod service;
 mod snapshot;

@@ -4,6 +4,8 @@ use rand::Rng;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 const KEY_BYTES: usize = 32;
+/// By so many bytes sealed data is longer: the nonce and the tag.
+pub(super) const SEAL_BYTES: usize = NONCE_LEN + 16;
 
 /// Why something could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
