@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::StoreAction;
 use crate::store::{Packed, ProposeError, Store, TRANSACTION_ACTIONS_MAX, View, now_ns, packed};
+use crate::wire::chain;
 
 /// Source of ids for new objects; random in production, counted under test.
 pub type IdSource<'a> = &'a mut dyn FnMut() -> String;
@@ -138,20 +139,20 @@ async fn commit(brain: &impl Brain, store: &dyn Store, decision: Decision, pack:
         match store.propose(actions).await {
             Ok(version) => tracing::debug!(brain = brain.name(), count, version, "committed"),
             Err(ProposeError::Conflict(error)) => {
-                tracing::debug!(brain = brain.name(), %error, "deciding again");
+                tracing::debug!(brain = brain.name(), error = chain(&error), "deciding again");
                 return Outcome::Smaller;
             }
             Err(ProposeError::TooLarge { .. }) if units > 1 => return Outcome::Smaller,
             // Nothing will ever make it fit, and the others must not wait for it.
             Err(error @ ProposeError::TooLarge { .. }) => {
-                tracing::error!(brain = brain.name(), count, %error, "left out a decision");
+                tracing::error!(brain = brain.name(), count, error = chain(&error), "left out a decision");
             }
             Err(error @ (ProposeError::NoQuorum | ProposeError::NotLeader { .. })) => {
-                tracing::warn!(brain = brain.name(), %error, "decision not committed");
+                tracing::warn!(brain = brain.name(), error = chain(&error), "decision not committed");
                 return Outcome::Retry;
             }
             Err(error @ ProposeError::Stopped(_)) => {
-                tracing::info!(brain = brain.name(), %error, "stopping");
+                tracing::info!(brain = brain.name(), error = chain(&error), "stopping");
                 return Outcome::Stop;
             }
         }

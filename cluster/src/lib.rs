@@ -14,6 +14,7 @@ pub mod ca;
 pub mod client;
 pub mod control;
 pub mod dispatcher;
+pub mod error;
 pub mod executor;
 pub mod id;
 #[cfg(test)]
@@ -30,6 +31,8 @@ mod sim;
 pub mod store;
 pub mod timing;
 pub mod wire;
+
+pub use error::Error;
 
 /// The port of a manager.
 pub const DEFAULT_PORT: u16 = 2377;

@@ -32,7 +32,7 @@ pub enum SessionError {
     Connect(#[from] super::ConnectError),
     /// A manager refused, or the connection broke.
     #[error("{}", crate::wire::explain(.0))]
-    Refused(#[from] Box<Status>),
+    Refused(Box<Status>),
     /// A manager did not answer.
     #[error("the manager did not answer {0} in time")]
     Timeout(&'static str),

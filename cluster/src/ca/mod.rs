@@ -15,6 +15,8 @@ pub use token::{JoinToken, digest_of, new_secret};
 
 use std::time::Duration;
 
+use skep_common::ErrorKind;
+
 /// How long a node's certificate is valid unless the swarm says otherwise.
 pub const NODE_VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
 /// The shortest validity that the swarm may ask for.
@@ -48,8 +50,8 @@ pub enum CaError {
         expected: String,
     },
     /// The manager refused.
-    #[error("{0}")]
-    Refused(String),
+    #[error(transparent)]
+    Refused(crate::error::Error),
     /// No manager could be reached.
     #[error("cannot reach the manager at {addr}: {reason}")]
     Unreachable {
@@ -61,4 +63,17 @@ pub enum CaError {
     /// The connection could not be set up.
     #[error(transparent)]
     Wire(#[from] crate::wire::WireError),
+}
+
+impl CaError {
+    /// Of what kind it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Make { .. } | Self::Malformed { .. } => ErrorKind::Internal,
+            Self::Token | Self::Fingerprint { .. } => ErrorKind::BadArgument,
+            Self::Refused(error) => error.kind(),
+            Self::Unreachable { .. } => ErrorKind::Unavailable,
+            Self::Wire(error) => error.kind(),
+        }
+    }
 }

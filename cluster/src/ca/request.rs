@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use super::{CaError, JoinToken, digest_of};
 use crate::api::ca_client::CaClient;
 use crate::api::{GetRootCaRequest, IssueCertificateRequest, NodeAvailability, NodeRole};
+use crate::error::{Error, kind_of};
 use crate::timing::Timing;
 use crate::wire::{bootstrap_client, channel_with};
 
@@ -92,6 +93,6 @@ fn refused(addr: &str, status: &Status) -> CaError {
         Code::Unavailable | Code::Unknown | Code::DeadlineExceeded | Code::Cancelled => {
             CaError::Unreachable { addr: addr.to_owned(), reason }
         }
-        _ => CaError::Refused(reason),
+        _ => CaError::Refused(Error::new(kind_of(status), reason)),
     }
 }

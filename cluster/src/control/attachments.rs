@@ -1,21 +1,27 @@
 //! Addresses lent to single containers on attachable networks. Workers may ask too, for themselves.
 
-use tonic::{Request, Status};
+use skep_common::ErrorKind;
+use tonic::Request;
 
 use super::{ControlService, refs};
 use crate::api::{
     Attachment, CreateAttachmentRequest, CreateAttachmentResponse, Network, ObjectKind, RemoveAttachmentRequest,
     RemoveAttachmentResponse, object,
 };
+use crate::error::Error;
 use crate::id::new_id;
 use crate::store::{View, create, remove};
 use crate::wire::Caller;
+
+/// Docker's words where no address came in time.
+const TIMED_OUT: &str = "attaching to network failed, make sure your network options are correct and check manager \
+                         logs: context deadline exceeded";
 
 impl ControlService {
     pub(super) async fn create_attachment(
         &self,
         request: Request<CreateAttachmentRequest>,
-    ) -> Result<CreateAttachmentResponse, Status> {
+    ) -> Result<CreateAttachmentResponse, Error> {
         let caller = request.extensions().get::<Caller>().cloned();
         let mut request = request.into_inner();
         request.node_id = own_node(caller.as_ref(), &request.node_id)?;
@@ -24,7 +30,7 @@ impl ControlService {
                 let network = refs::network(view, &request.network_ref)?;
                 if !network.is_attachable() {
                     let name = network.name();
-                    return Err(Status::permission_denied(format!("network {name} not manually attachable")));
+                    return Err(Error::forbidden(format!("network {name} not manually attachable")));
                 }
                 let mut attachments = view.attachments().values();
                 let existing =
@@ -52,7 +58,7 @@ impl ControlService {
     pub(super) async fn remove_attachment(
         &self,
         request: Request<RemoveAttachmentRequest>,
-    ) -> Result<RemoveAttachmentResponse, Status> {
+    ) -> Result<RemoveAttachmentResponse, Error> {
         let caller = request.extensions().get::<Caller>().cloned();
         let request = request.into_inner();
         self.write(|view| {
@@ -71,7 +77,7 @@ impl ControlService {
         Ok(RemoveAttachmentResponse {})
     }
 
-    async fn lent(&self, id: &str) -> Result<CreateAttachmentResponse, Status> {
+    async fn lent(&self, id: &str) -> Result<CreateAttachmentResponse, Error> {
         let mut views = self.store.watch();
         let decided = |view: &View| {
             view.attachments().get(id).is_none_or(|a| a.address.contains('/') || !a.allocation_error.is_empty())
@@ -80,15 +86,15 @@ impl ControlService {
             tokio::time::timeout(self.timing.proposal(), views.wait_for(|view| decided(view))).await.is_err();
         let view = self.store.view();
         let attachment = view.attachments().get(id).cloned();
-        let reason = match &attachment {
+        let refused = match &attachment {
             Some(a) if a.allocation_error.is_empty() && !timed_out => None,
-            Some(a) if !a.allocation_error.is_empty() => Some(a.allocation_error.clone()),
-            Some(_) => Some("attaching to network failed, make sure your network options are correct and check manager logs: context deadline exceeded".into()),
-            None => Some("the attachment was removed meanwhile".into()),
+            Some(a) if !a.allocation_error.is_empty() => Some(Error::conflict(a.allocation_error.clone())),
+            Some(_) => Some(Error::new(ErrorKind::Timeout, TIMED_OUT)),
+            None => Some(Error::not_found("the attachment was removed meanwhile")),
         };
-        if let Some(reason) = reason {
+        if let Some(refused) = refused {
             self.write(|_| Ok((vec![remove(ObjectKind::Attachment, id)], ()))).await?;
-            return Err(Status::failed_precondition(reason));
+            return Err(refused);
         }
         let network = attachment.as_ref().and_then(|a| view.networks().get(&a.network_id));
         Ok(CreateAttachmentResponse {
@@ -99,12 +105,10 @@ impl ControlService {
 }
 
 /// The node that is meant: a worker speaks for itself alone.
-fn own_node(caller: Option<&Caller>, node_id: &str) -> Result<String, Status> {
+fn own_node(caller: Option<&Caller>, node_id: &str) -> Result<String, Error> {
     match caller {
         Some(caller) if node_id.is_empty() || caller.node_id == node_id => Ok(caller.node_id.clone()),
-        Some(caller) if !caller.is_manager() => {
-            Err(Status::permission_denied("a worker can only attach its own containers"))
-        }
+        Some(caller) if !caller.is_manager() => Err(Error::forbidden("a worker can only attach its own containers")),
         _ => Ok(node_id.to_owned()),
     }
 }

@@ -13,7 +13,9 @@ mod watch;
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use futures::stream::BoxStream;
+use skep_common::ErrorKind;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
@@ -29,6 +31,7 @@ use crate::api::{
     UpdateClusterRequest, UpdateClusterResponse, UpdateNodeRequest, UpdateNodeResponse, UpdateServiceRequest,
     UpdateServiceResponse, WatchServiceRequest, WatchServiceResponse,
 };
+use crate::error::Error;
 use crate::logs::LogBroker;
 use crate::raft::RaftNode;
 use crate::store::{ProposeError, Store, View};
@@ -37,7 +40,7 @@ use crate::timing::Timing;
 /// How often a change is decided again when something else changed the same object.
 const ATTEMPTS: usize = 20;
 
-type Stream<T> = BoxStream<'static, Result<T, Status>>;
+type Stream<T> = BoxStream<'static, Result<T, Error>>;
 
 /// The service `Control`.
 #[derive(Clone)]
@@ -64,9 +67,9 @@ impl ControlService {
     }
 
     /// A view with everything that was committed before this call.
-    async fn read(&self) -> Result<Arc<View>, Status> {
+    async fn read(&self) -> Result<Arc<View>, Error> {
         if let Some(raft) = &self.raft {
-            raft.read_barrier().await.map_err(|error| status(&error))?;
+            raft.read_barrier().await.map_err(|error| refusal(&error))?;
         }
         Ok(self.store.view())
     }
@@ -74,8 +77,8 @@ impl ControlService {
     /// Decides on a fresh view and commits; decides again when an object was changed in between.
     async fn write<T>(
         &self,
-        mut decide: impl FnMut(&View) -> Result<(Vec<StoreAction>, T), Status> + Send,
-    ) -> Result<T, Status> {
+        mut decide: impl FnMut(&View) -> Result<(Vec<StoreAction>, T), Error> + Send,
+    ) -> Result<T, Error> {
         let _one_at_a_time = self.writing.lock().await;
         let mut view = self.read().await?;
         for _ in 0..ATTEMPTS {
@@ -86,49 +89,56 @@ impl ControlService {
             match self.store.propose(actions).await {
                 Ok(_) => return Ok(result),
                 Err(ProposeError::Conflict(_)) => view = self.store.view(),
-                Err(error) => return Err(status(&error)),
+                Err(error) => return Err(refusal(&error)),
             }
         }
-        Err(Status::aborted("the object is being changed all the time; try again"))
+        Err(Error::new(ErrorKind::OutOfSequence, "the object is being changed all the time; try again"))
     }
 }
 
-fn status(error: &ProposeError) -> Status {
+fn refusal(error: &ProposeError) -> Error {
     match error {
-        ProposeError::Conflict(_) => Status::aborted(error.to_string()),
-        ProposeError::TooLarge { .. } => Status::invalid_argument(error.to_string()),
+        ProposeError::Conflict(_) => Error::new(ErrorKind::OutOfSequence, crate::wire::chain(error)),
+        ProposeError::TooLarge { .. } => Error::bad_argument(error.to_string()),
         // Whoever leads now has to be found first: for the user that is the same as none.
-        _ => Status::unavailable(ProposeError::NoQuorum.to_string()),
+        ProposeError::NotLeader { .. } | ProposeError::NoQuorum | ProposeError::Stopped(_) => {
+            Error::new(ErrorKind::NoQuorum, ProposeError::NoQuorum.to_string())
+        }
     }
 }
 
-fn out_of_sequence() -> Status {
-    Status::aborted("update out of sequence")
+fn out_of_sequence() -> Error {
+    Error::new(ErrorKind::OutOfSequence, "update out of sequence")
+}
+
+/// A stream as gRPC sends it.
+fn sent<T: 'static>(stream: Stream<T>) -> Response<BoxStream<'static, Result<T, Status>>> {
+    Response::new(stream.map(|item| item.map_err(Status::from)).boxed())
 }
 
 macro_rules! delegate {
     ($($method:ident($request:ident) -> $response:ident;)*) => {
         #[tonic::async_trait]
         impl Control for ControlService {
-            type WatchServiceStream = Stream<WatchServiceResponse>;
-            type ServiceLogsStream = Stream<ServiceLogsResponse>;
+            type WatchServiceStream = BoxStream<'static, Result<WatchServiceResponse, Status>>;
+            type ServiceLogsStream = BoxStream<'static, Result<ServiceLogsResponse, Status>>;
 
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                self.$method(request).await.map(Response::new)
+                Ok(self.$method(request).await.map(Response::new)?)
             })*
 
             async fn watch_service(
                 &self,
                 request: Request<WatchServiceRequest>,
             ) -> Result<Response<Self::WatchServiceStream>, Status> {
-                self.watch_service(request.into_inner()).await.map(Response::new)
+                Ok(self.watch_service(request.into_inner()).await.map(sent)?)
             }
 
             async fn service_logs(
                 &self,
                 request: Request<ServiceLogsRequest>,
             ) -> Result<Response<Self::ServiceLogsStream>, Status> {
-                self.service_logs(request.into_inner()).await.map(Response::new)
+                Ok(self.service_logs(request.into_inner()).await.map(sent)?)
             }
         }
     };
@@ -155,3 +165,6 @@ delegate! {
     create_attachment(CreateAttachmentRequest) -> CreateAttachmentResponse;
     remove_attachment(RemoveAttachmentRequest) -> RemoveAttachmentResponse;
 }
+
+#[cfg(test)]
+mod tests;

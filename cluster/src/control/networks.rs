@@ -1,12 +1,13 @@
 //! Networks.
 
-use tonic::{Request, Status};
+use tonic::Request;
 
 use super::{ControlService, refs, spec};
 use crate::api::{
     CreateNetworkRequest, CreateNetworkResponse, GetNetworkRequest, GetNetworkResponse, ListNetworksRequest,
     ListNetworksResponse, Network, Node, RemoveNetworkRequest, RemoveNetworkResponse, Task, TaskState, object,
 };
+use crate::error::Error;
 use crate::id::new_id;
 use crate::store::{View, create, update};
 
@@ -14,8 +15,8 @@ impl ControlService {
     pub(super) async fn create_network(
         &self,
         request: Request<CreateNetworkRequest>,
-    ) -> Result<CreateNetworkResponse, Status> {
-        let asked = request.into_inner().spec.ok_or_else(|| Status::invalid_argument("no specification given"))?;
+    ) -> Result<CreateNetworkResponse, Error> {
+        let asked = request.into_inner().spec.ok_or_else(|| Error::bad_argument("no specification given"))?;
         let id = new_id();
         self.write(|view| {
             let mut wanted = asked.clone();
@@ -28,13 +29,13 @@ impl ControlService {
         Ok(CreateNetworkResponse { network: Some(network) })
     }
 
-    pub(super) async fn list_networks(&self, _: Request<ListNetworksRequest>) -> Result<ListNetworksResponse, Status> {
+    pub(super) async fn list_networks(&self, _: Request<ListNetworksRequest>) -> Result<ListNetworksResponse, Error> {
         let view = self.read().await?;
         let networks = view.networks().values().filter(|network| !network.pending_delete);
         Ok(ListNetworksResponse { networks: networks.map(|network| Network::clone(network)).collect() })
     }
 
-    pub(super) async fn get_network(&self, request: Request<GetNetworkRequest>) -> Result<GetNetworkResponse, Status> {
+    pub(super) async fn get_network(&self, request: Request<GetNetworkRequest>) -> Result<GetNetworkResponse, Error> {
         let view = self.read().await?;
         let network = refs::network(&view, &request.into_inner().r#ref)?;
         let tasks = view.tasks().values().filter(|task| task.is_on(&network.id) && is_live(task));
@@ -49,7 +50,7 @@ impl ControlService {
     pub(super) async fn remove_network(
         &self,
         request: Request<RemoveNetworkRequest>,
-    ) -> Result<RemoveNetworkResponse, Status> {
+    ) -> Result<RemoveNetworkResponse, Error> {
         let request = request.into_inner();
         let id = self
             .write(|view| {
@@ -65,7 +66,7 @@ impl ControlService {
     }
 
     /// Waits for the allocator. A network that it cannot serve is taken back, so that nothing is left of a refusal.
-    async fn allocated(&self, id: &str) -> Result<Network, Status> {
+    async fn allocated(&self, id: &str) -> Result<Network, Error> {
         let mut views = self.store.watch();
         let decided = |view: &View| {
             view.networks().get(id).is_none_or(|network| network.vni != 0 || !network.allocation_error.is_empty())
@@ -74,7 +75,7 @@ impl ControlService {
         let _ = tokio::time::timeout(self.timing.proposal(), waiting).await;
         let view = self.store.view();
         let Some(network) = view.networks().get(id) else {
-            return Err(Status::not_found(format!("network {id} not found")));
+            return Err(Error::not_found(format!("network {id} not found")));
         };
         if network.allocation_error.is_empty() {
             return Ok(Network::clone(network));
@@ -87,7 +88,7 @@ impl ControlService {
             Ok((vec![update(object::Object::Network(network))], ()))
         })
         .await?;
-        Err(Status::failed_precondition(reason))
+        Err(Error::conflict(reason))
     }
 }
 
@@ -95,12 +96,12 @@ fn is_live(task: &Task) -> bool {
     task.state() <= TaskState::Running
 }
 
-fn check_unused(view: &View, network: &Network) -> Result<(), Status> {
+fn check_unused(view: &View, network: &Network) -> Result<(), Error> {
     let name = network.name();
     let live = || view.services().values().filter(|service| !service.pending_delete);
     if network.is_ingress() {
         if let Some(service) = live().find(|service| service.ingress_ports().next().is_some()) {
-            return Err(Status::failed_precondition(format!(
+            return Err(Error::in_use(format!(
                 "ingress network {name} cannot be removed because service {} depends on it",
                 service.name()
             )));
@@ -108,7 +109,7 @@ fn check_unused(view: &View, network: &Network) -> Result<(), Status> {
     }
     if let Some(service) = live().find(|service| service.is_on(&network.id)) {
         let service = service.name();
-        return Err(Status::failed_precondition(format!("network {name} is in use by service {service}")));
+        return Err(Error::in_use(format!("network {name} is in use by service {service}")));
     }
     // Tasks that are on their way out do not hold the network: it goes when the last of them has gone.
     let stays = |task: &Task| {
@@ -118,10 +119,10 @@ fn check_unused(view: &View, network: &Network) -> Result<(), Status> {
             && live().any(|service| service.id == task.service_id)
     };
     if let Some(task) = view.tasks().values().find(|task| stays(task)) {
-        return Err(Status::failed_precondition(format!("network {name} is in use by task {}", task.id)));
+        return Err(Error::in_use(format!("network {name} is in use by task {}", task.id)));
     }
     if let Some(attachment) = view.attachments().values().find(|attachment| attachment.network_id == network.id) {
-        return Err(Status::failed_precondition(format!(
+        return Err(Error::in_use(format!(
             "network {name} is in use by container {} on node {}",
             attachment.container_name, attachment.node_id
         )));

@@ -1,6 +1,6 @@
 //! Nodes: what is stored of them, and how raft sees the managers among them.
 
-use tonic::{Request, Status};
+use tonic::Request;
 
 use super::{ControlService, out_of_sequence, refs};
 use crate::api::{
@@ -8,23 +8,24 @@ use crate::api::{
     ObjectKind, Reachability, RemoveNodeRequest, RemoveNodeResponse, UpdateNodeRequest, UpdateNodeResponse, object,
 };
 use crate::ca::refuse_until;
+use crate::error::Error;
 use crate::store::{View, now_ns, remove, update};
 
 impl ControlService {
-    pub(super) async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<ListNodesResponse, Status> {
+    pub(super) async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<ListNodesResponse, Error> {
         let view = self.read().await?;
         Ok(ListNodesResponse { nodes: view.nodes().values().map(|node| self.with_raft(node)).collect() })
     }
 
-    pub(super) async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<GetNodeResponse, Status> {
+    pub(super) async fn get_node(&self, request: Request<GetNodeRequest>) -> Result<GetNodeResponse, Error> {
         let view = self.read().await?;
         let node = refs::node(&view, &request.into_inner().r#ref)?;
         Ok(GetNodeResponse { node: Some(self.with_raft(&node)) })
     }
 
-    pub(super) async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Result<UpdateNodeResponse, Status> {
+    pub(super) async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Result<UpdateNodeResponse, Error> {
         let request = request.into_inner();
-        let spec = request.spec.ok_or_else(|| Status::invalid_argument("no node specification given"))?;
+        let spec = request.spec.ok_or_else(|| Error::bad_argument("no node specification given"))?;
         let id = self
             .write(|view| {
                 let mut node = Node::clone(&*refs::node(view, &request.r#ref)?);
@@ -44,20 +45,20 @@ impl ControlService {
         Ok(UpdateNodeResponse { node: view.nodes().get(&id).map(|node| self.with_raft(node)) })
     }
 
-    pub(super) async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<RemoveNodeResponse, Status> {
+    pub(super) async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Result<RemoveNodeResponse, Error> {
         let request = request.into_inner();
         let id = self
             .write(|view| {
                 let node = refs::node(view, &request.r#ref)?;
                 if self.is_member(&node.id) {
-                    return Err(Status::failed_precondition(format!(
+                    return Err(Error::conflict(format!(
                         "node {} is a cluster manager and is a member of the raft cluster. It must be demoted to worker \
                          before removal",
                         node.id
                     )));
                 }
                 if node.state() == NodeState::Ready && !request.force {
-                    return Err(Status::failed_precondition(format!(
+                    return Err(Error::conflict(format!(
                         "node {} is not down and can't be removed",
                         node.id
                     )));
@@ -80,20 +81,18 @@ impl ControlService {
         self.raft.as_ref().is_some_and(|raft| raft.members().iter().any(|member| member.node_id == node_id))
     }
 
-    fn check_demotion(&self, view: &View, node: &Node) -> Result<(), Status> {
+    fn check_demotion(&self, view: &View, node: &Node) -> Result<(), Error> {
         let others =
             view.nodes().values().filter(|other| other.id != node.id && other.desired_role() == NodeRole::Manager);
         if others.count() == 0 {
-            return Err(Status::failed_precondition("attempting to demote the last manager of the swarm"));
+            return Err(Error::conflict("attempting to demote the last manager of the swarm"));
         }
         let Some(raft) = &self.raft else { return Ok(()) };
         let members = raft.members();
         let remaining: Vec<_> = members.iter().filter(|m| m.voter && m.node_id != node.id).collect();
         let reachable = remaining.iter().filter(|m| raft.is_reachable(m.raft_id)).count();
         if reachable < remaining.len() / 2 + 1 {
-            return Err(Status::failed_precondition(
-                "can't remove member from the raft: this would result in a loss of quorum",
-            ));
+            return Err(Error::conflict("can't remove member from the raft: this would result in a loss of quorum"));
         }
         Ok(())
     }

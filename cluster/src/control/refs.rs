@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use tonic::Status;
-
 use crate::api::{Network, Node, Service, Task};
+use crate::error::Error;
 use crate::store::View;
 
 fn find<'a, T>(
@@ -13,13 +12,13 @@ fn find<'a, T>(
     objects: impl Iterator<Item = &'a Arc<T>> + Clone,
     id: impl Fn(&T) -> &str,
     name: impl Fn(&T) -> &str,
-) -> Result<Arc<T>, Status>
+) -> Result<Arc<T>, Error>
 where
     T: 'a,
 {
-    let not_found = || Status::not_found(format!("{kind} {reference} not found"));
+    let not_found = || Error::not_found(format!("{kind} {reference} not found"));
     if reference.is_empty() {
-        return Err(Status::invalid_argument(format!("no {kind} given")));
+        return Err(Error::bad_argument(format!("no {kind} given")));
     }
     if let Some(found) = objects.clone().find(|object| id(object) == reference) {
         return Ok(found.clone());
@@ -29,34 +28,32 @@ where
     match matches.as_slice() {
         [] => Err(not_found()),
         [one] => Ok((*one).clone()),
-        many => {
-            Err(Status::failed_precondition(format!("{kind} {reference} is ambiguous ({} matches found)", many.len())))
-        }
+        many => Err(Error::bad_argument(format!("{kind} {reference} is ambiguous ({} matches found)", many.len()))),
     }
 }
 
 /// A service that is not being removed.
-pub fn service(view: &View, reference: &str) -> Result<Arc<Service>, Status> {
+pub fn service(view: &View, reference: &str) -> Result<Arc<Service>, Error> {
     let services = view.services().values().filter(|service| !service.pending_delete);
     find("service", reference, services, |s| &s.id, Service::name)
 }
 
 /// A network that is not being removed.
-pub fn network(view: &View, reference: &str) -> Result<Arc<Network>, Status> {
+pub fn network(view: &View, reference: &str) -> Result<Arc<Network>, Error> {
     let networks = view.networks().values().filter(|network| !network.pending_delete);
     find("network", reference, networks, |n| &n.id, Network::name)
 }
 
 /// A node, by host name too.
-pub fn node(view: &View, reference: &str) -> Result<Arc<Node>, Status> {
+pub fn node(view: &View, reference: &str) -> Result<Arc<Node>, Error> {
     find("node", reference, view.nodes().values(), |n| &n.id, Node::hostname)
 }
 
 /// A task. Its name is `SERVICE.SLOT.ID`.
-pub fn task(view: &View, reference: &str) -> Result<Arc<Task>, Status> {
+pub fn task(view: &View, reference: &str) -> Result<Arc<Task>, Error> {
     let id = reference.rsplit_once('.').map_or(reference, |(_, id)| id);
     find("task", id, view.tasks().values(), |t| &t.id, |_| "")
-        .map_err(|status| Status::new(status.code(), status.message().replace(id, reference)))
+        .map_err(|error| Error::new(error.kind(), error.message().replace(id, reference)))
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tonic::{Request, Status};
+use skep_common::ErrorKind;
+use tonic::Request;
 
 use super::{ControlService, Stream, out_of_sequence, refs, spec};
 use crate::api::{
@@ -11,6 +12,7 @@ use crate::api::{
     RemoveServiceRequest, RemoveServiceResponse, Service, ServiceCounts, ServiceLogsRequest, ServiceLogsResponse,
     ServiceSpec, Task, UpdateServiceRequest, UpdateServiceResponse, UpdateState, UpdateStatus, object,
 };
+use crate::error::Error;
 use crate::id::new_id;
 use crate::model::Phase;
 use crate::store::{View, create, now_ns, update};
@@ -19,8 +21,8 @@ impl ControlService {
     pub(super) async fn create_service(
         &self,
         request: Request<CreateServiceRequest>,
-    ) -> Result<CreateServiceResponse, Status> {
-        let asked = request.into_inner().spec.ok_or_else(|| Status::invalid_argument("no specification given"))?;
+    ) -> Result<CreateServiceResponse, Error> {
+        let asked = request.into_inner().spec.ok_or_else(|| Error::bad_argument("no specification given"))?;
         let id = new_id();
         self.write(|view| {
             let mut wanted = asked.clone();
@@ -34,7 +36,7 @@ impl ControlService {
         Ok(CreateServiceResponse { service: self.stored(&id) })
     }
 
-    pub(super) async fn list_services(&self, _: Request<ListServicesRequest>) -> Result<ListServicesResponse, Status> {
+    pub(super) async fn list_services(&self, _: Request<ListServicesRequest>) -> Result<ListServicesResponse, Error> {
         let view = self.read().await?;
         let services: Vec<_> = view.services().values().filter(|service| !service.pending_delete).collect();
         Ok(ListServicesResponse {
@@ -43,7 +45,7 @@ impl ControlService {
         })
     }
 
-    pub(super) async fn get_service(&self, request: Request<GetServiceRequest>) -> Result<GetServiceResponse, Status> {
+    pub(super) async fn get_service(&self, request: Request<GetServiceRequest>) -> Result<GetServiceResponse, Error> {
         let view = self.read().await?;
         let service = refs::service(&view, &request.into_inner().r#ref)?;
         Ok(GetServiceResponse { service: Some(Service::clone(&service)) })
@@ -52,7 +54,7 @@ impl ControlService {
     pub(super) async fn update_service(
         &self,
         request: Request<UpdateServiceRequest>,
-    ) -> Result<UpdateServiceResponse, Status> {
+    ) -> Result<UpdateServiceResponse, Error> {
         let request = request.into_inner();
         let id = self
             .write(|view| {
@@ -66,11 +68,7 @@ impl ControlService {
                     true => rolled_back(view, &stored)?,
                     false => {
                         let wanted = request.spec.clone();
-                        updated(
-                            view,
-                            &stored,
-                            wanted.ok_or_else(|| Status::invalid_argument("no specification given"))?,
-                        )?
+                        updated(view, &stored, wanted.ok_or_else(|| Error::bad_argument("no specification given"))?)?
                     }
                 };
                 let id = updated.id.clone();
@@ -83,7 +81,7 @@ impl ControlService {
     pub(super) async fn remove_service(
         &self,
         request: Request<RemoveServiceRequest>,
-    ) -> Result<RemoveServiceResponse, Status> {
+    ) -> Result<RemoveServiceResponse, Error> {
         let request = request.into_inner();
         let mut found = None;
         let id = self
@@ -103,7 +101,7 @@ impl ControlService {
         Ok(RemoveServiceResponse { id })
     }
 
-    pub(super) async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<ListTasksResponse, Status> {
+    pub(super) async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<ListTasksResponse, Error> {
         let request = request.into_inner();
         let view = self.read().await?;
         let any = |ids: &[String], id: &str| ids.is_empty() || ids.iter().any(|one| one == id);
@@ -112,7 +110,7 @@ impl ControlService {
         Ok(ListTasksResponse { tasks: tasks.map(|task| Task::clone(task)).collect() })
     }
 
-    pub(super) async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<GetTaskResponse, Status> {
+    pub(super) async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<GetTaskResponse, Error> {
         let view = self.read().await?;
         let task = refs::task(&view, &request.into_inner().r#ref)?;
         Ok(GetTaskResponse { task: Some(Task::clone(&task)) })
@@ -121,14 +119,14 @@ impl ControlService {
     pub(super) async fn service_logs(
         &self,
         mut request: ServiceLogsRequest,
-    ) -> Result<Stream<ServiceLogsResponse>, Status> {
+    ) -> Result<Stream<ServiceLogsResponse>, Error> {
         let view = self.read().await?;
         request.r#ref = match refs::service(&view, &request.r#ref) {
             Ok(service) => service.id.clone(),
             Err(no_service) => match refs::task(&view, &request.r#ref) {
                 Ok(task) => task.id.clone(),
-                Err(_) if no_service.code() != tonic::Code::NotFound => return Err(no_service),
-                Err(_) => return Err(Status::not_found(format!("no such task or service: {}", request.r#ref))),
+                Err(_) if no_service.kind() != ErrorKind::NotFound => return Err(no_service),
+                Err(_) => return Err(Error::not_found(format!("no such task or service: {}", request.r#ref))),
             },
         };
         self.logs.service_logs(request)
@@ -139,25 +137,23 @@ impl ControlService {
     }
 }
 
-fn check_free(view: &View, wanted: &ServiceSpec) -> Result<(), Status> {
+fn check_free(view: &View, wanted: &ServiceSpec) -> Result<(), Error> {
     let name = wanted.name();
     let taken = view.services().values().any(|s| !s.pending_delete && s.name() == name);
     if taken {
-        return Err(Status::already_exists(format!(
-            "name conflicts with an existing object: service {name} already exists"
-        )));
+        return Err(Error::conflict(format!("name conflicts with an existing object: service {name} already exists")));
     }
     Ok(())
 }
 
-fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Service, Status> {
+fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Service, Error> {
     spec::check_service(view, &mut wanted, Some(&stored.id))?;
     let previous = stored.spec.clone().unwrap_or_default();
     if previous.is_global() != wanted.is_global() {
-        return Err(Status::unimplemented("service mode change is not allowed"));
+        return Err(Error::not_supported("service mode change is not allowed"));
     }
     if previous.name() != wanted.name() {
-        return Err(Status::unimplemented("renaming services is not supported"));
+        return Err(Error::not_supported("renaming services is not supported"));
     }
     let mut service = stored.clone();
     let redeploys = previous.task != wanted.task || previous.endpoint != wanted.endpoint;
@@ -176,9 +172,9 @@ fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Ser
     Ok(service)
 }
 
-fn rolled_back(view: &View, stored: &Service) -> Result<Service, Status> {
+fn rolled_back(view: &View, stored: &Service) -> Result<Service, Error> {
     let Some(mut previous) = stored.previous_spec.clone() else {
-        return Err(Status::failed_precondition(format!("service {} does not have a previous spec", stored.name())));
+        return Err(Error::conflict(format!("service {} does not have a previous spec", stored.name())));
     };
     spec::check_service(view, &mut previous, Some(&stored.id))?;
     let mut service = stored.clone();

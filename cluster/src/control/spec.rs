@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use tonic::Status;
-
 use super::refs::network;
 use crate::api::{
     Annotations, EndpointMode, EndpointSpec, NetworkSpec, PortConfig, PublishMode, ResourceRequirements, Resources,
     Service, ServiceSpec, TaskSpec, UpdateConfig, service_spec,
 };
+use crate::error::Error;
 use crate::model::subnet::{self, SubnetError};
 use crate::model::{PREDEFINED_NETWORKS, constraints};
 use crate::store::View;
@@ -21,12 +20,12 @@ const REPLICAS_MAX: u64 = 100_000;
 const MTU_MIN: u32 = 68;
 const MTU_MAX: u32 = 65535;
 
-fn invalid(text: impl Into<String>) -> Status {
-    Status::invalid_argument(text)
+fn invalid(text: impl Into<String>) -> Error {
+    Error::bad_argument(text)
 }
 
 /// A name as DNS knows it: letters, digits, and between them `-` and `_`.
-pub fn check_name(annotations: Option<&Annotations>) -> Result<(), Status> {
+pub fn check_name(annotations: Option<&Annotations>) -> Result<(), Error> {
     let name = annotations.map_or("", |annotations| annotations.name.as_str());
     if name.is_empty() {
         return Err(invalid("meta: name must be provided"));
@@ -43,7 +42,7 @@ pub fn check_name(annotations: Option<&Annotations>) -> Result<(), Status> {
 }
 
 /// Checks a service's spec and replaces the names of networks by their ids. `own`: the service's id on an update.
-pub fn check_service(view: &View, spec: &mut ServiceSpec, own: Option<&str>) -> Result<(), Status> {
+pub fn check_service(view: &View, spec: &mut ServiceSpec, own: Option<&str>) -> Result<(), Error> {
     check_name(spec.annotations.as_ref())?;
     let task = spec.task.as_mut().ok_or_else(|| invalid("TaskSpec: missing runtime"))?;
     check_task(view, task)?;
@@ -63,7 +62,7 @@ pub fn check_service(view: &View, spec: &mut ServiceSpec, own: Option<&str>) -> 
     Ok(())
 }
 
-fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Status> {
+fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Error> {
     let container = task.container.as_ref().ok_or_else(|| invalid("TaskSpec: missing runtime"))?;
     if container.image.is_empty() {
         return Err(invalid("ContainerSpec: image reference must be provided"));
@@ -112,7 +111,7 @@ fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_resources(requirements: Option<&ResourceRequirements>) -> Result<(), Status> {
+fn check_resources(requirements: Option<&ResourceRequirements>) -> Result<(), Error> {
     let Some(requirements) = requirements else { return Ok(()) };
     let check = |resources: Option<&Resources>| {
         let Some(resources) = resources else { return Ok(()) };
@@ -134,7 +133,7 @@ fn check_resources(requirements: Option<&ResourceRequirements>) -> Result<(), St
     Ok(())
 }
 
-fn check_update(update: Option<&UpdateConfig>) -> Result<(), Status> {
+fn check_update(update: Option<&UpdateConfig>) -> Result<(), Error> {
     let Some(update) = update else { return Ok(()) };
     if update.delay_ns < 0 {
         return Err(invalid("TaskSpec: update-delay cannot be negative"));
@@ -148,7 +147,7 @@ fn check_update(update: Option<&UpdateConfig>) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), Status> {
+fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), Error> {
     let mut published = BTreeSet::new();
     for port in &endpoint.ports {
         if port.target_port == 0 || port.target_port > 65535 || port.published_port > 65535 {
@@ -169,7 +168,7 @@ fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), Status> {
     Ok(())
 }
 
-fn check_port_conflicts(view: &View, ports: &[PortConfig], own: Option<&str>) -> Result<(), Status> {
+fn check_port_conflicts(view: &View, ports: &[PortConfig], own: Option<&str>) -> Result<(), Error> {
     let others = || view.services().values().filter(|other| !other.pending_delete && Some(other.id.as_str()) != own);
     for port in ports.iter().filter(|port| port.published_port != 0) {
         for other in others() {
@@ -203,7 +202,7 @@ fn is_same_port(a: &PortConfig, b: &PortConfig) -> bool {
 }
 
 /// Checks a network's spec.
-pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Status> {
+pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Error> {
     check_name(spec.annotations.as_ref())?;
     if spec.driver.is_empty() {
         spec.driver = "overlay".into();
@@ -213,14 +212,14 @@ pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Status> 
     }
     let name = spec.annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
     if PREDEFINED_NETWORKS.contains(&name) || name == "skep_gwbridge" || name == "docker_gwbridge" {
-        return Err(Status::permission_denied(format!("operation is not permitted on predefined {name} network")));
+        return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network")));
     }
     let live = || view.networks().values().filter(|network| !network.pending_delete);
     if live().any(|network| network.name() == name) {
-        return Err(Status::already_exists(format!("network with name {name} already exists")));
+        return Err(Error::conflict(format!("network with name {name} already exists")));
     }
     if spec.ingress && live().any(|network| network.is_ingress()) {
-        return Err(Status::already_exists("ingress network already exists"));
+        return Err(Error::conflict("ingress network already exists"));
     }
     check_driver_options(spec)?;
     if spec.ipam.len() > 1 {
@@ -229,7 +228,7 @@ pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Status> 
     let taken = subnet::taken(live().map(|network| (network.ipam.as_slice(), network.name())));
     for config in &spec.ipam {
         subnet::check(config, &taken).map_err(|error| match error {
-            SubnetError::Taken { .. } => Status::failed_precondition(format!("invalid pool request: {error}")),
+            SubnetError::Taken { .. } => Error::conflict(format!("invalid pool request: {error}")),
             _ => invalid(error.to_string()),
         })?;
     }
@@ -237,7 +236,7 @@ pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Status> 
 }
 
 /// What no node could carry out is refused here, before every node fails at it.
-fn check_driver_options(spec: &NetworkSpec) -> Result<(), Status> {
+fn check_driver_options(spec: &NetworkSpec) -> Result<(), Error> {
     if spec.driver_options.contains_key("encrypted") {
         return Err(invalid("overlay networks cannot be encrypted: create the network without --opt encrypted"));
     }

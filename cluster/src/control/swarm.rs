@@ -1,14 +1,15 @@
 //! The swarm's own settings and join tokens.
 
-use tonic::{Request, Status};
+use tonic::Request;
 
 use super::{ControlService, out_of_sequence};
 use crate::api::{Cluster, GetClusterRequest, GetClusterResponse, UpdateClusterRequest, UpdateClusterResponse, object};
 use crate::ca::{JoinToken, NODE_VALIDITY_MIN, new_secret};
+use crate::error::Error;
 use crate::store::update;
 
 impl ControlService {
-    pub(super) async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Result<GetClusterResponse, Status> {
+    pub(super) async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Result<GetClusterResponse, Error> {
         let view = self.read().await?;
         Ok(GetClusterResponse { cluster: view.cluster().map(|cluster| without_keys(cluster)) })
     }
@@ -16,20 +17,20 @@ impl ControlService {
     pub(super) async fn update_cluster(
         &self,
         request: Request<UpdateClusterRequest>,
-    ) -> Result<UpdateClusterResponse, Status> {
+    ) -> Result<UpdateClusterResponse, Error> {
         let request = request.into_inner();
         if let Some(spec) = &request.spec {
             let minimum = i64::try_from(NODE_VALIDITY_MIN.as_nanos()).unwrap_or(i64::MAX);
             if spec.node_cert_expiry_ns != 0 && spec.node_cert_expiry_ns < minimum {
-                return Err(Status::invalid_argument("minimum certificate expiry time must be: 1h0m0s"));
+                return Err(Error::bad_argument("minimum certificate expiry time must be: 1h0m0s"));
             }
             if spec.dispatcher_heartbeat_ns < 0 {
-                return Err(Status::invalid_argument("heartbeat time period cannot be a negative duration"));
+                return Err(Error::bad_argument("heartbeat time period cannot be a negative duration"));
             }
         }
         let secrets = (request.rotate_worker_token.then(new_secret), request.rotate_manager_token.then(new_secret));
         self.write(|view| {
-            let mut cluster = Cluster::clone(view.cluster().ok_or_else(|| Status::not_found("cluster not found"))?);
+            let mut cluster = Cluster::clone(view.cluster().ok_or_else(|| Error::not_found("cluster not found"))?);
             let stored = cluster.meta.as_ref().map_or(0, |meta| meta.version);
             // A rotation alone overwrites nothing that somebody might have read before.
             if request.spec.is_some() && request.version != stored {

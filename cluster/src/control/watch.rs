@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::{ControlService, Stream, refs};
+use crate::api::{Node, Service, Task, WatchServiceRequest, WatchServiceResponse};
+use crate::error::Error;
+use crate::store::{ProposeError, View};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
-
-use super::{ControlService, Stream, refs};
-use crate::api::{Node, Service, Task, WatchServiceRequest, WatchServiceResponse};
-use crate::store::{ProposeError, View};
 
 /// Changes that a slow reader has not taken yet; the newest state comes after them.
 const QUEUE: usize = 4;
@@ -18,7 +17,7 @@ impl ControlService {
     pub(super) async fn watch_service(
         &self,
         request: WatchServiceRequest,
-    ) -> Result<Stream<WatchServiceResponse>, Status> {
+    ) -> Result<Stream<WatchServiceResponse>, Error> {
         let view = self.read().await?;
         let id = refs::service(&view, &request.r#ref)?.id.clone();
         let (sender, receiver) = mpsc::channel(QUEUE);
@@ -27,7 +26,7 @@ impl ControlService {
     }
 }
 
-async fn follow(control: ControlService, id: String, sender: mpsc::Sender<Result<WatchServiceResponse, Status>>) {
+async fn follow(control: ControlService, id: String, sender: mpsc::Sender<Result<WatchServiceResponse, Error>>) {
     let mut views = control.store.watch();
     let mut last = None;
     loop {
@@ -47,7 +46,7 @@ async fn follow(control: ControlService, id: String, sender: mpsc::Sender<Result
         tokio::select! {
             () = sender.closed() => return,
             () = control.stop.cancelled() => {
-                let _ = sender.send(Err(Status::unavailable(ProposeError::NoQuorum.to_string()))).await;
+                let _ = sender.send(Err(super::refusal(&ProposeError::NoQuorum))).await;
                 return;
             }
             changed = views.changed() => if changed.is_err() { return },

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
+use skep_common::ErrorKind;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_stream::Stream;
@@ -21,6 +22,7 @@ use crate::api::{
     self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, PublishLogsResponse, ServiceLogsRequest,
     ServiceLogsResponse, SubscriptionMessage, TaskState,
 };
+use crate::error::Error;
 use crate::store::{Store, View};
 use crate::wire::Caller;
 
@@ -31,7 +33,7 @@ const NODE_DEPTH: usize = 64;
 /// How often it is looked whether asked nodes are still there.
 const LOOK: Duration = Duration::from_secs(1);
 
-type Output = mpsc::Sender<Result<ServiceLogsResponse, Status>>;
+type Output = mpsc::Sender<Result<ServiceLogsResponse, Error>>;
 type NodeSender = mpsc::Sender<Result<SubscriptionMessage, Status>>;
 
 /// What became of a subscription.
@@ -90,10 +92,10 @@ impl LogBroker {
     pub fn service_logs(
         &self,
         request: ServiceLogsRequest,
-    ) -> Result<BoxStream<'static, Result<ServiceLogsResponse, Status>>, Status> {
+    ) -> Result<BoxStream<'static, Result<ServiceLogsResponse, Error>>, Error> {
         let view = self.shared.store.view();
         if !view.services().contains_key(&request.r#ref) && !view.tasks().contains_key(&request.r#ref) {
-            return Err(Status::not_found(format!("no such task or service: {}", request.r#ref)));
+            return Err(Error::not_found(format!("no such task or service: {}", request.r#ref)));
         }
         let (output, receiver) = mpsc::channel(DEPTH);
         let (events, event_receiver) = mpsc::channel(DEPTH);
@@ -179,7 +181,7 @@ impl Reader {
         if !reasons.is_empty() {
             let reason = format!("incomplete log stream: {}", reasons.join("; "));
             // The reader may have hung up.
-            let _ = output.send(Err(Status::unavailable(reason))).await;
+            let _ = output.send(Err(Error::new(ErrorKind::Unavailable, reason))).await;
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use skep_common::ErrorKind;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +76,7 @@ impl Active {
         {
             // The worker's part goes on; the loop below tries again.
             tracing::error!(error = %crate::wire::chain(&error), "the manager cannot run");
-            active.set_error(error.to_string());
+            active.set_error(crate::wire::chain(&error));
         }
         active.start_worker();
         active.tasks.spawn(active.clone().follow_role());
@@ -153,14 +154,17 @@ impl Active {
 
     async fn wait_for_swarm(&self) -> Result<InitResponse, NodeError> {
         let manager = self.manager.borrow().clone();
-        let manager = manager.ok_or_else(|| NodeError::Refused(self.info().error))?;
+        let manager = manager.ok_or_else(|| NodeError::refused(ErrorKind::Internal, self.info().error))?;
         let mut views = manager.raft().watch();
         let ready = tokio::time::timeout(self.config.timing.request(), views.wait_for(|view| view.cluster().is_some()));
         // Not held on to: the guard of the watch would lock it while waiting below.
         let view = match ready.await {
             Ok(Ok(view)) => view.clone(),
             Ok(Err(_)) | Err(_) => {
-                return Err(NodeError::Refused("the new swarm did not come up in time; see the agent's log".into()));
+                return Err(NodeError::refused(
+                    ErrorKind::Timeout,
+                    "the new swarm did not come up in time; see the agent's log",
+                ));
             }
         };
         let _ = manager.membership().wait_for(|membership| *membership == Membership::Member).await;
@@ -185,10 +189,10 @@ impl Active {
             Some(())
         };
         if tokio::time::timeout(limit, arrived).await.ok().flatten().is_none() {
-            return Err(NodeError::Refused(
+            return Err(NodeError::refused(
+                ErrorKind::Timeout,
                 "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. \
-                 Use the \"skep info\" command to see the current swarm status of your node."
-                    .into(),
+                 Use the \"skep info\" command to see the current swarm status of your node.",
             ));
         }
         Ok(JoinResponse { node_id: identity.node_id, role: identity.role.into() })
@@ -201,7 +205,7 @@ impl Active {
         let mut warning = None;
         if let Some(manager) = manager {
             if !force {
-                return Err(NodeError::Refused(refusal(manager.raft())));
+                return Err(NodeError::refused(ErrorKind::Conflict, refusal(manager.raft())));
             }
             if let Err(reason) = self.leave_raft(manager.raft()).await {
                 tracing::warn!(reason, "left without telling the other managers");
@@ -268,14 +272,17 @@ impl Active {
     /// Makes a swarm of this manager alone out of what it knows: the way back from a lost majority.
     pub async fn force_new_cluster(&self) -> Result<InitResponse, NodeError> {
         if self.role() != NodeRole::Manager {
-            return Err(NodeError::Refused("--force-new-cluster is for a manager; this node is a worker".into()));
+            return Err(NodeError::refused(
+                ErrorKind::NotAManager,
+                "--force-new-cluster is for a manager; this node is a worker",
+            ));
         }
         let _replacing = self.replacing.lock().await;
         self.stop_manager().await;
         // Without a majority nobody can tell which of the last entries were committed: all are kept.
         let view = crate::raft::last_known_view(&self.files.raft_dir(), self.files.disk_key()?)?;
         if view.cluster().is_none() {
-            return Err(NodeError::Refused("this manager has never known the swarm's state".into()));
+            return Err(NodeError::refused(ErrorKind::Conflict, "this manager has never known the swarm's state"));
         }
         let first = super::bootstrap::surviving(&view, &self.identity().node_id, &self.state().advertise_addr);
         super::bootstrap::save(&self.files.bootstrap(), self.files.disk_key()?.as_ref(), &first)?;
@@ -314,8 +321,9 @@ impl Active {
         };
         while let Err(source) = Agent::new(config.clone()).run(self.stop.clone()).await {
             let error = context("use", &config.state_dir)(source);
-            tracing::error!(%error, "the worker cannot run");
-            set(&self.worker_error, error.to_string());
+            let reason = crate::wire::chain(&error);
+            tracing::error!(error = reason, "the worker cannot run");
+            set(&self.worker_error, reason);
             // Cancel safe: both arms only wait.
             tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -436,7 +444,7 @@ impl Active {
                 let failed = manager.raft().leadership().borrow().failed.clone();
                 if let Some(reason) = failed {
                     self.stop_manager().await;
-                    return Err(NodeError::Refused(format!("raft has stopped: {reason}")));
+                    return Err(NodeError::refused(ErrorKind::Internal, format!("raft has stopped: {reason}")));
                 }
                 Ok(())
             }

@@ -4,11 +4,13 @@
 //! demoted since. So everywhere the certificate counts; what has become of its owner since counts where the leader
 //! answers, whose state is whole. Raft's own messages have to pass before that: there its membership counts.
 
-use tonic::Status;
+use skep_common::ErrorKind;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderValue, Request};
+use tonic::{Code, Status};
 
 use crate::api::NodeRole;
+use crate::error;
 use crate::raft::RaftNode;
 use crate::store::{Store, View};
 use crate::wire::access::{Access, Place, allows, rule};
@@ -16,8 +18,6 @@ use crate::wire::{Caller, Peer};
 
 /// Whom a manager speaks for when it passes a request on; from others it means nothing.
 pub const CALLER: &str = "skep-caller";
-/// How the refusal ends of what only managers may call.
-pub const FOR_MANAGERS: &str = "may be called by managers only";
 /// In [`CALLER`]: a node that has no certificate.
 const NOBODY: &str = "-";
 const RAFT: &str = "/skep.v1.Raft";
@@ -89,7 +89,8 @@ impl Call {
     }
 
     fn for_managers(&self) -> Status {
-        Status::permission_denied(format!("{} {FOR_MANAGERS}", self.path))
+        let words = format!("{} may be called by managers only", self.path);
+        error::status(Code::PermissionDenied, ErrorKind::NotAManager, words)
     }
 
     /// Tells the log of a refusal.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use prost::Message;
+use skep_common::ErrorKind;
 
 use super::NodeError;
 use super::layout::{context, write_private};
@@ -34,12 +35,18 @@ pub fn first_objects(
 ) -> Result<StoreTransaction, NodeError> {
     let port = if request.data_path_port == 0 { DATA_PATH_PORT_DEFAULT } else { request.data_path_port };
     if !(1024..=49151).contains(&port) {
-        return Err(NodeError::Refused(format!("data path port {port} is not between 1024 and 49151")));
+        return Err(NodeError::refused(
+            ErrorKind::BadArgument,
+            format!("data path port {port} is not between 1024 and 49151"),
+        ));
     }
     let pools = check_pools(&request.default_address_pool)?;
     let subnet_size = if request.subnet_size == 0 { DEFAULT_SUBNET_SIZE } else { request.subnet_size };
     if !(8..=29).contains(&subnet_size) {
-        return Err(NodeError::Refused(format!("subnet size {subnet_size} is not between 8 and 29")));
+        return Err(NodeError::refused(
+            ErrorKind::BadArgument,
+            format!("subnet size {subnet_size} is not between 8 and 29"),
+        ));
     }
     let cluster = Cluster {
         id: node.cluster_id.clone(),
@@ -109,11 +116,17 @@ fn check_pools(pools: &[String]) -> Result<Vec<String>, NodeError> {
     }
     let mut parsed: Vec<ipnet::Ipv4Net> = Vec::new();
     for text in pools {
-        let pool = text
-            .parse()
-            .map_err(|_| NodeError::Refused(format!("invalid default address pool {text:?}: give ADDRESS/LENGTH")))?;
+        let pool = text.parse().map_err(|_| {
+            NodeError::refused(
+                ErrorKind::BadArgument,
+                format!("invalid default address pool {text:?}: give ADDRESS/LENGTH"),
+            )
+        })?;
         if let Some(other) = parsed.iter().find(|other| overlap(other, &pool)) {
-            return Err(NodeError::Refused(format!("default address pool {pool} overlaps with {other}")));
+            return Err(NodeError::refused(
+                ErrorKind::BadArgument,
+                format!("default address pool {pool} overlaps with {other}"),
+            ));
         }
         parsed.push(pool);
     }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::io::ErrorKind;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Full, Limited};
+use skep_common::ErrorKind;
 use tokio::sync::{Semaphore, watch};
 use tonic::Status;
 use tonic::body::Body;
@@ -19,6 +20,7 @@ use tonic::service::Routes;
 use tower::{Service, ServiceExt};
 
 use super::admission::{CALLER, Call};
+use crate::error::Error;
 use crate::raft::{Leadership, RaftNode};
 use crate::store::Store;
 use crate::timing::Timing;
@@ -178,7 +180,7 @@ impl Inner {
             }
         };
         let found = tokio::time::timeout_at(deadline.into(), wait).await;
-        found.ok().flatten().ok_or_else(|| Status::unavailable(NO_LEADER))
+        found.ok().flatten().ok_or_else(|| no_leader())
     }
 
     async fn pass_on(&self, request: Request<Body>, addr: &str) -> Result<Response<Body>, Undelivered> {
@@ -214,7 +216,7 @@ enum Undelivered {
 
 impl Undelivered {
     fn into_status(self) -> Status {
-        Status::unavailable(NO_LEADER)
+        no_leader()
     }
 }
 
@@ -229,10 +231,10 @@ fn is_unconnected(error: &tonic::transport::Error) -> bool {
         if let Some(cause) = cause.downcast_ref::<std::io::Error>() {
             return matches!(
                 cause.kind(),
-                ErrorKind::ConnectionRefused
-                    | ErrorKind::TimedOut
-                    | ErrorKind::HostUnreachable
-                    | ErrorKind::NetworkUnreachable
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
             );
         }
         source = cause.source();
@@ -245,6 +247,10 @@ async fn run(routes: Routes, request: Request<Body>) -> Result<Response<Body>, S
         Ok(response) => Ok(response),
         Err(never) => match never {},
     }
+}
+
+fn no_leader() -> Status {
+    Error::new(ErrorKind::NoQuorum, NO_LEADER).into()
 }
 
 fn too_many() -> Status {

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use skep_common::ErrorKind;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -16,18 +17,18 @@ use tonic::body::Body;
 use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tower::{Service, ServiceExt};
 
 use super::NodeError;
 use super::active::Active;
-use super::admission::FOR_MANAGERS;
 use super::layout::{context, make_dir};
 use crate::api::local_server::{Local, LocalServer};
 use crate::api::{
     InfoRequest, InfoResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse,
     NodeRole,
 };
+use crate::error::{Error, kind_of};
 use crate::wire::{Caller, Peer};
 
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to connect this \
@@ -126,14 +127,13 @@ impl LocalService {
     }
 }
 
-/// The message alone: it is what the user reads.
+/// The words with all their causes: they are what the user reads.
 fn status(error: &NodeError) -> Status {
-    let text = crate::wire::chain(error);
-    match error {
-        NodeError::Refused(_) | NodeError::Ca(_) => Status::failed_precondition(text),
-        NodeError::Wire(_) => Status::invalid_argument(text),
-        _ => Status::internal(text),
-    }
+    Error::new(error.kind(), crate::wire::chain(error)).into()
+}
+
+fn refused(kind: ErrorKind, words: &str) -> Status {
+    Error::new(kind, words).into()
 }
 
 #[tonic::async_trait]
@@ -158,9 +158,7 @@ impl Local for LocalService {
 /// A manager that is being demoted may hear of it from the leader before it knows itself.
 fn for_the_user(response: HttpResponse<Body>) -> Result<HttpResponse<Body>, Status> {
     match Status::from_header_map(response.headers()) {
-        Some(status) if status.code() == Code::PermissionDenied && status.message().ends_with(FOR_MANAGERS) => {
-            Err(Status::failed_precondition(NO_MANAGER))
-        }
+        Some(status) if kind_of(&status) == ErrorKind::NotAManager => Err(refused(ErrorKind::NotAManager, NO_MANAGER)),
         _ => Ok(response),
     }
 }
@@ -237,7 +235,7 @@ impl Entrance {
         if !is_control {
             return Err(Status::unimplemented(format!("unknown method {path}")));
         }
-        let active = self.service.active().ok_or_else(|| Status::failed_precondition(NO_SWARM))?;
+        let active = self.service.active().ok_or_else(|| refused(ErrorKind::NotInSwarm, NO_SWARM))?;
         if let Some(mut gate) = active.gate() {
             // Who may open this socket is root on a manager.
             let caller = Caller { role: NodeRole::Manager, addr: None, ..active.identity() };
@@ -248,7 +246,7 @@ impl Entrance {
             };
         }
         if !attachment {
-            return Err(Status::failed_precondition(NO_MANAGER));
+            return Err(refused(ErrorKind::NotAManager, NO_MANAGER));
         }
         let managers = active.managers();
         let channel = managers.channel().await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -262,13 +260,16 @@ impl Entrance {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     #[test]
     fn a_user_on_a_node_that_was_demoted_reads_of_workers() {
-        let refused = Status::permission_denied(format!("/skep.v1.Control/ListNodes {FOR_MANAGERS}"));
+        let refused = crate::error::status(Code::PermissionDenied, ErrorKind::NotAManager, "in whatever words");
         let told = for_the_user(refused.into_http()).err();
         assert_eq!(told.as_ref().map(Status::message), Some(NO_MANAGER));
+        assert_eq!(told.as_ref().map(kind_of), Some(ErrorKind::NotAManager));
         let other = Status::permission_denied("node n was removed from the swarm");
         assert!(for_the_user(other.into_http()).is_ok());
         assert!(for_the_user(HttpResponse::new(Body::empty())).is_ok());

@@ -207,7 +207,7 @@ async fn lead(
             won = leadership.wait_for(|now| now.leading) => if won.is_err() { return },
         }
         if let Err(error) = prepare(&raft, &parts, &mut first).await {
-            tracing::warn!(%error, "won the leadership, but cannot use it yet");
+            tracing::warn!(error = wire::chain(&error), "won the leadership, but cannot use it yet");
             tokio::time::sleep(parts.timing.scale(200)).await;
             continue;
         }
@@ -243,7 +243,7 @@ async fn prepare(
             raft.propose(actions).await?;
         }
         if let Err(error) = bootstrap::done(&parts.files.bootstrap()) {
-            tracing::warn!(%error, "the first objects are committed, but their file stays");
+            tracing::warn!(error = wire::chain(&error), "the first objects are committed, but their file stays");
         }
         *first = None;
     }

@@ -20,6 +20,7 @@ pub use layout::{is_joined, socket_path};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use skep_common::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -58,7 +59,7 @@ pub enum NodeError {
         pid: Option<i32>,
     },
     /// A file of the node could not be read or written.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}")]
     File {
         /// What was tried.
         action: &'static str,
@@ -85,14 +86,39 @@ pub enum NodeError {
     #[error(transparent)]
     Wire(#[from] crate::wire::WireError),
     /// The unix socket cannot be served.
-    #[error("cannot serve the control socket: {0}")]
+    #[error("cannot serve the control socket")]
     Socket(#[source] tonic::transport::Error),
     /// The machine cannot describe itself or be cleared.
     #[error(transparent)]
     Executor(#[from] crate::executor::ExecutorError),
     /// The state of the node does not allow it.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{reason}")]
+    Refused {
+        /// Of what kind that is.
+        kind: ErrorKind,
+        /// What does not allow it.
+        reason: String,
+    },
+}
+
+impl NodeError {
+    fn refused(kind: ErrorKind, reason: impl Into<String>) -> Self {
+        Self::Refused { kind, reason: reason.into() }
+    }
+
+    /// Of what kind it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { kind, .. } => *kind,
+            Self::Ca(error) => error.kind(),
+            Self::Wire(error) => error.kind(),
+            Self::Running { .. } => ErrorKind::Conflict,
+            Self::Executor(error) if error.is_retryable() => ErrorKind::Unavailable,
+            Self::File { .. } | Self::Damaged { .. } | Self::Raft(_) | Self::Socket(_) | Self::Executor(_) => {
+                ErrorKind::Internal
+            }
+        }
+    }
 }
 
 /// Runs the agent of a machine until SIGTERM, SIGINT, or until the node has left its swarm. Containers stay.
@@ -212,7 +238,7 @@ impl Node {
             },
             Command::Leave { force, answer } => {
                 let Some(active) = active else {
-                    answer.fail(&NodeError::Refused("This node is not part of a swarm".into()));
+                    answer.fail(&NodeError::refused(ErrorKind::NotInSwarm, "This node is not part of a swarm"));
                     return Next::Stay;
                 };
                 match active.leave(force, &self.layout).await {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
+use skep_common::ErrorKind;
 use tokio::net::TcpListener;
 
 use super::bootstrap;
@@ -39,9 +40,9 @@ pub struct Prepared {
 
 /// Docker's words for a second init or join.
 pub fn already_joined() -> NodeError {
-    NodeError::Refused(
-        "This node is already part of a swarm. Use \"skep swarm leave\" to leave this swarm and join another one."
-            .into(),
+    NodeError::refused(
+        ErrorKind::Conflict,
+        "This node is already part of a swarm. Use \"skep swarm leave\" to leave this swarm and join another one.",
     )
 }
 
@@ -49,8 +50,9 @@ pub fn already_joined() -> NodeError {
 pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) -> Result<Ready, NodeError> {
     let addresses = addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
     if addresses.advertise.is_empty() {
-        return Err(NodeError::Refused(
-            "could not choose an IP address to advertise - specify one with --advertise-addr".into(),
+        return Err(NodeError::refused(
+            ErrorKind::BadArgument,
+            "could not choose an IP address to advertise - specify one with --advertise-addr",
         ));
     }
     let listener = bind(&addresses.listen).await?;
@@ -93,7 +95,7 @@ pub async fn join(config: &NodeConfig, layout: &Layout, request: JoinRequest) ->
     let application = Application {
         token: token.to_string(),
         availability: availability(request.availability),
-        unable_to_manage: listener.as_ref().err().map(ToString::to_string).unwrap_or_default(),
+        unable_to_manage: listener.as_ref().err().map(|error| wire::chain(error)).unwrap_or_default(),
     };
     let mut failure = None;
     for remote in &request.remote_addrs {
@@ -175,9 +177,10 @@ fn addresses(listen: &str, advertise: &str, data_path: &str) -> Result<Addresses
 /// VXLAN between the nodes is IPv4; unspecified as long as the node does not know its address.
 fn check_data_path(addr: &str) -> Result<(), NodeError> {
     match addr.parse::<IpAddr>() {
-        Ok(ip) if !ip.is_unspecified() && !is_data_path(addr) => Err(NodeError::Refused(format!(
-            "data path address {addr} is not a node's IPv4 address - specify one with --data-path-addr"
-        ))),
+        Ok(ip) if !ip.is_unspecified() && !is_data_path(addr) => Err(NodeError::refused(
+            ErrorKind::BadArgument,
+            format!("data path address {addr} is not a node's IPv4 address - specify one with --data-path-addr"),
+        )),
         _ => Ok(()),
     }
 }

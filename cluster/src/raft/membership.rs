@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use openraft::ChangeMembers;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError as CoreError};
-use tonic::{Request, Response, Status};
+use skep_common::ErrorKind;
+use tonic::{Code, Request, Response, Status};
 
 use super::node::{Member, RaftNode};
 use super::types::{Node, RaftId, TypeConfig};
@@ -250,7 +251,7 @@ impl MembershipService {
 fn status(error: &MembershipError) -> Status {
     match error {
         MembershipError::NotLeader | MembershipError::Timeout(_) | MembershipError::Store(_) => {
-            Status::unavailable(error.to_string())
+            crate::error::status(Code::Unavailable, ErrorKind::NoQuorum, crate::wire::chain(error))
         }
         MembershipError::Removed => Status::aborted(error.to_string()),
         _ => Status::failed_precondition(error.to_string()),

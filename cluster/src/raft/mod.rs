@@ -47,7 +47,7 @@ pub fn last_known_view(dir: &Path, key: Arc<DiskKey>) -> Result<View, RaftError>
 #[derive(Debug, thiserror::Error)]
 pub enum RaftError {
     /// A file could not be read or written.
-    #[error("cannot {action} {path}: {source}")]
+    #[error("cannot {action} {path}")]
     File {
         /// What was tried.
         action: &'static str,

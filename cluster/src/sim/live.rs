@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use skep_common::ErrorKind;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -621,12 +622,12 @@ async fn logs_come_from_all_tasks_and_name_them() {
     let first = follow.take(2).collect::<Vec<_>>().await;
     assert!(first.iter().all(Result::is_ok));
     assert!(leader.logs.service_logs(logs_of(&task, false)).is_ok());
-    assert_eq!(leader.logs.service_logs(logs_of("none", false)).err().unwrap().code(), Code::NotFound);
+    assert_eq!(leader.logs.service_logs(logs_of("none", false)).err().unwrap().kind(), ErrorKind::NotFound);
 }
 
 /// The next so many lines.
 async fn lines(
-    stream: &mut BoxStream<'static, Result<ServiceLogsResponse, tonic::Status>>,
+    stream: &mut BoxStream<'static, Result<ServiceLogsResponse, crate::Error>>,
     count: usize,
 ) -> Vec<String> {
     let mut lines = Vec::new();

@@ -23,7 +23,7 @@ use crate::api::{Object, ObjectKind, ObjectRef, StoreAction, object, store_actio
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ProposeError {
     /// An object was changed or removed since it was read: read again and decide again.
-    #[error("update out of sequence: {0}")]
+    #[error("update out of sequence")]
     Conflict(#[from] ApplyError),
     /// This manager does not lead; the leader's address is given when it is known.
     #[error("this manager is not the leader{}", .leader.as_deref().map(|a| format!(" (the leader is at {a})")).unwrap_or_default())]

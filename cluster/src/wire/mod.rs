@@ -20,6 +20,8 @@ pub use tls::{Credentials, Tls, bootstrap_client, pinned_client};
 
 use std::net::SocketAddr;
 
+use skep_common::ErrorKind;
+
 /// An error with all its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -83,7 +85,7 @@ pub enum WireError {
         addr: String,
     },
     /// A port that cannot be listened on.
-    #[error("cannot listen on {addr}: {source}")]
+    #[error("cannot listen on {addr}")]
     Listen {
         /// The address asked for.
         addr: SocketAddr,
@@ -96,4 +98,16 @@ pub enum WireError {
     /// No manager is known.
     #[error("no manager of the swarm is known")]
     NoManagers,
+}
+
+impl WireError {
+    /// Of what kind it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Credentials(_) | Self::Pem { .. } | Self::Identity(_) => ErrorKind::Internal,
+            Self::Listen { .. } | Self::Address(_) => ErrorKind::BadArgument,
+            Self::Connect { .. } | Self::NoManagers => ErrorKind::Unavailable,
+            Self::Timeout { .. } => ErrorKind::Timeout,
+        }
+    }
 }
