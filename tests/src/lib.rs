@@ -9,6 +9,7 @@
 #![allow(clippy::panic, reason = "an expectation that does not hold is a failed test, and says so where it was made")]
 
 pub mod dns;
+pub mod golden;
 pub mod http;
 pub mod images;
 pub mod lab;
