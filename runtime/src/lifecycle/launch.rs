@@ -4,13 +4,17 @@
 //! whoever cleans up after a killed shim. Invariant: it is on disk before the kernel holds
 //! anything for the container but its network.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+use crate::files;
 use crate::kernel::KernelConfig;
 use crate::records::config::{HealthCheck, RestartPolicy};
+use crate::records::roots::ContainerPaths;
 use crate::records::state::ProcessId;
 
 /// Everything about one container that its shim has to know.
@@ -18,7 +22,6 @@ use crate::records::state::ProcessId;
 pub(crate) struct Launch {
     pub(crate) version: u32,
     /// For the kernel.
-    #[serde(alias = "sandbox")]
     pub(crate) container: KernelConfig,
     /// Processes whose namespaces the container joins, by their numbers.
     #[serde(default)]
@@ -37,6 +40,17 @@ pub(crate) struct Launch {
     /// The name server at 127.0.0.11, for networks whose containers have names.
     #[serde(default)]
     pub(crate) dns: Option<DnsSettings>,
+}
+
+impl Launch {
+    /// Reads the launch in force.
+    ///
+    /// # Errors
+    /// There is none, or it is damaged.
+    pub(crate) fn load(paths: &ContainerPaths) -> Result<Self> {
+        let path = paths.launch();
+        files::load(&path)?.ok_or_else(|| Error::file("read", &path)(io::ErrorKind::NotFound.into()))
+    }
 }
 
 /// Where output goes, worked out.

@@ -1,73 +1,111 @@
 //! The shim: one small process per container, its init's parent, alive as long as the container.
 //!
 //! Started by [`crate::lifecycle::start`] as `skep __shim ROOT RUN_ROOT CGROUP_PARENT ID`, with a socket to
-//! its starter as standard input. Sequence: safe re-execution → detach → order and descriptors
-//! from the starter → state.json names the shim (only then the container's lock is let go) →
-//! container made and started → report → loop until the end → exit recorded → `__cleanup` → gone.
+//! its starter as standard input. Its phases, in order, and where each of them is:
+//!
+//! | phase | what happens | file |
+//! |---|---|---|
+//! | detached | safe re-execution, a process and a session of its own | this one |
+//! | ordered | order and descriptors from the starter | `order` |
+//! | named | state.json names the shim; only then the container's lock is let go | this one |
+//! | begun | container made and started, now and at every restart; report to the starter | `begin`, `life` |
+//! | minded | one poll(2), one handler for each thing that can happen | `minder` |
+//! | – output | to the log and to the clients | `output`, `log`, `stdio` |
+//! | – clients | attach, wait, stop, kill, pause, resize | `clients`, `client`, `requests` |
+//! | – signals | ends of children, the end of the machine | `signals` |
+//! | – health | probes and what they conclude | `prober`, `health` |
+//! | ended | the exit on record; another life, or none | `end`, `restart` |
+//! | torn down | `__cleanup`, farewell to the clients, gone | `end` |
 //!
 //! Invariants: single-threaded; never blocks on a client; the only writer of state.json and of the
 //! log while it lives; holds nothing that is not needed until the end.
 
+mod begin;
 mod client;
+mod clients;
+mod end;
 mod health;
+mod life;
 mod log;
-mod mounts;
-mod probe;
+mod minder;
+mod namespaces;
+mod order;
+mod output;
+mod poll;
+mod prober;
 mod raw;
+mod requests;
 mod restart;
-mod run;
-mod streams;
+mod signals;
+mod stdio;
 
 pub(crate) use restart::wanted as restart_wanted;
 
-use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
+use skep_net::dns::Server;
 
-use crate::error::{DisplayChain, Error, Result};
+use self::clients::Clients;
+use self::life::{Phase, Rules};
+use self::order::Given;
+use self::output::Output;
+use self::restart::Backoff;
+use crate::error::{Error, Result};
 use crate::files;
-use crate::kernel::{self, sys};
+use crate::kernel::{self, Namespace, process, sys};
 use crate::lifecycle::launch::Launch;
+use crate::records::config;
 use crate::records::roots::{ContainerPaths, Roots};
-use crate::streams::control::{Order, StartReport};
+use crate::records::state::ContainerState;
+use crate::streams::control::StartReport;
 
-/// What a shim has been given.
-struct Given {
+/// Which container a shim minds, and where that one's things are.
+struct Place {
     roots: Roots,
     paths: ContainerPaths,
     id: String,
-    /// To the starter.
-    starter: UnixStream,
-    order: Order,
-    first_client: Option<UnixStream>,
-    dns: Option<(OwnedFd, OwnedFd)>,
-    /// The container's lock, until state.json says whose it is.
-    lock: Option<OwnedFd>,
-    /// The starter's mount namespace.
+    /// The starter's mount namespace, in which `__cleanup` has to run.
     mounts: OwnedFd,
+}
+
+/// A shim at work.
+struct Shim {
+    place: Place,
+    rules: Rules,
+    /// What state.json says, or is about to.
+    state: ContainerState,
+    phase: Phase,
+    backoff: Backoff,
+    /// The machine goes down: no next life now.
+    going_down: bool,
+    signals: SignalFd,
+    clients: Clients,
+    output: Output,
+    /// The container's name server.
+    dns: Option<Server>,
 }
 
 /// Runs a shim; the result is the process' exit code.
 pub(crate) fn main(roots: Roots, id: String) -> i32 {
-    let Ok(starter) = std::os::fd::AsFd::as_fd(&std::io::stdin()).try_clone_to_owned() else { return 125 };
+    let Ok(starter) = std::io::stdin().as_fd().try_clone_to_owned() else { return 125 };
     let mut starter = UnixStream::from(starter);
-    match prepare() {
+    match detach() {
         Ok(true) => {}
         Ok(false) => return 0,
         Err(error) => {
-            report_failure(&mut starter, &error);
+            order::report(&mut starter, &order::failed(&error));
             return 125;
         }
     }
     let report = starter.try_clone();
-    match receive(roots, id, starter).and_then(run::run) {
+    match order::receive(roots, id, starter).and_then(run) {
         Ok(()) => 0,
         Err(error) => {
-            if let Ok(mut report) = report {
-                report_failure(&mut report, &error);
+            if let Ok(mut starter) = report {
+                order::report(&mut starter, &order::failed(&error));
             }
             125
         }
@@ -75,7 +113,7 @@ pub(crate) fn main(roots: Roots, id: String) -> i32 {
 }
 
 /// Becomes a process of its own; false in the one that started it.
-fn prepare() -> Result<bool> {
+fn detach() -> Result<bool> {
     kernel::prepare_process()?;
     if let sys::Fork::Parent(_) = sys::fork().map_err(Error::system("fork"))? {
         return Ok(false);
@@ -88,67 +126,90 @@ fn prepare() -> Result<bool> {
     let null =
         std::fs::File::options().read(true).write(true).open("/dev/null").map_err(Error::file("open", "/dev/null"))?;
     for standard in 0..3 {
-        sys::dup_onto(std::os::fd::AsFd::as_fd(&null), standard).map_err(Error::system("dup2"))?;
+        sys::dup_onto(null.as_fd(), standard).map_err(Error::system("dup2"))?;
     }
     // What the starter's process had open without meaning to hand it on.
     sys::set_close_on_exec_from(3).map_err(Error::system("close_range"))?;
     Ok(true)
 }
 
-fn report_failure(starter: &mut UnixStream, error: &Error) {
-    let message = DisplayChain(error).to_string();
-    send_report(starter, &StartReport::Failed { message, exit_code: error.exit_code() });
-}
-
-fn send_report(starter: &mut UnixStream, report: &StartReport) {
-    let mut text = serde_json::to_vec(report).unwrap_or_default();
-    text.push(b'\n');
-    // The starter may have been killed: the container goes on.
-    starter.write_all(&text).ok();
-}
-
-fn receive(roots: Roots, id: String, starter: UnixStream) -> Result<Given> {
-    let (text, fds) = crate::kernel::descriptors::receive(&starter).map_err(Error::system("receive the order"))?;
-    let order: Order =
-        serde_json::from_slice(&text).map_err(|source| Error::Damaged { path: "order".into(), source })?;
-    let mut fds = fds.into_iter();
-    let lock = fds.next();
-    let missing = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    let mounts = fds.next().ok_or_else(missing).map_err(Error::system("receive the order"))?;
-    let first_client = if order.attach { fds.next().map(UnixStream::from) } else { None };
-    let dns = if order.dns { fds.next().zip(fds.next()) } else { None };
-    let paths = roots.container(&id);
-    Ok(Given { roots, paths, id, starter, order, first_client, dns, lock, mounts })
-}
-
-/// What init's end, and the end of the machine, come as.
-fn block_signals() -> Result<SignalFd> {
-    let mut mask = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE] {
-        mask.add(signal);
+/// A shim's whole life, once it has its order.
+fn run(given: Given) -> Result<()> {
+    let Given { place, mut starter, order, first_client, dns, lock } = given;
+    let signals = signals::block()?;
+    let launch = Launch::load(&place.paths)?;
+    namespaces::release(own_network(&launch));
+    let state = enter_name(&place.paths, order.restarted)?;
+    drop(lock);
+    let clients = Clients::listen(&place.paths)?;
+    let mut shim = Shim {
+        rules: Rules::of(&launch),
+        phase: Phase::Beginning,
+        backoff: Backoff::default(),
+        going_down: false,
+        output: Output::new(launch.log.clone()),
+        dns: launch.dns.as_ref().zip(dns).and_then(|(settings, sockets)| begin::name_server(settings, sockets)),
+        place,
+        state,
+        signals,
+        clients,
+    };
+    if let Some(index) = first_client.and_then(|stream| shim.clients.admit_first(stream)) {
+        // What it came for is there already: no output is to be missed.
+        shim.on_client(index);
     }
-    mask.thread_block().map_err(|errno| Error::system("block signals")(errno.into()))?;
-    SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-        .map_err(|errno| Error::system("signalfd")(errno.into()))
+    match shim.begin(launch) {
+        Ok(warnings) => order::report(&mut starter, &StartReport::Started { warnings }),
+        Err(error) => {
+            let (message, exit_code) = shim.not_begun(&error);
+            shim.tear_down();
+            order::report(&mut starter, &StartReport::Failed { message, exit_code });
+            return Ok(());
+        }
+    }
+    drop(starter);
+    shim.mind();
+    shim.tear_down();
+    shim.say_farewell();
+    Ok(())
 }
 
-/// The control socket. Its path may be longer than a socket's address can be: bound by way of the
-/// directory's descriptor.
-fn listen(paths: &ContainerPaths) -> Result<UnixListener> {
-    let socket = paths.socket();
-    files::remove_file(&socket)?;
-    let directory = std::fs::File::open(&paths.run).map_err(Error::file("open", &paths.run))?;
-    let short = format!("/proc/self/fd/{}/shim.sock", directory.as_raw_fd());
-    let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
-    let listener = UnixListener::bind(short);
-    nix::sys::stat::umask(old);
-    let listener = listener.map_err(Error::file("listen on", &socket))?;
-    listener.set_nonblocking(true).map_err(Error::file("listen on", &socket))?;
-    Ok(listener)
+/// The container's own network namespace, if it is bound to a file.
+fn own_network(launch: &Launch) -> Option<&Path> {
+    match &launch.container.namespaces.network {
+        Namespace::Path(path) => Some(path),
+        Namespace::Private | Namespace::Host => None,
+    }
 }
 
-fn load_launch(paths: &ContainerPaths) -> Result<Launch> {
-    let path = paths.launch();
-    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
-    files::load(&path)?.ok_or_else(|| Error::file("read", &path)(missing()))
+/// Puts this shim's name into state.json: from here on the container's state is its business.
+fn enter_name(paths: &ContainerPaths, restarted: bool) -> Result<ContainerState> {
+    let before: ContainerState = files::load(&paths.state())?.unwrap_or_default();
+    let state = ContainerState {
+        version: config::VERSION,
+        status: before.status,
+        shim: Some(process::own_id()),
+        boot_id: process::boot_id(),
+        restart_count: if restarted { before.restart_count } else { 0 },
+        started_at: before.started_at,
+        finished_at: before.finished_at,
+        exit_code: before.exit_code,
+        ..ContainerState::default()
+    };
+    files::store_for_now(&paths.state(), &state)?;
+    Ok(state)
+}
+
+impl Shim {
+    /// Writes state.json. A disk that is full must not end the container.
+    fn save(&self) {
+        if let Err(error) = files::store(&self.place.paths.state(), &self.state) {
+            tracing::error!(container.id = %self.place.id, %error, "state not written");
+        }
+    }
+
+    /// Whether the container is not to begin another life.
+    fn is_ending(&self) -> bool {
+        self.state.stopped_by_user || self.going_down
+    }
 }

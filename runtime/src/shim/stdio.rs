@@ -16,7 +16,7 @@ const STDIN_MAX: usize = 64 << 10;
 
 /// Our ends.
 #[derive(Debug, Default)]
-pub(super) struct Streams {
+pub(super) struct StreamEnds {
     stdin: Option<File>,
     stdin_waiting: Vec<u8>,
     stdin_ends: bool,
@@ -30,7 +30,7 @@ fn non_blocking(fd: OwnedFd) -> io::Result<File> {
     Ok(File::from(fd))
 }
 
-impl Streams {
+impl StreamEnds {
     /// Both ends of what a container is to have.
     pub(super) fn new(launch: &Launch) -> io::Result<(Self, Stdio)> {
         if launch.container.process.terminal {

@@ -43,7 +43,7 @@ impl Prober {
         Self { check, next: Instant::now() + first, running: None }
     }
 
-    /// When [`Prober::run`] has something to do.
+    /// When [`Prober::begin`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.running {
             None => Some(self.next),

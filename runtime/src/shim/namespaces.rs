@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, umount2};
 
 /// Unmounts every bound namespace but `own`.
-pub(super) fn release_namespaces(own: Option<&Path>) {
+pub(super) fn release(own: Option<&Path>) {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     // The table has no symbolic links in its paths.
     let own = own.map(|own| std::fs::canonicalize(own).unwrap_or_else(|_| own.to_owned()));
