@@ -1,6 +1,6 @@
 //! How long a container takes, for comparison with another runtime on the same machine.
 //!
-//! Not a test: `sandbox __bench LAYER NUMBER [volatile]` prints the median and the minimum, in
+//! Not a test: `kernel __bench LAYER NUMBER [volatile]` prints the median and the minimum, in
 //! microseconds, of create + start + end + delete of /bin/true, after the first.
 
 use std::path::PathBuf;
@@ -54,7 +54,7 @@ fn once(layer: &std::path::Path, base: &std::path::Path, volatile: bool) -> Dura
         devices: Vec::new(),
         privileged: false,
         resources: Default::default(),
-        cgroup: CgroupPath { parent: "/rtk-sandbox-bench".to_owned(), name: "rtk-bench".to_owned() },
+        cgroup: CgroupPath { parent: "/rtk-kernel-bench".to_owned(), name: "rtk-bench".to_owned() },
         sysctls: Default::default(),
     };
     std::fs::create_dir_all(path("bundle")).unwrap();

@@ -73,7 +73,7 @@ fn executing_in_what_is_gone_is_refused(lab: &Lab) {
     let running = lab.start(&lab.config(&["sleep", "600"])).up();
     let started = running.started();
     let request = |started: Started| crate::roles::ExecRequest {
-        sandbox: running.config.clone(),
+        container: running.config.clone(),
         started,
         process: process(&["true"]),
         privileged: false,

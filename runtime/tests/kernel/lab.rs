@@ -27,7 +27,7 @@ const APPLETS: [&str; 34] = [
 
 impl Lab {
     pub fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("rtk-sandbox-").tempdir().unwrap();
+        let directory = tempfile::Builder::new().prefix("rtk-kernel-").tempdir().unwrap();
         let lab = Self { directory, next: Cell::new(0) };
         let root = lab.path("layers/base");
         for name in ["bin", "etc", "tmp", "root", "run", "var", "home/web", "opt"] {
@@ -87,7 +87,7 @@ impl Lab {
             devices: Vec::new(),
             privileged: false,
             resources: Resources::default(),
-            cgroup: CgroupPath { parent: "/rtk-sandbox-test".to_owned(), name: id.clone() },
+            cgroup: CgroupPath { parent: "/rtk-kernel-test".to_owned(), name: id.clone() },
             sysctls: Default::default(),
             id,
         }
@@ -120,7 +120,7 @@ impl Lab {
     /// What is asked of a shim, as a rule.
     pub fn request(&self, config: &KernelConfig) -> Request {
         let bundle = self.own(config).join("bundle");
-        Request { sandbox: config.clone(), bundle, input: String::new(), starts: 1, probe: None }
+        Request { container: config.clone(), bundle, input: String::new(), starts: 1, probe: None }
     }
 
     pub fn start_with(&self, config: &KernelConfig, role: &[&str], request: Request) -> Running {
@@ -152,7 +152,7 @@ impl Lab {
             .collect();
         let prefix = format!("rtk-{}-", std::process::id());
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
-            let parent = hierarchy.unwrap().path().join("rtk-sandbox-test");
+            let parent = hierarchy.unwrap().path().join("rtk-kernel-test");
             for entry in fs::read_dir(&parent).into_iter().flatten() {
                 let entry = entry.unwrap();
                 if entry.file_name().to_string_lossy().starts_with(&prefix) {
@@ -171,7 +171,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap() {
             // Fails while another run of the tests uses it.
-            drop(fs::remove_dir(hierarchy.unwrap().path().join("rtk-sandbox-test")));
+            drop(fs::remove_dir(hierarchy.unwrap().path().join("rtk-kernel-test")));
         }
     }
 }
@@ -260,7 +260,7 @@ impl Running {
     pub fn exec_with(&self, process: Process, privileged: bool, input: &str) -> Outcome {
         let started = self.started();
         let request =
-            ExecRequest { sandbox: self.config.clone(), started, process, privileged, input: input.to_owned() };
+            ExecRequest { container: self.config.clone(), started, process, privileged, input: input.to_owned() };
         self.exec_request(&request)
     }
 

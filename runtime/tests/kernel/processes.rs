@@ -176,7 +176,7 @@ fn many_executed_at_once(lab: &Lab) {
         let workers: Vec<_> = (0..8)
             .map(|number| {
                 let request = crate::roles::ExecRequest {
-                    sandbox: running.config.clone(),
+                    container: running.config.clone(),
                     started,
                     process: process(&["sh", "-c", &format!("exit {number}")]),
                     privileged: false,

@@ -63,7 +63,7 @@ fn process_limit_holds_for_executed_ones(lab: &Lab) {
 
 fn every_hierarchy_is_joined(lab: &Lab) {
     let running = lab.start(&lab.config(&["sleep", "600"])).up();
-    let name = format!("/rtk-sandbox-test/{}", running.config.cgroup.name);
+    let name = format!("/rtk-kernel-test/{}", running.config.cgroup.name);
     let check = |text: &str| {
         let outside: Vec<&str> = text.lines().filter(|line| !line.ends_with(&name) && *line != "0::/").collect();
         assert!(outside.is_empty(), "{outside:?}");

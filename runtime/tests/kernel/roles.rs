@@ -13,7 +13,7 @@ use skep_runtime::kernel::{self, KernelConfig, KernelError, Process, Stdio, cgro
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
-    pub sandbox: KernelConfig,
+    pub container: KernelConfig,
     pub bundle: PathBuf,
     /// Typed into the terminal.
     pub input: String,
@@ -25,7 +25,7 @@ pub struct Request {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExecRequest {
-    pub sandbox: KernelConfig,
+    pub container: KernelConfig,
     pub started: Started,
     pub process: Process,
     pub privileged: bool,
@@ -126,7 +126,7 @@ fn stdio(terminal: bool, out: &Path) -> Stdio {
 }
 
 fn container(out: &Path) {
-    if !sandbox_ready() {
+    if !is_reexecuted() {
         // A caller with groups, files and a mask of its own, none of which may show inside.
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(7777)]).unwrap();
@@ -144,7 +144,7 @@ fn container(out: &Path) {
 
 /// The whole life of a container.
 fn once(request: &Request, out: &Path) -> Outcome {
-    let config = &request.sandbox;
+    let config = &request.container;
     let mut outcome = Outcome::default();
     let mut created = match kernel::create(config, &request.bundle, stdio(config.process.terminal, out)) {
         Ok(created) => created,
@@ -189,7 +189,7 @@ fn probed(config: &KernelConfig, started: Started, process: &Process) -> i32 {
     }
 }
 
-fn sandbox_ready() -> bool {
+fn is_reexecuted() -> bool {
     std::env::var_os("_SKEP_MOUNT_NAMESPACE").is_some()
 }
 
@@ -198,7 +198,7 @@ fn execute(out: &Path) {
     let request: ExecRequest = request(out);
     let stdio = stdio(request.process.terminal, out);
     let config = ExecConfig {
-        container: &request.sandbox,
+        container: &request.container,
         init_pid: request.started.pid,
         init_start_time: request.started.start_time,
         process: request.process,

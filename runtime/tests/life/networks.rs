@@ -74,10 +74,10 @@ fn a_namespace_of_another_is_not_joined_by_number(node: &Node) {
     config.network = NetworkMode::Container(owner.clone());
     let id = node.run(&config);
     // The number in its launch.json is another process' by now: this one's.
-    let path = node.runtime.roots().run_root.join("containers").join(&id).join("sandbox.json");
+    let path = node.runtime.roots().run_root.join("containers").join(&id).join("launch.json");
     let text = std::fs::read_to_string(&path).unwrap();
     let mut launch: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert!(launch["sandbox"]["namespaces"]["network"].to_string().contains("netns"), "{launch}");
+    assert!(launch["container"]["namespaces"]["network"].to_string().contains("netns"), "{launch}");
     let init = node.state(&owner).init.unwrap().pid;
     let own = std::process::id();
     launch["joined"][0]["pid"] = own.into();
