@@ -27,7 +27,7 @@ deps-bench: deps ## install what the benchmark compares with
 	@.ci/deps bench
 
 build: ## the static release binary
-	$(CARGO) build --locked --release -p skep-cli
+	@.ci/timed "release binary" $(CARGO) build --locked --release -p skep-cli
 	@ls -l "$(RELEASE)"
 
 demo: deps build ## three nodes, a registry and the tutorial, on this machine
@@ -35,20 +35,22 @@ demo: deps build ## three nodes, a registry and the tutorial, on this machine
 	"$(TARGET)/$(TRIPLE)/debug/skep-demo"
 
 test: deps build ## every test, then the network and swarm tests again in a virtual machine
-	$(CARGO) test --locked --workspace
-	$(MAKE) --no-print-directory vm-run
+	@.ci/timed "tests, compiled" $(CARGO) test --locked --workspace --no-run
+	@.ci/timed "tests of the crates" $(CARGO) test --locked --workspace --exclude skep-tests
+	@.ci/timed "tests through the front door" $(CARGO) test --locked -p skep-tests
+	@$(MAKE) --no-print-directory vm-run
 
 test-vm: deps build vm-run ## the network and swarm tests under Debian's cloud kernel: IPVS, cgroup v2
 
 .PHONY: vm-run
 vm-run:
-	$(CARGO) build --locked -p skep-tests --bin skep-vm
-	"$(TARGET)/$(TRIPLE)/debug/skep-vm"
+	@$(CARGO) build --locked -p skep-tests --bin skep-vm
+	@.ci/timed "virtual machine" "$(TARGET)/$(TRIPLE)/debug/skep-vm"
 
 check: ## format, lints, documentation, licences; changes nothing
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+	@.ci/timed "lints" $(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	@RUSTDOCFLAGS="-D warnings" .ci/timed "documentation" $(CARGO) doc --locked --workspace --no-deps
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; \
 	else echo "cargo-deny is not installed here: the licences are looked at by a test of the tests crate only"; fi
 

@@ -4,7 +4,8 @@
 //! never installed; a small initial RAM disk finds the real root, an ext4 image holding the tests, `skep`, and the
 //! handful of Debian's programs that the lab calls. There is cgroup v2, IPVS and every capability.
 //!
-//! Arguments choose test binaries (default: `network`, `swarm` and `kernel`); those after `--` go to each of them.
+//! Arguments choose tests of the front door by their names (default: all of `network` and of `swarm`, and what depends on
+//! the kernel).
 #![allow(clippy::print_stdout, reason = "this is a program for people")]
 
 use std::collections::BTreeSet;
@@ -56,20 +57,20 @@ fn main() -> ExitCode {
 }
 
 fn test() -> Result<i32> {
-    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let passed = match arguments.iter().position(|word| word == "--") {
-        Some(at) => arguments.split_off(at).split_off(1),
-        None => Vec::new(),
+    let chosen: Vec<String> = std::env::args().skip(1).collect();
+    let runs = match chosen.is_empty() {
+        // The last one spoils the machine.
+        true => vec![("front_door", vec!["network::".to_owned(), "swarm::".to_owned()]), ("kernel", Vec::new())],
+        false => vec![("front_door", chosen)],
     };
-    if arguments.is_empty() {
-        arguments = ["network", "swarm", "kernel"].map(ToOwned::to_owned).to_vec();
-    }
     let directory = target()?.join("vm");
     fs::create_dir_all(&directory)?;
     let kernel = Kernel::unpack(&directory)?;
-    let tests = build_tests(&arguments)?;
+    let names: Vec<&str> = runs.iter().map(|(name, _)| *name).collect();
+    let tests: Vec<(PathBuf, Vec<String>)> =
+        build_tests(&names)?.into_iter().zip(runs.into_iter().map(|(_, filters)| filters)).collect();
     let ram_disk = ram_disk(&directory, &kernel)?;
-    let disk = disk(&directory, &kernel, &tests, &passed)?;
+    let disk = disk(&directory, &kernel, &tests)?;
     boot(&kernel, &ram_disk, &disk)
 }
 
@@ -160,8 +161,8 @@ fn only_entry(directory: &Path) -> Result<PathBuf> {
         .with_context(|| format!("{} is empty", directory.display()))
 }
 
-/// The compiled test binaries called `names`.
-fn build_tests(names: &[String]) -> Result<Vec<PathBuf>> {
+/// The compiled test binaries called `names`, in that order.
+fn build_tests(names: &[&str]) -> Result<Vec<PathBuf>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let mut command = Command::new(cargo);
     command
@@ -182,7 +183,7 @@ fn build_tests(names: &[String]) -> Result<Vec<PathBuf>> {
         let name = message.pointer("/target/name").and_then(|name| name.as_str());
         let executable = message.get("executable").and_then(|path| path.as_str());
         if let (Some(name), Some(executable)) = (name, executable)
-            && names.iter().any(|wanted| wanted == name)
+            && names.contains(&name)
         {
             binaries.push(PathBuf::from(executable));
         }
@@ -190,7 +191,6 @@ fn build_tests(names: &[String]) -> Result<Vec<PathBuf>> {
     if binaries.len() != names.len() {
         bail!("cargo built {binaries:?} for {names:?}");
     }
-    // In the order they were asked for: the last one may spoil the machine.
     let file = |path: &PathBuf| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     binaries.sort_by_key(|path| names.iter().position(|name| file(path).starts_with(&format!("{name}-"))));
     Ok(binaries)
@@ -221,7 +221,7 @@ fn ram_disk(directory: &Path, kernel: &Kernel) -> Result<PathBuf> {
 }
 
 /// The root disk of the machine.
-fn disk(directory: &Path, kernel: &Kernel, tests: &[PathBuf], passed: &[String]) -> Result<PathBuf> {
+fn disk(directory: &Path, kernel: &Kernel, tests: &[(PathBuf, Vec<String>)]) -> Result<PathBuf> {
     let tree = directory.join("root");
     fs::remove_dir_all(&tree).ok();
     for inside in [
@@ -269,10 +269,10 @@ fn disk(directory: &Path, kernel: &Kernel, tests: &[PathBuf], passed: &[String])
     run(Command::new("cp").arg("-a").arg(images).arg(tree.join("images")))?.success()?;
     drop(lab);
     let mut runs = String::new();
-    for path in tests {
+    for (path, filters) in tests {
         let name = path.file_name().context("a test without a name")?;
         fs::copy(path, tree.join("tests").join(name))?;
-        let arguments: String = passed.iter().map(|word| format!(" '{word}'")).collect();
+        let arguments: String = filters.iter().map(|word| format!(" '{word}'")).collect();
         runs.push_str(&format!(
             "echo; echo '     Running {0} in the virtual machine'\n\
              /tests/{0} --test-threads=1{arguments} || result=$?\n",

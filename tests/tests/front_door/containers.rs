@@ -1,5 +1,4 @@
 //! Containers on one node, as a person at a shell meets them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,4 @@
 //! What crosses between nodes: overlays, virtual addresses, names, the routing mesh.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

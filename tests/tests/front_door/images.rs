@@ -1,5 +1,4 @@
 //! Images: pull, list, inspect, remove; mirrors, credentials, killed and concurrent pulls.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

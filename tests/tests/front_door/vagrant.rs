@@ -1,6 +1,5 @@
 //! The machines of `vagrant/`: the Vagrantfile as vagrant sees it, and the provisioning script on a directory. That the
 //! boxes come up is not looked at here: they would have to be downloaded, and need a hypervisor.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,4 @@
 //! The lab itself: nodes reach one another and the registry, a cut cable cuts, and nothing is left behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use skep_tests::images::tutorial;
 use skep_tests::{Lab, program, registry, sweep};

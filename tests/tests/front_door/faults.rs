@@ -1,5 +1,4 @@
 //! What has to stay up when parts of a swarm do not: agents, leaders, cables, everything.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File};

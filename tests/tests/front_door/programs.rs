@@ -1,5 +1,4 @@
 //! No other program is ever called: what is executed is `skep` itself and what containers are made of.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,4 @@
 //! A swarm of three nodes: nodes, services, updates, failures of tasks, several managers.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};

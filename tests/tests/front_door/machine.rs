@@ -1,5 +1,4 @@
 //! What `make` needs of a machine: a list of packages that is whole, and a search path that reaches them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

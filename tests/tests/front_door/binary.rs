@@ -1,5 +1,4 @@
 //! The one file people get: static, small, in need of nothing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,5 +1,4 @@
 //! Bad input: each is refused with docker's exit code and a message that names the thing, and nothing is left behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,4 @@
 //! Everything a person reads, word for word: help, tables, inspect, refusals. The pages are in `tests/golden`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! What a container finds by name: neighbours, services, tasks, and what others serve.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
