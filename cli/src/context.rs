@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
+use skep_engine::Engine;
 use skep_runtime::{Roots, Runtime};
 
 use crate::args::Global;
@@ -11,7 +12,7 @@ use crate::args::Global;
 /// The node that a command works on.
 #[derive(Debug, Clone)]
 pub struct Node {
-    roots: Roots,
+    engine: Engine,
     /// `-D` and `-l`, to be passed on to an agent that is started.
     pub log_level: String,
 }
@@ -30,27 +31,23 @@ impl Node {
             bail!("invalid cgroup parent {cgroup_parent}: it must not lead out of the cgroup tree");
         }
         let roots = Roots { root: absolute(&global.root)?, run_root: absolute(&global.run_root)?, cgroup_parent };
-        Ok(Self { roots, log_level })
+        Ok(Self { engine: Engine::new(roots), log_level })
+    }
+
+    /// Its use cases.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Its directories.
     pub fn roots(&self) -> &Roots {
-        &self.roots
+        self.engine.roots()
     }
 
     /// Its containers.
     pub fn runtime(&self) -> Result<Runtime> {
-        require_root()?;
-        Ok(Runtime::open(self.roots.clone())?)
+        Ok(self.engine.runtime()?)
     }
-}
-
-/// Says plainly that one has to be root, before anything fails in a stranger way.
-pub fn require_root() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("permission denied: skep has to be run as root (try: sudo skep …)");
-    }
-    Ok(())
 }
 
 /// Runs something async to its end: pulls, and what is asked of the swarm's agent.

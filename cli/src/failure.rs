@@ -24,7 +24,7 @@ pub fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
     if error.is::<Failure>() {
         return Failure { message: error.to_string(), code: describe(error).code }.into();
     }
-    let cause = error.chain().find_map(|cause| cause.downcast_ref::<skep_runtime::Error>());
+    let cause = error.chain().find_map(of_runtime);
     let code = match cause {
         // Of other containers, whose network or volumes were asked for: this one was not made, or not started.
         Some(
@@ -38,6 +38,13 @@ pub fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
     };
     let message = format!("skep: {}\n\nRun 'skep {command} --help' for more information", chain(error));
     Failure { message, code }.into()
+}
+
+fn of_runtime<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a skep_runtime::Error> {
+    match cause.downcast_ref::<skep_engine::Error>() {
+        Some(skep_engine::Error::Runtime(inner)) => Some(inner),
+        _ => cause.downcast_ref(),
+    }
 }
 
 /// What to print about an error.

@@ -1,19 +1,22 @@
 //! The front door: one node, and handles on what is behind it.
 
+use std::sync::{Arc, OnceLock};
+
 use skep_runtime::{Roots, Runtime};
 
 use crate::error::{Error, Result};
 
-/// One node, as its users see it. Cheap to make; holds nothing open.
+/// One node, as its users see it. Cheap to make and to clone; holds nothing open.
 #[derive(Debug, Clone)]
 pub struct Engine {
     roots: Roots,
+    runtime: Arc<OnceLock<Runtime>>,
 }
 
 impl Engine {
     /// The node whose state is below `roots`. Touches nothing yet.
     pub fn new(roots: Roots) -> Self {
-        Self { roots }
+        Self { roots, runtime: Arc::default() }
     }
 
     /// Its directories.
@@ -21,13 +24,17 @@ impl Engine {
         &self.roots
     }
 
-    /// Its containers.
+    /// Its containers; opened once, which starts those that are to run after a reboot.
     ///
     /// # Errors
     /// The caller is not root, or a directory cannot be made.
     pub fn runtime(&self) -> Result<Runtime> {
         self.require_root()?;
-        Ok(Runtime::open(self.roots.clone())?)
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime.clone());
+        }
+        let opened = Runtime::open(self.roots.clone())?;
+        Ok(self.runtime.get_or_init(|| opened).clone())
     }
 
     /// Says plainly that one has to be root, before anything fails in a stranger way.

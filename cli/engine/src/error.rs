@@ -20,6 +20,9 @@ pub enum Error {
     /// A network operation failed.
     #[error(transparent)]
     Network(#[from] skep_net::Error),
+    /// The swarm's agent cannot be asked.
+    #[error(transparent)]
+    Agent(#[from] skep_cluster::client::ClientError),
     /// Something that the engine itself found out.
     #[error("{message}")]
     Failed {
@@ -62,6 +65,7 @@ impl Error {
             Self::Failed { kind, .. } => *kind,
             Self::Runtime(error) if error.is_not_found() => ErrorKind::NotFound,
             Self::Runtime(error) if error.is_retryable() => ErrorKind::Unavailable,
+            Self::Agent(_) => ErrorKind::Unavailable,
             Self::Runtime(_) | Self::Image(_) | Self::Pull(_) | Self::Network(_) => ErrorKind::Internal,
         }
     }

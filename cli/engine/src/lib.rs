@@ -14,14 +14,21 @@
 //! - Requests and answers are docker's JSON, read and written.
 //! - What concerns this machine only blocks, and needs no async runtime; what asks the swarm or a registry is async.
 
+pub mod agent;
+pub mod containers;
+pub mod disk;
+pub mod docker;
+pub mod duration;
 mod engine;
 pub mod error;
 pub mod executor;
+pub mod filters;
 pub mod host;
 pub mod mount;
 pub mod ports;
 pub mod template;
 pub mod time;
+pub mod volumes;
 
 pub use engine::Engine;
 pub use error::{Error, Result};

@@ -18,7 +18,7 @@ use crate::context::{self, Node};
 
 /// `agent`
 pub fn run(node: &Node, args: &Agent) -> Result<i32> {
-    context::require_root()?;
+    node.engine().require_root()?;
     context::install_crypto();
     // Out of the session of whoever started it: a terminal that closes takes its session with it.
     nix::unistd::setsid().ok();

@@ -46,7 +46,7 @@ fn object(node: &Node, name: &str, kind: Option<&str>) -> Result<Value> {
 
 fn of_kind(node: &Node, name: &str, kind: &str) -> Result<Value> {
     match kind {
-        "container" => container::inspect::object(&node.runtime()?, name),
+        "container" => container::inspect::object(node, name),
         "image" => image::inspect::object(&node.runtime()?, name),
         "network" => network::inspect::object(node, name),
         "volume" => volume::object(node, name),

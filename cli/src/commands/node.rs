@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 use skep_cluster::api::{
     GetNodeRequest, InfoRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, Node as SwarmNode,
@@ -18,7 +18,7 @@ use crate::failure;
 use crate::format::human;
 use crate::format::output::{self, List};
 use crate::parse::env;
-use crate::parse::filter::Filters;
+use crate::parse::filter;
 use crate::swarm::{self, said};
 
 /// Runs one of them.
@@ -89,8 +89,7 @@ async fn get(client: &Client, name: &str) -> Result<SwarmNode> {
 }
 
 fn list(node: &Node, args: &ListFlags) -> Result<i32> {
-    let filters = Filters::new(&args.list.filter, &["id", "label", "node.label", "membership", "name", "role"])
-        .map_err(|error| anyhow!(error))?;
+    let filters = filter::known(&args.list.filter, &["id", "label", "node.label", "membership", "name", "role"])?;
     for (key, possible) in [("role", ["worker", "manager"]), ("membership", ["accepted", "pending"])] {
         if let Some(value) = filters.values(key).iter().find(|value| !possible.contains(&value.as_str())) {
             bail!("invalid {key} filter: '{value}'");

@@ -66,7 +66,7 @@ fn addresses(
 
 fn init(node: &Node, args: &Init) -> Result<i32> {
     let given = availability(&args.availability)?;
-    context::require_root()?;
+    node.engine().require_root()?;
     if swarm::is_active(node) && !args.force_new_cluster {
         bail!(ALREADY);
     }
@@ -125,7 +125,7 @@ fn how_to_join(role: &str, token: &str, address: &str) -> String {
 
 fn join(node: &Node, args: Join) -> Result<i32> {
     let given = availability(&args.availability)?;
-    context::require_root()?;
+    node.engine().require_root()?;
     if swarm::is_active(node) {
         bail!(ALREADY);
     }
@@ -238,7 +238,7 @@ fn join_token(node: &Node, args: &JoinToken) -> Result<i32> {
 }
 
 fn leave(node: &Node, args: &Leave) -> Result<i32> {
-    context::require_root()?;
+    node.engine().require_root()?;
     if !swarm::is_active(node) {
         bail!("This node is not part of a swarm");
     }

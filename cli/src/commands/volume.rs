@@ -1,17 +1,16 @@
 //! `skep volume …`.
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
-use skep_runtime::Volume;
+use skep_engine::docker::volume::{CreateRequest, Volume};
+use skep_engine::volumes::PruneVolumes;
 
-use super::container::list::disk_usage;
 use super::container::prune::{confirmed, report};
 use crate::args::volume::{Command, Create, Inspect, List as ListFlags, Prune, Remove};
 use crate::context::Node;
 use crate::failure::{self, each};
 use crate::format::output::{self, List};
-use crate::parse::env;
-use crate::parse::filter::Filters;
+use crate::parse::{env, filter};
 
 /// Runs one of them.
 pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
@@ -25,21 +24,20 @@ pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
 }
 
 fn create(node: &Node, args: &Create) -> Result<i32> {
-    if args.driver != "local" {
-        bail!("error looking up volume plugin {}: plugin \"{}\" not found", args.driver, args.driver);
-    }
-    if !args.opt.is_empty() {
-        bail!("create {}: driver options are not supported", args.name.as_deref().unwrap_or_default());
-    }
-    let labels = env::pairs(&args.label);
-    let volume = node.runtime()?.volumes().create(args.name.as_deref(), &labels)?;
-    output::line(&volume.name)?;
+    let request = CreateRequest {
+        name: args.name.clone(),
+        driver: Some(args.driver.clone()),
+        driver_opts: Some(env::pairs(&args.opt)),
+        labels: Some(env::pairs(&args.label)),
+        ..CreateRequest::default()
+    };
+    output::line(node.engine().create_volume(&request)?.name)?;
     Ok(0)
 }
 
 /// One volume, in docker's shape.
 pub fn object(node: &Node, name: &str) -> Result<Value> {
-    Ok(serde_json::to_value(node.runtime()?.volumes().get(name)?.inspect())?)
+    Ok(serde_json::to_value(node.engine().inspect_volume(name)?)?)
 }
 
 fn inspect(node: &Node, args: &Inspect) -> Result<i32> {
@@ -59,21 +57,8 @@ fn inspect(node: &Node, args: &Inspect) -> Result<i32> {
 }
 
 fn list(node: &Node, args: &ListFlags) -> Result<i32> {
-    let runtime = node.runtime()?;
-    let filters =
-        Filters::new(&args.list.filter, &["dangling", "driver", "label", "name"]).map_err(|error| anyhow!(error))?;
-    let dangling = filters.flag("dangling").map_err(|error| anyhow!(error))?;
-    let used: Vec<String> = match dangling {
-        Some(_) => runtime.list(true)?.into_iter().flat_map(|container| container.mounts).collect(),
-        None => Vec::new(),
-    };
-    let wanted = |volume: &Volume| {
-        filters.labels("label", &volume.labels)
-            && filters.any("name", |name| volume.name.contains(name))
-            && filters.any("driver", |driver| driver == "local")
-            && dangling.is_none_or(|dangling| dangling != used.contains(&volume.name))
-    };
-    let rows = runtime.volumes().list()?.iter().filter(|volume| wanted(volume)).map(row).collect();
+    let volumes = node.engine().list_volumes(&filter::all(&args.list.filter))?.volumes;
+    let rows = volumes.iter().map(row).collect();
     let list = List {
         columns: &[("DRIVER", "Driver"), ("VOLUME NAME", "Name")],
         more: &[
@@ -90,14 +75,15 @@ fn list(node: &Node, args: &ListFlags) -> Result<i32> {
 }
 
 fn row(volume: &Volume) -> Value {
-    let labels: Vec<String> = volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels = volume.labels.clone().unwrap_or_default();
+    let listed: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     json!({
-        "Driver": "local",
+        "Driver": volume.driver,
         "Name": volume.name,
-        "Scope": "local",
+        "Scope": volume.scope,
         "Mountpoint": volume.mountpoint,
-        "Labels": labels.join(","),
-        "Label": volume.labels,
+        "Labels": listed.join(","),
+        "Label": labels,
         "Links": "N/A",
         "Size": "N/A",
         "Availability": "N/A",
@@ -107,29 +93,26 @@ fn row(volume: &Volume) -> Value {
 }
 
 fn remove(node: &Node, args: &Remove) -> Result<i32> {
-    let runtime = node.runtime()?;
+    node.runtime()?;
     each(&args.volumes, |name| {
-        runtime.volumes().remove(name, args.force)?;
+        node.engine().remove_volume(name, args.force)?;
         Ok(name.to_owned())
     })
 }
 
 fn prune(node: &Node, args: &Prune) -> Result<i32> {
-    let filters = Filters::new(&args.filter, &["label", "label!", "all"]).map_err(|error| anyhow!(error))?;
-    let all = args.all || filters.flag("all").map_err(|error| anyhow!(error))?.unwrap_or(false);
-    let warning = match all {
+    let mut request = PruneVolumes { filters: filter::all(&args.filter) };
+    if args.all {
+        request.filters.set("all", "true");
+    }
+    let warning = match request.all()? {
         true => "WARNING! This will remove all local volumes not used by at least one container.",
         false => "WARNING! This will remove anonymous local volumes not used by at least one container.",
     };
     if !args.force && !confirmed(warning)? {
         return Ok(0);
     }
-    let runtime = node.runtime()?;
-    let volumes = runtime.volumes();
-    let sizes: Vec<(String, u64)> =
-        volumes.list()?.into_iter().map(|volume| (volume.name, disk_usage(&volume.mountpoint))).collect();
-    let removed: Vec<String> = volumes.prune(all)?.into_iter().map(|volume| volume.name).collect();
-    let bytes = sizes.iter().filter(|(name, _)| removed.contains(name)).map(|(_, size)| size).sum();
-    report("Deleted Volumes:", &removed, bytes)?;
+    let pruned = node.engine().prune_volumes(&request)?;
+    report("Deleted Volumes:", &pruned.volumes_deleted, pruned.space_reclaimed)?;
     Ok(0)
 }

@@ -1,5 +1,7 @@
 //! One line of comma-separated values, as `--mount`, `--publish` and `--network` take them.
 
+pub use skep_engine::filters::boolean;
+
 /// The fields of one line; `"` quotes a field that holds commas, `""` is a quote within it.
 pub fn fields(line: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
@@ -24,15 +26,6 @@ pub fn fields(line: &str) -> Result<Vec<String>, String> {
     }
     fields.push(field);
     Ok(fields)
-}
-
-/// A Go boolean: `1`, `t`, `true`, `0`, `f`, `false` in the usual cases.
-pub fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

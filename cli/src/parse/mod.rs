@@ -6,7 +6,7 @@
 
 pub mod address;
 pub mod csv;
-pub mod duration;
+pub use skep_engine::duration;
 pub mod env;
 pub mod filter;
 pub mod health;

@@ -348,6 +348,22 @@ pub struct ContainerRecord {
     pub mounts: Vec<MountPoint>,
 }
 
+impl ContainerRecord {
+    /// Names of the networks that the container is, or will be, on.
+    pub fn network_names(&self) -> Vec<String> {
+        let config = &self.config;
+        let name =
+            |endpoint: &EndpointConfig| endpoint.network_name.clone().unwrap_or_else(|| endpoint.network.clone());
+        match &config.network {
+            NetworkMode::Host => vec!["host".to_owned()],
+            NetworkMode::None => vec!["none".to_owned()],
+            NetworkMode::Container(_) => Vec::new(),
+            NetworkMode::Endpoints if config.endpoints.is_empty() => vec!["bridge".to_owned()],
+            NetworkMode::Endpoints => config.endpoints.iter().map(name).collect(),
+        }
+    }
+}
+
 /// A container's configuration with the image's part in it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

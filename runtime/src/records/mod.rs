@@ -1,7 +1,7 @@
 //! What is written down about containers and volumes, where it is, and how it is read back.
 
 pub mod config;
-pub mod inspect;
+pub mod details;
 pub mod list;
 pub(crate) mod merge;
 pub mod names;

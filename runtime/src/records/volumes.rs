@@ -36,35 +36,6 @@ pub struct Volume {
     pub anonymous: bool,
 }
 
-/// A volume as docker's `volume inspect` shows it.
-#[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "PascalCase")]
-#[allow(missing_docs)]
-pub struct VolumeInspect {
-    pub created_at: Timestamp,
-    pub driver: String,
-    pub labels: BTreeMap<String, String>,
-    pub mountpoint: PathBuf,
-    pub name: String,
-    pub options: BTreeMap<String, String>,
-    pub scope: String,
-}
-
-impl Volume {
-    /// Docker's JSON.
-    pub fn inspect(&self) -> VolumeInspect {
-        VolumeInspect {
-            created_at: self.created,
-            driver: "local".to_owned(),
-            labels: self.labels.clone(),
-            mountpoint: self.mountpoint.clone(),
-            name: self.name.clone(),
-            options: BTreeMap::new(),
-            scope: "local".to_owned(),
-        }
-    }
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 struct VolumeRecord {
     version: u32,
@@ -146,11 +117,11 @@ impl Volumes {
     ///
     /// # Errors
     /// The directory cannot be read, or a volume cannot be removed.
-    pub fn prune(&self, all: bool) -> Result<Vec<Volume>> {
+    pub fn prune(&self, wanted: impl Fn(&Volume) -> bool) -> Result<Vec<Volume>> {
         let _lock = self.lock()?;
         let mut removed = Vec::new();
         for volume in self.list()? {
-            if (all || volume.anonymous) && self.users(&volume.name)?.is_empty() {
+            if wanted(&volume) && self.users(&volume.name)?.is_empty() {
                 files::remove_tree(&self.directory().join(&volume.name))?;
                 removed.push(volume);
             }
@@ -212,7 +183,7 @@ impl Volumes {
     }
 
     /// Where a volume's files are.
-    pub(crate) fn data(&self, name: &str) -> PathBuf {
+    pub fn data(&self, name: &str) -> PathBuf {
         self.directory().join(name).join("_data")
     }
 

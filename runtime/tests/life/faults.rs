@@ -250,7 +250,7 @@ fn a_removal_that_was_cut_off_is_carried_on_as_meant(node: &Node) {
         node.runtime.heal().unwrap();
         assert!(!directory.exists());
         assert_eq!(node.runtime.volumes().list().unwrap().len(), volumes, "{left}");
-        node.runtime.volumes().prune(true).unwrap();
+        node.runtime.volumes().prune(|_| true).unwrap();
     }
 }
 
@@ -351,7 +351,7 @@ fn commands_may_be_killed_anywhere(node: &Node) {
             Ok(()) => {}
             Err(error) => assert!(error.is_not_found(), "{error}"),
         }
-        node.runtime.volumes().prune(true).unwrap();
+        node.runtime.volumes().prune(|_| true).unwrap();
         assert!(node.runtime.list(true).unwrap().is_empty());
     }
 }

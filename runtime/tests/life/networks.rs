@@ -25,9 +25,10 @@ fn a_published_port_answers(node: &Node) {
     config.ports =
         vec![PortMapping { host_ip: None, host_port: Some(18080), container_port: 80, protocol: PortProtocol::Tcp }];
     let id = node.run(&config);
-    let inspected = node.runtime.inspect(&id).unwrap();
-    assert!(inspected.network_settings.ip_address.starts_with("172."));
-    let address = inspected.network_settings.networks["bridge"].ip_address.clone();
+    let leg = node.runtime.details(&id).unwrap().sandbox.unwrap().endpoints.remove(0);
+    assert_eq!(leg.network_name, "bridge");
+    let address = leg.address.addr().to_string();
+    assert!(address.starts_with("172."), "{address}");
     let hosts = String::from_utf8(node.exec(&id, &["cat", "/etc/hosts"]).stdout).unwrap();
     assert!(hosts.contains(&address), "{hosts}");
     let error = node.runtime.start(&node.create(&config)).unwrap_err().to_string();

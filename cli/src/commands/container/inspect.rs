@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use skep_runtime::Runtime;
 
 use crate::args::container::Inspect;
 use crate::context::Node;
@@ -11,11 +10,11 @@ use crate::format::output;
 
 /// `container inspect`
 pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
-    let runtime = node.runtime()?;
+    node.runtime()?;
     let mut found = Vec::new();
     let mut code = 0;
     for name in &args.containers {
-        match object(&runtime, name) {
+        match object(node, name) {
             Ok(container) => found.push(container),
             Err(error) => {
                 eprintln!("{}", failure::describe(&error).message);
@@ -28,6 +27,6 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
 }
 
 /// One container, in docker's shape.
-pub fn object(runtime: &Runtime, name: &str) -> Result<Value> {
-    Ok(serde_json::to_value(runtime.inspect(name)?)?)
+pub fn object(node: &Node, name: &str) -> Result<Value> {
+    Ok(serde_json::to_value(node.engine().inspect_container(name)?)?)
 }

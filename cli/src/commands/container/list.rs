@@ -1,57 +1,28 @@
 //! `ps`.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use skep_net::BoundPort;
-use skep_runtime::state::{HealthStatus, Status};
-use skep_runtime::{ContainerSummary, Runtime};
+use skep_engine::containers::ListContainers;
+use skep_engine::docker::container::{MountPoint, Port, Summary};
+use skep_image::Platform;
 
 use crate::args::container::List as Flags;
 use crate::context::Node;
 use crate::format::human;
 use crate::format::output::List;
-use crate::parse::filter::Filters;
-
-const FILTERS: [&str; 14] = [
-    "id", "name", "label", "exited", "status", "ancestor", "before", "since", "volume", "network", "publish", "expose",
-    "health", "is-task",
-];
-const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
-const HEALTH: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
+use crate::parse::filter;
 
 /// `ps`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
-    let runtime = node.runtime()?;
-    let filters = Filters::new(&args.list.filter, &FILTERS).map_err(|error| anyhow!(error))?;
-    filters.check("status", &STATES).map_err(|error| anyhow!(error))?;
-    filters.check("health", &HEALTH).map_err(|error| anyhow!(error))?;
-    let last = match (args.latest, args.last) {
+    let limit = match (args.latest, args.last) {
         (true, _) => Some(1),
-        (false, last) => last.filter(|last| *last > 0),
+        (false, last) => last.and_then(|last| usize::try_from(last).ok()).filter(|last| *last > 0),
     };
-    let all =
-        args.all || last.is_some() || !filters.values("status").is_empty() || !filters.values("exited").is_empty();
-    let containers = runtime.list(true)?;
-    let age = |key: &str| -> Result<Option<Timestamp>> {
-        let Some(name) = filters.values(key).first() else { return Ok(None) };
-        Ok(Some(runtime.record(name)?.0.created))
-    };
-    let (before, since) = (age("before")?, age("since")?);
-    let mut shown: Vec<&ContainerSummary> = containers
-        .iter()
-        .filter(|container| {
-            all || matches!(container.state.status, Status::Running | Status::Paused | Status::Restarting)
-        })
-        .filter(|container| before.is_none_or(|time| container.created < time))
-        .filter(|container| since.is_none_or(|time| container.created > time))
-        .filter(|container| matches(container, &filters))
-        .collect();
-    if let Some(last) = last {
-        shown.truncate(usize::try_from(last).unwrap_or(usize::MAX));
-    }
+    let request = ListContainers { all: args.all, limit, size: args.size, filters: filter::all(&args.list.filter) };
+    let containers = node.engine().list_containers(&request)?;
     let now = Timestamp::now();
-    let rows = shown.iter().map(|container| row(&runtime, container, now, args)).collect();
+    let rows = containers.iter().map(|container| row(container, now, args)).collect();
     let mut columns = vec![
         ("CONTAINER ID", "ID"),
         ("IMAGE", "Image"),
@@ -78,76 +49,41 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     Ok(0)
 }
 
-fn matches(container: &ContainerSummary, filters: &Filters) -> bool {
-    let health = match &container.state.health {
-        Some(health) => health.status.as_str(),
-        None => "none",
-    };
-    let port = |published: bool| {
-        move |wanted: &str| {
-            let (number, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
-            let (first, last) = number.split_once('-').unwrap_or((number, number));
-            let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return false };
-            container.ports.iter().any(|port| {
-                let number = if published { port.host_port } else { port.container_port };
-                (first..=last).contains(&number) && port.protocol.to_string() == protocol
-            }) || !published && container.exposed.iter().any(|exposed| exposed == &format!("{number}/{protocol}"))
-        }
-    };
-    filters.any("id", |id| container.id.starts_with(id))
-        && filters
-            .any("name", |name| container.name.contains(name.trim_start_matches(['/', '^']).trim_end_matches('$')))
-        && filters.labels("label", &container.labels)
-        && filters.any("status", |status| container.state.status.as_str() == status)
-        && filters.any("exited", |code| {
-            container.state.status == Status::Exited && container.state.exit_code.to_string() == code
-        })
-        && filters.any("ancestor", |image| {
-            container.image == image
-                || container.image == format!("{image}:latest")
-                || container.image_id.trim_start_matches("sha256:").starts_with(image.trim_start_matches("sha256:"))
-        })
-        && filters.any("volume", |volume| container.mounts.iter().any(|mount| mount == volume))
-        && filters.any("network", |network| container.networks.iter().any(|name| name == network))
-        && filters.any("publish", port(true))
-        && filters.any("expose", port(false))
-        && filters.any("health", |wanted| wanted == health)
-        && filters.any("is-task", |wanted| {
-            crate::parse::csv::boolean(wanted) == Some(container.labels.contains_key("com.docker.swarm.task.id"))
-        })
-}
-
-fn row(runtime: &Runtime, container: &ContainerSummary, now: Timestamp, args: &Flags) -> Value {
+fn row(container: &Summary, now: Timestamp, args: &Flags) -> Value {
     let cut = |text: &str, limit: usize| match args.no_trunc {
         true => text.to_owned(),
         false => human::ellipsis(text, limit),
     };
-    let size = if args.size { size(runtime, &container.id) } else { String::new() };
+    let created = Timestamp::from_second(container.created).unwrap_or_default();
     let labels: Vec<String> = container.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let mounts: Vec<String> = container.mounts.iter().map(|mount| cut(mount, 15)).collect();
+    let mounts: Vec<String> = container.mounts.iter().map(|mount| cut(mount_name(mount), 15)).collect();
+    let names: Vec<&str> = container.names.iter().map(|name| name.trim_start_matches('/')).collect();
+    let networks: Vec<&str> = container.network_settings.networks.names().collect();
     json!({
         "ID": if args.no_trunc { container.id.clone() } else { human::short_id(&container.id).to_owned() },
         "Image": image(&container.image, args.no_trunc),
         "Command": human::quote(&cut(&container.command, 20)),
-        "CreatedAt": human::local_time(container.created),
-        "RunningFor": human::ago(container.created, now),
-        "Status": container.status_text(now),
-        "State": container.state.status.as_str(),
-        "HealthStatus": container.state.health.as_ref().map_or("", |health: &skep_runtime::state::Health| match health.status {
-            HealthStatus::Starting => "starting",
-            HealthStatus::Healthy => "healthy",
-            HealthStatus::Unhealthy => "unhealthy",
-        }),
-        "Ports": ports(&container.ports, &container.exposed),
-        "Names": container.name,
+        "CreatedAt": human::local_time(created),
+        "RunningFor": human::ago(created, now),
+        "Status": container.status,
+        "State": container.state,
+        "HealthStatus": container.health.as_ref().map_or("", |health| health.status.as_str()),
+        "Ports": ports(&container.ports),
+        "Names": names.join(","),
         "Labels": labels.join(","),
         "Label": container.labels,
         "Mounts": mounts.join(","),
-        "LocalVolumes": container.mounts.iter().filter(|mount| !mount.starts_with('/')).count().to_string(),
-        "Networks": container.networks.join(","),
-        "Size": size,
-        "Platform": "linux/amd64",
+        "LocalVolumes": container.mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
+        "Networks": networks.join(","),
+        "Size": container.size_rw.map(|bytes| human::size(bytes as f64, 3)).unwrap_or_default(),
+        "Platform": Platform::host().to_string(),
     })
+}
+
+/// A volume's name, the host's path, or the place of what is in memory.
+fn mount_name(mount: &MountPoint) -> &str {
+    let names = [&mount.name, &mount.source, &mount.destination];
+    names.into_iter().find(|name| !name.is_empty()).map_or("", String::as_str)
 }
 
 /// An image as the user named it; an id is shortened, a digest is left out.
@@ -164,54 +100,28 @@ fn image(name: &str, whole: bool) -> String {
     }
 }
 
-fn size(runtime: &Runtime, id: &str) -> String {
-    let upper = runtime.roots().root.join("containers").join(id).join("upper");
-    format!("{} (virtual)", human::size(disk_usage(&upper) as f64, 3)).replace(" (virtual)", "")
-}
-
-/// Bytes of the files below a directory; what goes away meanwhile does not count.
-pub fn disk_usage(directory: &std::path::Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
-    let mut total = 0;
-    for entry in entries.flatten() {
-        let Ok(metadata) = entry.metadata() else { continue };
-        total += if metadata.is_dir() { disk_usage(&entry.path()) } else { metadata.blocks() * 512 };
-    }
-    total
-}
-
 /// `0.0.0.0:8080->80/tcp, 443/tcp`
-pub fn ports(bound: &[BoundPort], exposed: &[String]) -> String {
-    let mut shown: Vec<String> = exposed
+fn ports(ports: &[Port]) -> String {
+    let shown: Vec<String> = ports
         .iter()
-        .filter(|exposed| !bound.iter().any(|port| format!("{}/{}", port.container_port, port.protocol) == **exposed))
-        .cloned()
+        .map(|port| match (&port.ip, port.public_port) {
+            (Some(address), Some(public)) => format!("{address}:{public}->{}/{}", port.private_port, port.kind),
+            _ => format!("{}/{}", port.private_port, port.kind),
+        })
         .collect();
-    shown.extend(
-        bound
-            .iter()
-            .map(|port| format!("{}:{}->{}/{}", port.host_ip, port.host_port, port.container_port, port.protocol)),
-    );
     shown.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skep_net::PortProtocol;
-    use std::net::Ipv4Addr;
 
     #[test]
     fn shows_ports_as_docker_does() {
-        let bound = BoundPort {
-            host_ip: Ipv4Addr::UNSPECIFIED,
-            host_port: 8080,
-            container_port: 80,
-            protocol: PortProtocol::Tcp,
-        };
-        let exposed = ["80/tcp".to_owned(), "443/tcp".to_owned()];
-        assert_eq!(ports(&[bound], &exposed), "443/tcp, 0.0.0.0:8080->80/tcp");
+        let exposed = Port { private_port: 443, kind: "tcp".to_owned(), ..Port::default() };
+        let bound =
+            Port { ip: Some("0.0.0.0".to_owned()), private_port: 80, public_port: Some(8080), kind: "tcp".to_owned() };
+        assert_eq!(ports(&[exposed, bound]), "443/tcp, 0.0.0.0:8080->80/tcp");
     }
 
     #[test]

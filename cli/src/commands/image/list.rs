@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use skep_engine::filters::Filters;
 use skep_image::{Image, Reference};
 
 use crate::args::image::List as Flags;
 use crate::context::Node;
 use crate::format::human;
 use crate::format::output::{self, List};
-use crate::parse::filter::Filters;
+use crate::parse::filter;
 
 /// `images`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     let runtime = node.runtime()?;
-    let filters = Filters::new(&args.list.filter, &["dangling", "label", "before", "since", "until", "reference"])
-        .map_err(|error| anyhow!(error))?;
-    let dangling = filters.flag("dangling").map_err(|error| anyhow!(error))?;
+    let filters = filter::known(&args.list.filter, &["dangling", "label", "before", "since", "until", "reference"])?;
+    let dangling = filters.flag("dangling")?;
     let created = |key: &str| -> Result<Option<Timestamp>> {
         let Some(name) = filters.values(key).first() else { return Ok(None) };
         Ok(runtime.images().resolve(name)?.created)

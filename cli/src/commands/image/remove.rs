@@ -1,6 +1,6 @@
 //! `rmi`, `image prune` and `tag`.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use skep_image::{Reference, Removed};
 
 use crate::args::image::{Prune, Remove, Tag};
@@ -8,7 +8,7 @@ use crate::commands::container::prune::confirmed;
 use crate::context::Node;
 use crate::failure::each;
 use crate::format::{human, output};
-use crate::parse::filter::Filters;
+use crate::parse::filter;
 
 /// `rmi`
 pub fn run(node: &Node, args: &Remove) -> Result<i32> {
@@ -21,7 +21,7 @@ pub fn run(node: &Node, args: &Remove) -> Result<i32> {
 
 /// `image prune`
 pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
-    Filters::new(&args.filter, &["dangling"]).map_err(|error| anyhow!(error))?;
+    filter::known(&args.filter, &["dangling"])?;
     let warning = match args.all {
         true => "WARNING! This will remove all images without at least one container associated to them.",
         false => "WARNING! This will remove all dangling images.",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use skep_net::NetworkDriver;
@@ -12,7 +12,7 @@ use crate::args::network::List as Flags;
 use crate::context::Node;
 use crate::format::human;
 use crate::format::output::List;
-use crate::parse::filter::Filters;
+use crate::parse::filter;
 
 /// One network of either kind, as far as a list shows it.
 pub struct Entry {
@@ -84,18 +84,17 @@ pub fn driver(driver: NetworkDriver) -> &'static str {
 
 /// `network ls`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
-    let filters = Filters::new(&args.list.filter, &["driver", "id", "label", "name", "scope", "type"])
-        .map_err(|error| anyhow!(error))?;
-    filters.check("type", &["custom", "builtin"]).map_err(|error| anyhow!(error))?;
-    filters.check("scope", &["swarm", "global", "local"]).map_err(|error| anyhow!(error))?;
+    let filters = filter::known(&args.list.filter, &["driver", "id", "label", "name", "scope", "type"])?;
+    filters.check("type", &["custom", "builtin"])?;
+    filters.check("scope", &["swarm", "global", "local"])?;
+    let names = filters.names("name")?;
     let (entries, failure) = all(node)?;
     let rows = entries
         .iter()
         .filter(|entry| {
             filters.any("driver", |driver| driver == entry.driver)
                 && filters.any("id", |id| entry.id.starts_with(id))
-                && filters
-                    .any("name", |name| entry.name.contains(name) || entry.name == skep_net::name_of_network(name))
+                && (names.has(&entry.name) || filters.any("name", |name| entry.name == skep_net::name_of_network(name)))
                 && filters.any("scope", |scope| scope == entry.scope)
                 && filters.any("type", |kind| (kind == "builtin") == entry.is_builtin())
                 && filters.labels("label", &entry.labels)

@@ -1,17 +1,18 @@
 //! `network rm` and `network prune`.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use skep_cluster::api::RemoveNetworkRequest;
 use skep_net::Error;
 
 use super::list;
 use crate::args::network::{Prune, Remove};
-use crate::commands::container::logs;
+
 use crate::commands::container::prune::confirmed;
 use crate::context::{self, Node};
 use crate::failure::each;
 use crate::format::output;
-use crate::parse::filter::Filters;
+use crate::parse::duration::moment;
+use crate::parse::filter;
 use crate::swarm;
 
 /// `network rm`
@@ -38,12 +39,12 @@ fn remove(node: &Node, name: &str) -> Result<()> {
 
 /// `network prune`
 pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
-    let filters = Filters::new(&args.filter, &["until", "label", "label!"]).map_err(|error| anyhow!(error))?;
+    let filters = filter::known(&args.filter, &["until", "label", "label!"])?;
     if !args.force && !confirmed("WARNING! This will remove all custom networks not used by at least one container.")? {
         return Ok(0);
     }
     let now = jiff::Timestamp::now();
-    let until = filters.values("until").first().map(|text| logs::time(text, now)).transpose()?;
+    let until = filters.values("until").first().map(|text| moment(text, now)).transpose()?;
     let mut removed = Vec::new();
     let (entries, failure) = list::all(node)?;
     for entry in entries {

@@ -1,6 +1,6 @@
 //! `service ls`.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde_json::{Value, json};
 use skep_cluster::api::{
     ListServicesRequest, PortConfig, PortProtocol, PublishMode, Service, ServiceCounts, service_spec,
@@ -11,12 +11,12 @@ use crate::args::service::List as Flags;
 use crate::context::{self, Node};
 use crate::format::human;
 use crate::format::output::List;
-use crate::parse::filter::Filters;
+use crate::parse::filter;
 use crate::swarm::{self, said};
 
 /// `service ls`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
-    let filters = Filters::new(&args.list.filter, &["id", "label", "mode", "name"]).map_err(|error| anyhow!(error))?;
+    let filters = filter::known(&args.list.filter, &["id", "label", "mode", "name"])?;
     let answer = context::block_on(async {
         let client = swarm::client(node).await?;
         Ok(client.control().list_services(ListServicesRequest {}).await.map_err(said)?.into_inner())

@@ -12,15 +12,16 @@ use skep_cluster::client::Client;
 
 use super::name_of;
 use crate::args::service::Logs;
-use crate::commands::container::logs::{tail, time};
+use crate::commands::container::logs::tail;
 use crate::commands::node::hostname;
 use crate::context::{self, Node};
 use crate::format::human;
+use crate::parse::duration::moment;
 use crate::swarm::{self, is_not_found, said};
 
 /// `service logs`
 pub fn run(node: &Node, args: &Logs) -> Result<i32> {
-    let since = args.since.as_deref().map(|text| time(text, Timestamp::now())).transpose()?;
+    let since = args.since.as_deref().map(|text| moment(text, Timestamp::now())).transpose()?;
     let lines = tail(&args.tail)?;
     context::block_on(async {
         let client = swarm::client(node).await?;

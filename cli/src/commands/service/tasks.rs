@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use skep_cluster::api::{
     ListNodesRequest, ListServicesRequest, ListTasksRequest, Node as SwarmNode, Service, Task, TaskState,
 };
+use skep_engine::filters::Filters;
 
 use super::{converge, get, image, list, name_of, no_such};
 use crate::args::ListFlags;
@@ -17,7 +18,7 @@ use crate::context::{self, Node};
 use crate::failure;
 use crate::format::human;
 use crate::format::output::{self, List};
-use crate::parse::filter::Filters;
+use crate::parse::filter;
 use crate::swarm::{self, said};
 
 const ERROR_LENGTH_MAX: usize = 30;
@@ -69,9 +70,8 @@ pub fn run(node: &Node, args: &Tasks) -> Result<i32> {
 
 /// Prints the table.
 pub fn print(view: &View<'_>, flags: &ListFlags, no_resolve: bool, no_trunc: bool) -> Result<()> {
-    let filters = Filters::new(&flags.filter, &["id", "name", "label", "node", "service", "desired-state"])
-        .map_err(|error| anyhow!(error))?;
-    filters.check("desired-state", &["running", "shutdown", "accepted"]).map_err(|error| anyhow!(error))?;
+    let filters = filter::known(&flags.filter, &["id", "name", "label", "node", "service", "desired-state"])?;
+    filters.check("desired-state", &["running", "shutdown", "accepted"])?;
     let names = Names::new(view, no_resolve);
     let mut tasks: Vec<&Task> = view.tasks.iter().filter(|task| matches(task, &names, &filters)).collect();
     let created = |task: &Task| task.meta.unwrap_or_default().created_at_ns;

@@ -1,9 +1,16 @@
-//! Go's durations: `300ms`, `1.5h`, `1m30s`.
+//! Go's durations, `300ms`, `1.5h`, `1m30s`, and the moments that flags and filters name with them.
+
+use jiff::Timestamp;
+
+use crate::error::{Error, Result};
 
 const UNITS: [(&str, f64); 8] =
     [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
 
 /// Nanoseconds from text.
+///
+/// # Errors
+/// It is none; in Go's words.
 pub fn nanoseconds(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {text:?}");
     let (sign, mut rest) = match text.strip_prefix('-') {
@@ -41,6 +48,9 @@ pub fn nanoseconds(text: &str) -> Result<i64, String> {
 }
 
 /// Nanoseconds from text; negative ones are refused.
+///
+/// # Errors
+/// It is none, or negative.
 pub fn positive(text: &str) -> Result<i64, String> {
     match nanoseconds(text)? {
         negative if negative < 0 => Err("duration cannot be negative".to_owned()),
@@ -72,6 +82,29 @@ pub fn display(nanoseconds: i64) -> String {
         (0, minutes) => format!("{sign}{minutes}m{seconds}"),
         (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}"),
     }
+}
+
+/// A moment: a date, seconds since 1970, or a duration before now.
+///
+/// # Errors
+/// It is none of these; in docker's words.
+pub fn moment(text: &str, now: Timestamp) -> Result<Timestamp> {
+    let invalid =
+        || Error::bad_argument(format!("invalid value for \"since\": {text:?} is neither a time nor a duration"));
+    let out_of_range = |error: jiff::Error| Error::bad_argument(error.to_string());
+    if let Ok(nanoseconds) = nanoseconds(text)
+        && text.ends_with(|c: char| c.is_ascii_alphabetic())
+    {
+        return now.checked_sub(jiff::SignedDuration::from_nanos(nanoseconds)).map_err(out_of_range);
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Timestamp::from_nanosecond((seconds * 1e9) as i128).map_err(out_of_range);
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time);
+    }
+    let local = text.parse::<jiff::civil::DateTime>().map_err(|_| invalid())?;
+    Ok(local.to_zoned(jiff::tz::TimeZone::system()).map_err(out_of_range)?.timestamp())
 }
 
 #[cfg(test)]
@@ -124,5 +157,15 @@ mod tests {
         fn never_panics(text in ".{0,12}") {
             nanoseconds(&text).ok();
         }
+    }
+
+    #[test]
+    fn reads_moments() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        assert_eq!(moment("10s", now).unwrap().as_second(), 999_990);
+        assert_eq!(moment("1700000000", now).unwrap().as_second(), 1_700_000_000);
+        assert_eq!(moment("2013-01-02T13:23:37Z", now).unwrap().as_second(), 1_357_133_017);
+        assert!(moment("2013-01-02", now).is_ok());
+        assert!(moment("yesterday", now).is_err());
     }
 }

@@ -1,0 +1,68 @@
+//! The way to this node's agent, and through it to the swarm.
+//!
+//! Used by every use case that asks the swarm. What fails there comes back as [`Error`] in the manager's words, with a
+//! kind to branch on.
+
+use skep_cluster::client::{self, Client, ClientError};
+use skep_cluster::node;
+use tonic::{Code, Status};
+
+use crate::ErrorKind;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+
+/// Docker's words for a node that is in no swarm.
+pub const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to \
+                                 connect this node to swarm and try again.";
+
+impl Engine {
+    /// Whether this node is in a swarm, with its agent running or not.
+    pub fn is_in_swarm(&self) -> bool {
+        node::is_joined(&self.roots().root)
+    }
+
+    /// A connection to this node's agent.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Forbidden`] for callers who are not root, [`ErrorKind::NotInSwarm`], and
+    /// [`ErrorKind::Unavailable`] where the agent does not run.
+    pub async fn agent(&self) -> Result<Client> {
+        // Before the look into a directory that is root's alone.
+        self.require_root()?;
+        if !self.is_in_swarm() {
+            return Err(Error::new(ErrorKind::NotInSwarm, NOT_A_MANAGER));
+        }
+        match Client::connect(&node::socket_path(&self.roots().run_root)).await {
+            Ok(client) => Ok(client),
+            Err(ClientError::NotRunning) => Err(Error::new(
+                ErrorKind::Unavailable,
+                "the swarm agent of this node is not running: start it with \"skep agent\" (or \"systemctl start \
+                 skep-agent\")",
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// An answer's error, in the words that the manager chose.
+pub fn said(status: &Status) -> Error {
+    Error::new(kind_of(status.code()), client::message(status))
+}
+
+fn kind_of(code: Code) -> ErrorKind {
+    match code {
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists => ErrorKind::Conflict,
+        Code::InvalidArgument | Code::OutOfRange => ErrorKind::BadArgument,
+        Code::FailedPrecondition => ErrorKind::NotAManager,
+        Code::Aborted => ErrorKind::OutOfSequence,
+        Code::PermissionDenied => ErrorKind::Forbidden,
+        Code::Unauthenticated => ErrorKind::Unauthenticated,
+        Code::Unimplemented => ErrorKind::NotSupported,
+        Code::DeadlineExceeded => ErrorKind::Timeout,
+        Code::Unavailable => ErrorKind::Unavailable,
+        Code::Ok | Code::Cancelled | Code::Unknown | Code::ResourceExhausted | Code::Internal | Code::DataLoss => {
+            ErrorKind::Internal
+        }
+    }
+}
