@@ -13,6 +13,7 @@ mod format;
 mod logging;
 mod parse;
 mod swarm;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -83,6 +83,9 @@ pub enum Error {
     /// The host cannot run containers.
     #[error("{}", DisplayChain(.0))]
     Kernel(#[source] Box<KernelError>),
+    /// The process behind `exec` ended without a word.
+    #[error("the program in container {0} was lost: the process that minded it was killed")]
+    ExecLost(String),
     /// The shim ended without a word.
     #[error("the shim of container {0} was killed: see `skep inspect {0}`, then start it again")]
     ShimLost(String),

@@ -3,6 +3,7 @@
 //! | argument | started by | does |
 //! |---|---|---|
 //! | `__shim ROOT RUN_ROOT CGROUP_PARENT ID` | `start` | [`crate::shim`] |
+//! | `__exec ROOT RUN_ROOT CGROUP_PARENT ID` | `exec` | [`crate::streams::exec::helper`] |
 //! | `__cleanup ROOT RUN_ROOT CGROUP_PARENT ID keep\|remove` | a shim at its end | tears down |
 
 use std::ffi::OsString;
@@ -12,6 +13,7 @@ use crate::error::DisplayChain;
 use crate::records::roots::Roots;
 use crate::runtime::{Runtime, is_id};
 use crate::shim;
+use crate::streams::exec::helper;
 
 /// Runs a hidden command, if the arguments of this process name one; the result is the exit code.
 ///
@@ -21,6 +23,10 @@ pub fn dispatch() -> Option<i32> {
     match arguments.first()?.to_str()? {
         "__shim" => Some(match parse(&arguments) {
             Some((roots, id)) => shim::main(roots, id),
+            None => 125,
+        }),
+        "__exec" => Some(match parse(&arguments) {
+            Some((roots, id)) => helper::main(&roots, &id),
             None => 125,
         }),
         "__cleanup" => Some(match parse(&arguments) {

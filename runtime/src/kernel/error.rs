@@ -100,6 +100,9 @@ pub enum KernelError {
     /// Nothing can be executed in a container that stands still.
     #[error("container {0} is paused, unpause the container before exec")]
     Paused(String),
+    /// It failed in a process that this one has started; what that one said, causes included.
+    #[error("{0}")]
+    Reported(String),
     /// A file could not be read or written.
     #[error("cannot {action} {path}")]
     File {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitOptions, wait, waitpid};
 
+use crate::kernel::sys;
 use crate::records::state::ProcessId;
 
 /// Part of /proc/PID/stat.
@@ -59,6 +60,17 @@ pub(crate) fn reap(pid: Option<i32>) -> io::Result<Option<(i32, i32)>> {
             Err(Errno::CHILD) if pid.is_none() => return Ok(None),
             Err(errno) => return Err(errno.into()),
         }
+    }
+}
+
+/// Sends a signal, real-time ones included, to a process; nothing if it has ended.
+pub(crate) fn signal(process: ProcessId, number: i32) -> io::Result<()> {
+    if !process.is_alive() {
+        return Ok(());
+    }
+    match sys::kill(process.pid, number) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        sent => sent,
     }
 }
 

@@ -1,16 +1,18 @@
-//! What a process has to do before it touches a container.
+//! What a process has to do before it touches a container: [`prepare_process`] in the process itself, or [`sealed`] in
+//! the one that starts it.
 
 use std::ffi::CString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::error::{KernelError, Result};
 use crate::kernel::sys;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-/// Names the mount namespace in which the second execution is to find itself.
+/// Names the mount namespace that the second execution was to leave behind.
 const MARK: &str = "_SKEP_MOUNT_NAMESPACE";
 
 fn system(call: &'static str) -> impl Fn(std::io::Error) -> KernelError {
@@ -23,10 +25,34 @@ fn mount_namespace() -> Result<String> {
         .map_err(system("readlink (of the mount namespace)"))
 }
 
-/// Whether this process is the second execution.
+/// Whether this process is the second execution: in another mount namespace than the first, from a program that nobody
+/// can write to through it.
 pub(crate) fn is_prepared() -> bool {
-    let own = mount_namespace();
-    std::env::var(MARK).is_ok_and(|mark| own.is_ok_and(|own| own == mark))
+    use rustix::fs::StatVfsMountFlags;
+    let left = std::env::var(MARK).is_ok_and(|mark| mount_namespace().is_ok_and(|own| own != mark));
+    left && rustix::fs::statvfs("/proc/self/exe").is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// A command that executes this program as a process of its own, prepared already where that can be done from here: its
+/// file has to be the one that runs. The new process calls [`prepare_process`] all the same. It has no environment.
+///
+/// May be called with any number of threads.
+///
+/// # Errors
+/// Not root, or /proc cannot be read.
+pub(crate) fn sealed() -> Result<Command> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(KernelError::NotRoot);
+    }
+    let path = std::env::current_exe().map_err(system("readlink (of the own program)"))?;
+    let program = CString::new(path.as_os_str().as_bytes()).ok().filter(|_| is_running_program(&path));
+    let mut command = Command::new(if program.is_some() { path.as_path() } else { Path::new("/proc/self/exe") });
+    command.env_clear();
+    if program.is_some() {
+        command.env(MARK, mount_namespace()?);
+    }
+    sys::detach::detach(&mut command, program);
+    Ok(command)
 }
 
 /// Gives this process a mount namespace of its own and executes its own program again from a
@@ -46,6 +72,7 @@ pub fn prepare_process() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(KernelError::NotRoot);
     }
+    let left = mount_namespace()?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(|error| system("unshare (mount namespace)")(error.into()))?;
     let flags = MsFlags::MS_REC | MsFlags::MS_SLAVE;
     mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
@@ -61,7 +88,7 @@ pub fn prepare_process() -> Result<()> {
         entry.extend(value.into_vec());
         environment.push(text(entry)?);
     }
-    environment.push(text(format!("{MARK}={}", mount_namespace()?).into_bytes())?);
+    environment.push(text(format!("{MARK}={left}").into_bytes())?);
     let program = text(program.as_os_str().as_bytes().to_vec())?;
     Err(system("execve (of the own program)")(sys::execve(&program, &arguments, &environment)))
 }
@@ -72,11 +99,7 @@ fn seal_program() -> Result<PathBuf> {
     let path = std::env::current_exe().map_err(system("readlink (of the own program)"))?;
     // The running program's own mount stayed behind in the host's namespace, so it is by its
     // path that it is found in this one.
-    let same = || -> Option<bool> {
-        let (running, found) = (rustix::fs::stat("/proc/self/exe").ok()?, rustix::fs::stat(&path).ok()?);
-        Some(running.st_ino == found.st_ino && running.st_dev == found.st_dev)
-    };
-    if !same().unwrap_or(false) {
+    if !is_running_program(&path) {
         return copy_program();
     }
     let bind = |flags: MsFlags| mount(Some(&path), &path, None::<&str>, flags, None::<&str>);
@@ -84,6 +107,15 @@ fn seal_program() -> Result<PathBuf> {
     let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | MsFlags::MS_NOSUID;
     bind(flags).map_err(|error| system("mount (own program read-only)")(error.into()))?;
     Ok(path)
+}
+
+/// Whether the file at a path is the one that this process executes.
+fn is_running_program(path: &Path) -> bool {
+    let same = || -> Option<bool> {
+        let (running, found) = (rustix::fs::stat("/proc/self/exe").ok()?, rustix::fs::stat(path).ok()?);
+        Some(running.st_ino == found.st_ino && running.st_dev == found.st_dev)
+    };
+    same().unwrap_or(false)
 }
 
 /// Copies the program into a read-only tmpfs that only this mount namespace has.

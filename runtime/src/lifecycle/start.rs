@@ -26,8 +26,9 @@ use crate::records::config::{self, ContainerRecord, NetworkMode};
 use crate::records::merge;
 use crate::records::state::{ContainerState, ProcessId, Status};
 use crate::runtime::Runtime;
-use crate::streams::attach::{Attach, AttachStream};
-use crate::streams::control::{self, Order, Request, StartReport};
+use crate::streams::attach::Attach;
+use crate::streams::control::{self, Order, StartReport};
+use crate::streams::session::Session;
 
 /// How long a shim may take to go, or to start its container.
 pub(crate) const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
@@ -47,9 +48,9 @@ impl Runtime {
     ///
     /// # Errors
     /// As [`Runtime::start`].
-    pub fn start_attached(&self, name_or_id: &str, attach: Attach) -> Result<AttachStream> {
-        match self.launch(name_or_id, Some(attach), false)?.stream {
-            Some(stream) => Ok(stream),
+    pub fn start_attached(&self, name_or_id: &str, attach: Attach) -> Result<Session> {
+        match self.launch(name_or_id, Some(attach), false)?.session {
+            Some(session) => Ok(session),
             None => self.attach(name_or_id, attach),
         }
     }
@@ -72,16 +73,13 @@ impl Runtime {
         let started = self.set_up(&record).and_then(|dns| self.spawn_shim(&record, &lock, attach, dns, restarted));
         match started {
             Ok((stream, warnings)) => {
-                let stream = stream.zip(attach).map(|(stream, attach)| AttachStream {
-                    runtime: self.clone(),
-                    shim: self.state(&id).ok().flatten().and_then(|state| state.shim),
-                    id,
-                    stream,
-                    attach,
-                    terminal: record.config.tty,
-                    warnings: warnings.clone(),
-                });
-                Ok(Launched { stream, warnings })
+                let Some((socket, attach)) = stream.zip(attach) else {
+                    return Ok(Launched { session: None, warnings });
+                };
+                let shim = self.state(&id).ok().flatten().and_then(|state| state.shim);
+                let session = Session::of_container(self.clone(), id, shim, socket)?;
+                let session = session.with(record.config.tty, attach.stdin, warnings.clone());
+                Ok(Launched { session: Some(session), warnings })
             }
             Err(error) => Err(self.start_failed(&record, error)),
         }
@@ -320,9 +318,9 @@ impl Runtime {
         let failed = |source| Error::SpawnShim { path: "/proc/self/exe".into(), source };
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         let client = match attach {
-            Some(Attach { stdin, stdout, stderr }) => {
+            Some(attach) => {
                 let (mut near, far) = UnixStream::pair().map_err(failed)?;
-                control::send_request(&mut near, &Request::Attach { stdin, stdout, stderr }).map_err(failed)?;
+                control::send_request(&mut near, &attach.request()).map_err(failed)?;
                 Some((near, far))
             }
             None => None,
@@ -396,7 +394,7 @@ impl Runtime {
 #[derive(Debug, Default)]
 pub(crate) struct Launched {
     /// `None` when nobody wants one, or the container runs already.
-    stream: Option<AttachStream>,
+    session: Option<Session>,
     /// What the user should know.
     warnings: Vec<String>,
 }

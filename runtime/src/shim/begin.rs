@@ -12,13 +12,13 @@ use super::Shim;
 use super::life::{Life, Phase};
 use super::prober::Prober;
 use super::raw;
-use super::stdio::StreamEnds;
 use crate::error::{DisplayChain, Error, Result};
 use crate::files;
 use crate::kernel::cgroup::Paths as Cgroup;
 use crate::kernel::{self, process};
 use crate::lifecycle::launch::{DnsSettings, Launch};
 use crate::records::state::{Health, ProcessId, Status};
+use crate::streams::ends::StreamEnds;
 
 /// The container's name server, which answers from this process; without it, the container still runs.
 pub(super) fn name_server(settings: &DnsSettings, (udp, tcp): (OwnedFd, OwnedFd)) -> Option<Server> {
@@ -51,7 +51,8 @@ impl Shim {
     /// `tear_down` removes.
     pub(super) fn begin(&mut self, launch: Launch) -> Result<Vec<String>> {
         require_joined(&launch)?;
-        let (mut ends, stdio) = StreamEnds::new(&launch).map_err(Error::system("pipe2"))?;
+        let (mut ends, stdio) =
+            StreamEnds::new(launch.container.process.terminal, launch.stdin_open).map_err(Error::system("pipe2"))?;
         let mut created = kernel::create(&launch.container, &self.place.paths.bundle(), stdio)?;
         if let Some(master) = created.pty_master.take() {
             ends.set_terminal(master, launch.stdin_open).map_err(Error::system("open the terminal"))?;

@@ -119,7 +119,7 @@ impl Clients {
                 .list
                 .iter()
                 .filter(|client| !client.is_gone())
-                .map(|client| PollFd::new(client.stream.as_fd(), PollFlags::POLLOUT))
+                .map(|client| PollFd::new(client.as_fd(), PollFlags::POLLOUT))
                 .collect();
             poll(&mut fds, PollTimeout::from(100_u16)).ok();
             self.list.iter_mut().for_each(Client::flush);

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use super::prober::Prober;
-use super::stdio::StreamEnds;
 use crate::kernel::CgroupPath;
 use crate::lifecycle::launch::Launch;
 use crate::records::config::{HealthCheck, RestartPolicy};
 use crate::records::state::ProcessId;
+use crate::streams::ends::StreamEnds;
 
 /// What there is of the container now.
 pub(super) enum Phase {

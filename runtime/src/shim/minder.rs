@@ -53,7 +53,7 @@ impl Shim {
             if client.has_output() {
                 flags |= PollFlags::POLLOUT;
             }
-            watched.add(Source::Client(index), Some(client.stream.as_fd()), flags);
+            watched.add(Source::Client(index), Some(client.as_fd()), flags);
         }
         let timeout = match self.deadline() {
             None => PollTimeout::NONE,

@@ -10,7 +10,7 @@
 //! | named | state.json names the shim; only then the container's lock is let go | this one |
 //! | begun | container made and started, now and at every restart; report to the starter | `begin`, `life` |
 //! | minded | one poll(2), one handler for each thing that can happen | `minder` |
-//! | – output | to the log and to the clients | `output`, `log`, `stdio` |
+//! | – output | to the log and to the clients | `output`, `log` |
 //! | – clients | attach, wait, stop, kill, pause, resize | `clients`, `client`, `requests` |
 //! | – signals | ends of children, the end of the machine | `signals` |
 //! | – health | probes and what they conclude | `prober`, `health` |
@@ -37,7 +37,6 @@ mod raw;
 mod requests;
 mod restart;
 mod signals;
-mod stdio;
 
 pub(crate) use restart::wanted as restart_wanted;
 

@@ -2,8 +2,8 @@
 
 use super::clients::Clients;
 use super::log::LogWriter;
-use super::stdio::StreamEnds;
 use crate::lifecycle::launch::LogSettings;
+use crate::streams::ends::StreamEnds;
 use crate::streams::logs::LogStream;
 
 /// Reads of one stream in a row.

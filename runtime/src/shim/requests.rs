@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::Shim;
 use super::life::Phase;
-use super::{Shim, raw};
 use crate::error::{DisplayChain, Error, Result};
 use crate::kernel::cgroup::Paths as Cgroup;
+use crate::kernel::sys;
 use crate::lifecycle::launch::Launch;
 use crate::records::state::Status;
 use crate::streams::control::{Request, kind};
@@ -32,6 +33,7 @@ impl Shim {
                         self.resize(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])).ok();
                     }
                 }
+                kind::LEAVE => self.clients.at(index).leave(),
                 _ => {}
             }
         }
@@ -102,7 +104,7 @@ impl Shim {
     pub(super) fn signal(&mut self, signal: i32) {
         let Some(life) = self.phase.life() else { return };
         // The pid cannot be another's: only this process can reap it.
-        raw::kill(life.init.pid, signal).ok();
+        sys::kill(life.init.pid, signal).ok();
         if signal == libc::SIGKILL && self.state.status == Status::Paused {
             self.freeze(false).ok();
         }

@@ -2,10 +2,14 @@
 //!
 //! Called by `cli` and by the swarm's executor. Follows rotation: a file that is rotated away is
 //! read to its end, then the new one from its beginning.
+//!
+//! A reader is read by [`LogReader::try_next`], which never waits, or as an iterator, which does. It may be dropped at
+//! any time, and holds one inotify(7) instance while it follows.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +21,9 @@ use crate::error::{Error, Result};
 use crate::records::roots::ContainerPaths;
 use crate::runtime::Runtime;
 use crate::streams::watch::Watch;
+
+/// How long a follower waits at most before it looks again: the end of a shim that was killed changes no file.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Entries that are read ahead.
 const BATCH: usize = 256;
@@ -82,7 +89,18 @@ struct Line {
     time: Timestamp,
 }
 
-/// The entries, oldest first. With `follow`, `next` blocks.
+/// What there is to be read of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogRead {
+    /// The next entry.
+    Entry(LogEntry),
+    /// None now, more may come.
+    Pending,
+    /// None any more.
+    End,
+}
+
+/// The entries, oldest first. With `follow`, the iterator's `next` blocks.
 #[derive(Debug)]
 pub struct LogReader {
     runtime: Runtime,
@@ -214,10 +232,15 @@ impl LogReader {
         self.options.until.is_some_and(|until| crate::kernel::process::now() > until)
     }
 
-    fn advance(&mut self) -> Result<Option<LogEntry>> {
+    /// The next entry, without waiting for one. After [`LogRead::Pending`], ask again when the descriptor of
+    /// [`LogReader::changes`] is readable, or after [`LOOK_AGAIN`].
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn try_next(&mut self) -> Result<LogRead> {
         loop {
             if let Some(entry) = self.ready.pop_front() {
-                return Ok(Some(entry));
+                return Ok(LogRead::Entry(entry));
             }
             self.read_present()?;
             // Lines that come later are all wanted.
@@ -226,7 +249,11 @@ impl LogReader {
                 continue;
             }
             if !self.options.follow || self.ended || self.is_past_end() {
-                return Ok(None);
+                return Ok(LogRead::End);
+            }
+            // Before the look, so that a change after it shows.
+            if let Some(watch) = &mut self.watch {
+                watch.clear();
             }
             // Asked first: what was written before the end is read after it.
             let active = self.runtime.is_active(&self.id);
@@ -238,8 +265,21 @@ impl LogReader {
                 self.ended = true;
                 continue;
             }
-            if let Some(watch) = &mut self.watch {
-                watch.wait(Duration::from_secs(1))?;
+            return Ok(LogRead::Pending);
+        }
+    }
+
+    /// Readable when there may be more to read; `None` of a reader that does not follow.
+    pub fn changes(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    fn advance(&mut self) -> Result<Option<LogEntry>> {
+        loop {
+            match (self.try_next()?, &mut self.watch) {
+                (LogRead::Entry(entry), _) => return Ok(Some(entry)),
+                (LogRead::Pending, Some(watch)) => watch.wait(LOOK_AGAIN)?,
+                (LogRead::Pending, None) | (LogRead::End, _) => return Ok(None),
             }
         }
     }

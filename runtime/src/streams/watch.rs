@@ -3,7 +3,7 @@
 //! Used by readers of logs and of state. What is seen is a hint: the reader looks for itself.
 
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,16 +35,27 @@ impl Watch {
 
     /// Waits for a change, no longer than `patience`.
     pub(crate) fn wait(&mut self, patience: Duration) -> Result<()> {
-        let mut fds = [PollFd::new(std::os::fd::AsFd::as_fd(&self.fd), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(Error::system("poll")(errno.into())),
         }
+        self.clear();
+        Ok(())
+    }
+
+    /// Forgets the changes until now: the descriptor is readable after the next one.
+    pub(crate) fn clear(&mut self) {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.fd, &mut buffer);
         while reader.next().is_ok() {}
-        Ok(())
+    }
+}
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

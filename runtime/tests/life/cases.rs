@@ -86,7 +86,7 @@ fn exec_runs_in_the_container(node: &Node) {
     assert_eq!(output.status.code(), Some(5));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "hive\n1image\n");
     assert_eq!(node.exec(&id, &["/no/such"]).status.code(), Some(127));
-    let mut command = node.helper("__exec", &id, &["i", "cat"]);
+    let mut command = node.helper("__execute", &id, &["i", "cat"]);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"through").unwrap();
     assert_eq!(child.wait_with_output().unwrap().stdout, b"through");
@@ -361,7 +361,7 @@ fn a_program_that_is_left_is_not_hung_up_on(node: &Node) {
     let id = node.run(&node.config(&["sleep", "1000"]));
     // More than a terminal holds: somebody has to read it.
     let script = "trap 'touch /hup' HUP; sleep 1; yes | head -c 100000; touch /survived; sleep 1000";
-    let output = node.helper("__exec", &id, &["dt", "sh", "-c", script]).stdin(Stdio::null()).output().unwrap();
+    let output = node.helper("__execute", &id, &["dt", "sh", "-c", script]).stdin(Stdio::null()).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let ps = || String::from_utf8(node.exec(&id, &["ps"]).stdout).unwrap();
     let exists = |path: &str| node.exec(&id, &["test", "-e", path]).status.success();

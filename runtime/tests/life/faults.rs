@@ -333,7 +333,7 @@ fn commands_may_be_killed_anywhere(node: &Node) {
             child.kill().unwrap();
             child.wait().unwrap();
         };
-        kill_at_random("__exec", &["-", "sleep", "0.01"]);
+        kill_at_random("__execute", &["-", "sleep", "0.01"]);
         kill_at_random("__rename", &["second"]);
         let name = node.runtime.record(&id).unwrap().0.name;
         let other = if name == "first" { "second" } else { "first" };

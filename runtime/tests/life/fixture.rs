@@ -94,7 +94,7 @@ impl Node {
         }
     }
 
-    /// This program as a helper: `__start` or `__exec`.
+    /// This program as a helper: `__start` or `__execute`.
     pub fn helper(&self, verb: &str, id: &str, rest: &[&str]) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command.arg(verb).arg(self.directory.path()).arg(id).args(rest);
@@ -103,7 +103,7 @@ impl Node {
 
     pub fn exec(&self, id: &str, args: &[&str]) -> Output {
         let rest: Vec<&str> = ["-"].iter().chain(args).copied().collect();
-        self.helper("__exec", id, &rest).stdin(Stdio::null()).output().unwrap()
+        self.helper("__execute", id, &rest).stdin(Stdio::null()).output().unwrap()
     }
 
     /// Nothing of the kernel's may be left once all containers are removed.

@@ -6,13 +6,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod cases;
+mod drive;
 mod faults;
 mod fixture;
 mod networks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use skep_runtime::{Attach, AttachEnd, ExecOptions, ProxyOptions, RemoveOptions, Runtime, StopOptions};
+use skep_runtime::{Attach, ExecOptions, RemoveOptions, Runtime, StopOptions};
 
 fn main() {
     if let Some(code) = skep_runtime::dispatch() {
@@ -45,29 +46,29 @@ fn helper(arguments: &[String]) -> Option<i32> {
     match verb.as_str() {
         "__start" | "__attach" => {
             let attach = Attach { stdin: verb == "__start", stdout: true, stderr: true };
-            let stream = match attach.stdin {
+            let session = match attach.stdin {
                 true => node().start_attached(id, attach),
                 false => node().attach(id, attach),
             };
-            Some(match stream.and_then(|stream| stream.run(&ProxyOptions::default())) {
-                Ok(AttachEnd::Exited(code)) => code,
-                Ok(AttachEnd::Detached) => 0,
-                Err(error) => {
-                    eprintln!("{error}");
-                    error.exit_code()
-                }
-            })
+            Some(session.and_then(drive::drive).unwrap_or_else(|error| {
+                eprintln!("{error}");
+                error.exit_code()
+            }))
         }
-        "__exec" => {
+        "__execute" => {
             let (options, args) = rest.split_first().unwrap();
             let options = ExecOptions {
                 args: args.to_vec(),
                 stdin: options.contains('i'),
                 tty: options.contains('t'),
-                detach: options.contains('d'),
                 ..ExecOptions::default()
             };
-            Some(node().exec(id, &options).unwrap_or_else(|error| {
+            let detached = rest[0].contains('d');
+            let done = match detached {
+                true => node().exec_detached(id, &options).map(|()| 0),
+                false => node().exec(id, &options).and_then(drive::drive),
+            };
+            Some(done.unwrap_or_else(|error| {
                 eprintln!("{error}");
                 error.exit_code()
             }))

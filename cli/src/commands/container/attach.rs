@@ -1,11 +1,12 @@
 //! `attach`.
 
 use anyhow::{Result, bail};
+use skep_runtime::Attach;
 use skep_runtime::state::Status;
-use skep_runtime::{Attach, AttachEnd, ProxyOptions};
 
 use crate::args::container::Attach as Flags;
 use crate::context::Node;
+use crate::terminal::{self, End, Forward, Signals};
 
 /// `attach`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
@@ -18,13 +19,16 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
         _ => bail!("You cannot attach to a stopped container, start it first"),
     }
     let attach = Attach { stdin: record.config.stdin_open && !args.no_stdin, stdout: true, stderr: true };
-    let stream = runtime.attach(&args.container, attach)?;
-    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy };
-    match stream.run(&options)? {
-        AttachEnd::Exited(code) => Ok(code),
-        AttachEnd::Detached => {
+    let signals = Signals::hold()?;
+    let session = runtime.attach(&args.container, attach)?;
+    let forward = if args.sig_proxy { Forward::UnlessRaw } else { Forward::Never };
+    let options = terminal::Options { detach_keys: args.detach_keys.clone(), forward };
+    match terminal::attend(session, signals, &options)? {
+        End::Exited(code) => Ok(code),
+        End::Left => {
             eprintln!("read escape sequence");
             Ok(0)
         }
+        End::Signalled(signal) => Ok(128 + signal),
     }
 }

@@ -1,4 +1,4 @@
-//! `exec`. Single-threaded throughout: the runtime forks from here into the container.
+//! `exec`.
 
 use anyhow::Result;
 use skep_runtime::ExecOptions;
@@ -7,6 +7,7 @@ use crate::args::container::Exec;
 use crate::context::Node;
 use crate::failure::{self, Failure};
 use crate::parse::env;
+use crate::terminal::{self, End, Forward, Signals};
 
 /// `exec`
 pub fn run(node: &Node, args: Exec) -> Result<i32> {
@@ -18,24 +19,35 @@ pub fn run(node: &Node, args: Exec) -> Result<i32> {
         user: args.user,
         working_dir: args.workdir,
         tty: args.tty,
+        terminal_size: args.tty.then(terminal::size).flatten(),
         stdin: args.interactive && !args.detach,
-        detach: args.detach,
         privileged: args.privileged,
-        detach_keys: args.detach_keys,
     };
     if options.tty && options.stdin && !nix::unistd::isatty(std::io::stdin()).unwrap_or(false) {
         return Err(Failure { message: "the input device is not a TTY".to_owned(), code: 1 }.into());
     }
-    match node.runtime()?.exec(&container, &options) {
-        Ok(code) => Ok(code),
-        Err(error) => {
-            let code = match error.exit_code() {
-                // Docker's client ends with 1 for what the engine refuses, such as an unknown container.
-                125 => 1,
-                code => code,
-            };
-            let error = anyhow::Error::from(error);
-            Err(Failure { message: format!("Error: {}", failure::chain(&error)), code }.into())
-        }
-    }
+    let outcome = match args.detach {
+        true => node.runtime()?.exec_detached(&container, &options).map(|()| 0).map_err(anyhow::Error::from),
+        false => attended(node, &container, &options, args.detach_keys),
+    };
+    outcome.map_err(|error| {
+        let code = match error.downcast_ref::<skep_runtime::Error>().map(skep_runtime::Error::exit_code) {
+            // Docker's client ends with 1 for what the engine refuses, such as an unknown container.
+            None | Some(125) => 1,
+            Some(code) => code,
+        };
+        Failure { message: format!("Error: {}", failure::chain(&error)), code }.into()
+    })
+}
+
+fn attended(node: &Node, container: &str, options: &ExecOptions, detach_keys: Option<Vec<u8>>) -> Result<i32> {
+    let runtime = node.runtime()?;
+    let signals = Signals::hold()?;
+    let session = runtime.exec(container, options)?;
+    let options = terminal::Options { detach_keys, forward: Forward::Always };
+    Ok(match terminal::attend(session, signals, &options)? {
+        End::Exited(code) => code,
+        End::Left => 0,
+        End::Signalled(signal) => 128 + signal,
+    })
 }

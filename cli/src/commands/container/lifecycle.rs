@@ -1,13 +1,14 @@
 //! start, stop, kill, restart, rm, pause, unpause, rename, wait: one call of the runtime for each container.
 
 use anyhow::{Result, bail};
-use skep_runtime::{Attach, AttachEnd, ProxyOptions, RemoveOptions, StopOptions, WaitCondition};
+use skep_runtime::{Attach, RemoveOptions, StopOptions, WaitCondition};
 
 use super::overlay;
 use crate::args::container::{Kill, Names, Remove, Rename, Start, Stop};
 use crate::context::Node;
 use crate::failure::each;
 use crate::parse::options;
+use crate::terminal::{self, End, Forward, Signals};
 
 /// `start`
 pub fn start(node: &Node, args: &Start) -> Result<i32> {
@@ -23,13 +24,15 @@ pub fn start(node: &Node, args: &Start) -> Result<i32> {
     };
     let (record, _) = runtime.record(name)?;
     let attach = Attach { stdin: args.interactive && record.config.stdin_open, stdout: true, stderr: true };
-    let stream = runtime.start_attached(name, attach)?;
-    warn(stream.warnings());
-    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: true };
-    match stream.run(&options)? {
-        AttachEnd::Exited(code) => Ok(code),
-        AttachEnd::Detached => Ok(0),
-    }
+    let signals = Signals::hold()?;
+    let session = runtime.start_attached(name, attach)?;
+    warn(session.warnings());
+    let options = terminal::Options { detach_keys: args.detach_keys.clone(), forward: Forward::UnlessRaw };
+    Ok(match terminal::attend(session, signals, &options)? {
+        End::Exited(code) => code,
+        End::Left => 0,
+        End::Signalled(signal) => 128 + signal,
+    })
 }
 
 /// Tells what the user should know, as docker does.

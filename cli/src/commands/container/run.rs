@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use skep_image::{Image, Platform, StoreError};
-use skep_runtime::{Attach, AttachEnd, Created, ProxyOptions, RemoveOptions, Runtime};
+use skep_runtime::{Attach, Created, RemoveOptions, Runtime};
 
 use super::config;
 use super::lifecycle::warn;
@@ -15,6 +15,7 @@ use crate::commands::image::pull;
 use crate::context::Node;
 use crate::failure::{self, Failure};
 use crate::format::output;
+use crate::terminal::{self, End, Forward, Signals};
 
 /// `run`
 pub fn run(node: &Node, args: Run) -> Result<i32> {
@@ -73,7 +74,7 @@ fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) 
     config.attach_stdout = streams.stdout;
     config.attach_stderr = streams.stderr;
     config.stdin_once = config.stdin_open && streams.stdin;
-    config.terminal_size = config.tty.then(terminal_size).flatten();
+    config.terminal_size = config.tty.then(terminal::size).flatten();
     if let Some(path) = &flags.cidfile
         && Path::new(path).exists()
     {
@@ -157,23 +158,26 @@ fn in_background(node: &Node, made: &Made) -> Result<i32> {
 }
 
 fn in_foreground(node: &Node, made: &Made, args: &Run, streams: Attach) -> Result<i32> {
-    let stream = match made.runtime.start_attached(&made.created.id, streams) {
-        Ok(stream) => stream,
+    let signals = Signals::hold()?;
+    let session = match made.runtime.start_attached(&made.created.id, streams) {
+        Ok(session) => session,
         Err(error) => {
             forget_if_transient(node, made);
             return Err(error.into());
         }
     };
-    warn(stream.warnings());
-    let options = ProxyOptions { detach_keys: args.detach_keys.clone(), sig_proxy: args.sig_proxy };
-    match stream.run(&options)? {
-        AttachEnd::Exited(code) => {
+    warn(session.warnings());
+    let forward = if args.sig_proxy { Forward::Always } else { Forward::Never };
+    let options = terminal::Options { detach_keys: args.detach_keys.clone(), forward };
+    match terminal::attend(session, signals, &options)? {
+        End::Exited(code) => {
             if args.create.rm {
                 overlay::release(node, &made.leases);
             }
             Ok(code)
         }
-        AttachEnd::Detached => Ok(0),
+        End::Left => Ok(0),
+        End::Signalled(signal) => Ok(128 + signal),
     }
 }
 
@@ -187,10 +191,4 @@ fn forget_if_transient(node: &Node, made: &Made) {
         made.runtime.remove(&made.created.id, &RemoveOptions { force: true, volumes: true }).ok();
         overlay::release(node, &made.leases);
     }
-}
-
-fn terminal_size() -> Option<(u16, u16)> {
-    let size =
-        rustix::termios::tcgetwinsize(std::io::stdout()).or_else(|_| rustix::termios::tcgetwinsize(std::io::stdin()));
-    size.ok().filter(|size| size.ws_row > 0).map(|size| (size.ws_row, size.ws_col))
 }

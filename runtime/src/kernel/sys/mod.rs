@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub mod bpf;
+pub mod detach;
 
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,13 @@ pub fn fork_sibling() -> io::Result<Fork> {
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) does not return and touches no memory of this process.
     unsafe { libc::_exit(code) }
+}
+
+/// kill(2) with any signal, real-time ones included.
+pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes two integers and touches no memory of this process.
+    check(unsafe { libc::kill(pid, signal) }.into())?;
+    Ok(())
 }
 
 /// Marks every descriptor from `first` on close-on-exec.

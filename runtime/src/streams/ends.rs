@@ -1,4 +1,7 @@
-//! The shim's ends of a container's standard streams.
+//! Our ends of the standard streams of a program in a container: pipes, or the master of its terminal.
+//!
+//! Held by the shim for the container's program, and by the process behind `exec` for the one it runs. Nothing here
+//! blocks; input that waits for the program is bounded by whoever asks [`StreamEnds::input_is_full`] before taking more.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,7 +11,6 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
 use crate::kernel::Stdio;
-use crate::lifecycle::launch::Launch;
 use crate::streams::logs::LogStream;
 
 /// Input that waits for the container, from which on no more is read from the client, bytes.
@@ -16,7 +18,7 @@ const STDIN_MAX: usize = 64 << 10;
 
 /// Our ends.
 #[derive(Debug, Default)]
-pub(super) struct StreamEnds {
+pub(crate) struct StreamEnds {
     stdin: Option<File>,
     stdin_waiting: Vec<u8>,
     stdin_ends: bool,
@@ -31,15 +33,15 @@ fn non_blocking(fd: OwnedFd) -> io::Result<File> {
 }
 
 impl StreamEnds {
-    /// Both ends of what a container is to have.
-    pub(super) fn new(launch: &Launch) -> io::Result<(Self, Stdio)> {
-        if launch.container.process.terminal {
+    /// Both ends of what a program is to have.
+    pub(crate) fn new(terminal: bool, stdin_open: bool) -> io::Result<(Self, Stdio)> {
+        if terminal {
             return Ok((Self { terminal: true, ..Self::default() }, Stdio::Terminal));
         }
         let pipe = || pipe2(OFlag::O_CLOEXEC);
         let (stdout_ours, stdout) = pipe()?;
         let (stderr_ours, stderr) = pipe()?;
-        let (stdin, stdin_ours) = match launch.stdin_open {
+        let (stdin, stdin_ours) = match stdin_open {
             true => pipe().map(|(theirs, ours)| (Some(theirs), Some(ours)))?,
             false => (None, None),
         };
@@ -52,7 +54,7 @@ impl StreamEnds {
     }
 
     /// The terminal is there.
-    pub(super) fn set_terminal(&mut self, master: OwnedFd, stdin_open: bool) -> io::Result<()> {
+    pub(crate) fn set_terminal(&mut self, master: OwnedFd, stdin_open: bool) -> io::Result<()> {
         if stdin_open {
             self.stdin = Some(non_blocking(master.try_clone()?)?);
         }
@@ -60,21 +62,21 @@ impl StreamEnds {
         Ok(())
     }
 
-    pub(super) fn output(&self, stream: LogStream) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn output(&self, stream: LogStream) -> Option<BorrowedFd<'_>> {
         self.outputs[stream as usize].as_ref().map(AsFd::as_fd)
     }
 
     /// Standard input, if something waits for it.
-    pub(super) fn waiting_input(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn waiting_input(&self) -> Option<BorrowedFd<'_>> {
         self.stdin.as_ref().filter(|_| !self.stdin_waiting.is_empty()).map(AsFd::as_fd)
     }
 
-    pub(super) fn input_is_full(&self) -> bool {
+    pub(crate) fn input_is_full(&self) -> bool {
         self.stdin.is_some() && self.stdin_waiting.len() > STDIN_MAX
     }
 
     /// Reads some output; `None` when there is none now, or none any more.
-    pub(super) fn read(&mut self, stream: LogStream, buffer: &mut [u8]) -> Option<usize> {
+    pub(crate) fn read(&mut self, stream: LogStream, buffer: &mut [u8]) -> Option<usize> {
         let file = self.outputs[stream as usize].as_mut()?;
         loop {
             match file.read(buffer) {
@@ -90,8 +92,15 @@ impl StreamEnds {
         None
     }
 
-    /// Input for the container.
-    pub(super) fn write(&mut self, bytes: &[u8]) {
+    /// Nobody reads the output any more. A terminal stays: it has more than output.
+    pub(crate) fn close_outputs(&mut self) {
+        if !self.terminal {
+            self.outputs = [None, None];
+        }
+    }
+
+    /// Input for the program.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
         if self.stdin.is_some() && !self.stdin_ends {
             self.stdin_waiting.extend_from_slice(bytes);
             self.flush();
@@ -99,14 +108,14 @@ impl StreamEnds {
     }
 
     /// No more input comes. A terminal has no such end: there, the end is a character.
-    pub(super) fn end_input(&mut self) {
+    pub(crate) fn end_input(&mut self) {
         if !self.terminal {
             self.stdin_ends = true;
             self.flush();
         }
     }
 
-    pub(super) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let Some(file) = self.stdin.as_mut() else { return };
         let mut written = 0;
         while written < self.stdin_waiting.len() {
@@ -130,7 +139,7 @@ impl StreamEnds {
     }
 
     /// Sets the terminal's size.
-    pub(super) fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
+    pub(crate) fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
         match (&self.outputs[0], self.terminal) {
             (Some(master), true) => crate::streams::terminal::set_size(master.as_fd(), rows, columns),
             _ => Ok(()),
