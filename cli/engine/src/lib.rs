@@ -26,6 +26,7 @@ pub mod filters;
 pub mod host;
 pub mod mount;
 pub mod ports;
+pub mod streams;
 pub mod template;
 pub mod time;
 pub mod volumes;

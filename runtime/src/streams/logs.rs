@@ -4,7 +4,8 @@
 //! read to its end, then the new one from its beginning.
 //!
 //! A reader is read by [`LogReader::try_next`], which never waits, or as an iterator, which does. It may be dropped at
-//! any time, and holds one inotify(7) instance while it follows.
+//! any time, and holds one inotify(7) instance while it follows; where there is none left (a user has
+//! 128 of them), it looks again every second.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -128,7 +129,13 @@ impl Runtime {
             return Err(Error::LogNotReadable);
         }
         let path = self.paths(&record.id).log();
-        let watch = if options.follow { Some(Watch::new(&self.paths(&record.id).directory)?) } else { None };
+        let watch = match options.follow.then(|| Watch::new(&self.paths(&record.id).directory)) {
+            Some(Err(error)) => {
+                tracing::debug!(container.id = %record.id, %error, "the log is not watched");
+                None
+            }
+            watch => watch.transpose()?,
+        };
         let mut reader = LogReader {
             runtime: self.clone(),
             id: record.id,
@@ -269,7 +276,7 @@ impl LogReader {
         }
     }
 
-    /// Readable when there may be more to read; `None` of a reader that does not follow.
+    /// Readable when there may be more to read; `None` of a reader that does not follow, or that can only look again.
     pub fn changes(&self) -> Option<BorrowedFd<'_>> {
         self.watch.as_ref().map(AsFd::as_fd)
     }
@@ -279,7 +286,8 @@ impl LogReader {
             match (self.try_next()?, &mut self.watch) {
                 (LogRead::Entry(entry), _) => return Ok(Some(entry)),
                 (LogRead::Pending, Some(watch)) => watch.wait(LOOK_AGAIN)?,
-                (LogRead::Pending, None) | (LogRead::End, _) => return Ok(None),
+                (LogRead::Pending, None) => std::thread::sleep(LOOK_AGAIN),
+                (LogRead::End, _) => return Ok(None),
             }
         }
     }

@@ -2,43 +2,36 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use skep_cluster::api::{LogMessage, Task};
 use skep_cluster::executor::{ExecutorError, LogOptions};
-use skep_runtime::{LogEntry, LogStream};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use skep_runtime::{LogEntry, LogReader, LogStream};
 
-use super::{Machine, of_runtime};
+use super::{Machine, blocking, of_engine, of_runtime};
+use crate::streams;
 use crate::time::timestamp;
 
-/// Lines that wait for a slow reader; the container's log file keeps the rest.
-const QUEUE: usize = 256;
-
-/// The stream; it ends with the log, or with the container when it is followed.
+/// The stream; it ends with the log, or with the container when it is followed. Dropping it is all it takes to be rid of
+/// a follower.
 pub fn stream(
     machine: Arc<Machine>,
     task: Arc<Task>,
     options: LogOptions,
 ) -> BoxStream<'static, Result<LogMessage, ExecutorError>> {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = send(&machine, &task, &options, &sender) {
-            sender.blocking_send(Err(error)).ok();
-        }
-    });
-    ReceiverStream::new(receiver).boxed()
+    let opened = {
+        let task = Arc::clone(&task);
+        blocking(move || open(&machine, &task, &options))
+    };
+    let entries =
+        stream::once(opened).map_ok(|reader| stream::iter(reader.map(streams::logs)).flatten().map_err(of_engine));
+    entries.try_flatten().map_ok(move |entry| message(&task, entry)).boxed()
 }
 
-fn send(
-    machine: &Machine,
-    task: &Task,
-    options: &LogOptions,
-    sender: &mpsc::Sender<Result<LogMessage, ExecutorError>>,
-) -> Result<(), ExecutorError> {
-    let Some(id) = machine.container_of(task)? else { return Ok(()) };
+/// The log of a task's container, if there is one.
+fn open(machine: &Machine, task: &Task, options: &LogOptions) -> Result<Option<LogReader>, ExecutorError> {
+    let Some(id) = machine.container_of(task)? else { return Ok(None) };
     let wanted = skep_runtime::LogOptions {
         follow: options.follow,
         since: timestamp(options.since_ns),
@@ -47,13 +40,7 @@ fn send(
         stdout: options.stdout,
         stderr: options.stderr,
     };
-    for entry in machine.runtime.logs(&id, wanted).map_err(of_runtime)? {
-        let message = message(task, entry.map_err(of_runtime)?);
-        if sender.blocking_send(Ok(message)).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
+    machine.runtime.logs(&id, wanted).map(Some).map_err(of_runtime)
 }
 
 fn message(task: &Task, entry: LogEntry) -> LogMessage {

@@ -107,6 +107,13 @@ fn of_runtime(error: skep_runtime::Error) -> ExecutorError {
     }
 }
 
+fn of_engine(error: crate::Error) -> ExecutorError {
+    match error.kind().is_retryable() {
+        true => ExecutorError::Temporary(chain_of(&error)),
+        false => ExecutorError::Fatal(chain_of(&error)),
+    }
+}
+
 fn of_net(error: skep_net::Error) -> ExecutorError {
     match error.is_retryable() {
         true => ExecutorError::Temporary(chain_of(&error)),

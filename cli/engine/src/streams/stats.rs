@@ -1,0 +1,25 @@
+//! What a container uses, as a stream of samples.
+
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use skep_runtime::{Runtime, StatsSample};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::aside;
+use crate::error::Result;
+
+/// One sample now, and one after every `period`; an error, and nothing after it, once the container is removed.
+pub fn stats(runtime: Runtime, id: String, period: Duration) -> impl Stream<Item = Result<StatsSample>> + Send + use<> {
+    let mut ticks = interval(period);
+    // A sample that was late moves the others: two at once would tell nothing.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    stream::try_unfold((ticks, runtime, id), async |(mut ticks, runtime, id)| {
+        ticks.tick().await;
+        let sample = {
+            let (runtime, id) = (runtime.clone(), id.clone());
+            aside(move || Ok(runtime.stats(&id)?)).await?
+        };
+        Ok(Some((sample, (ticks, runtime, id))))
+    })
+}
