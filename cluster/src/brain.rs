@@ -166,7 +166,7 @@ mod tests {
     use prost::Message;
 
     use super::*;
-    use crate::api::{Node, object};
+    use crate::model::Node;
     use crate::store::{MemoryStore, create, update};
 
     /// Refuses what a real log would.
@@ -195,8 +195,8 @@ mod tests {
     async fn what_does_not_fit_is_divided_and_what_never_will_holds_up_nobody() {
         let store = Arc::new(Narrow(MemoryStore::new()));
         for id in ["a".repeat(400), "b".into(), "c".repeat(100), "d".repeat(100), "e".repeat(100)] {
-            let node = Node { id, ..Node::default() };
-            store.0.propose(vec![create(object::Object::Node(node))]).await.unwrap();
+            let node = Node { id: id.into(), ..Node::default() };
+            store.0.propose(vec![create(node)]).await.unwrap();
         }
         let pace = Pace { debounce: Duration::from_millis(1), ..Pace::default() };
         let cancel = CancellationToken::new();
@@ -221,7 +221,7 @@ mod tests {
             for node in view.nodes().values().filter(|n| n.data_path_addr.len() < 3) {
                 let mut node = Node::clone(node);
                 node.data_path_addr.push('x');
-                decision.change(update(object::Object::Node(node)));
+                decision.change(update(node));
             }
             decision
         }
@@ -235,7 +235,7 @@ mod tests {
         let loops: Vec<_> =
             (0..2).map(|_| tokio::spawn(run_brain(Counter, store.clone(), pace, cancel.clone()))).collect();
         for id in ["a", "b", "c"] {
-            store.propose(vec![create(object::Object::Node(Node { id: id.into(), ..Node::default() }))]).await.unwrap();
+            store.propose(vec![create(Node { id: id.into(), ..Node::default() })]).await.unwrap();
         }
         let done = async {
             let mut watch = store.watch();

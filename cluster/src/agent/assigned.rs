@@ -1,8 +1,8 @@
 //! The set of assignments as this node has it.
 
-use crate::api::{AssignmentsKind, AssignmentsMessage, Task, WorkerState, assignment::Item};
+use crate::api::{AssignmentsKind, AssignmentsMessage, WorkerState, assignment::Item};
 use crate::executor::NodeNetwork;
-use crate::model::{AssignmentKey as Key, Assignments};
+use crate::model::{AssignmentKey as Key, Assignments, Task};
 
 /// An increment that does not fit on what is there; the session has to start anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ pub struct Assigned {
 impl Assigned {
     /// The set as remembered on disk.
     pub fn remembered(tasks: Vec<Task>, tables: WorkerState) -> Self {
-        let tasks = tasks.into_iter().map(Item::Task);
+        let tasks = tasks.into_iter().map(|task| Item::Task(task.into()));
         let items = tasks
             .chain(tables.networks.into_iter().map(Item::Network))
             .chain(tables.endpoints.into_iter().map(Item::Endpoint))
@@ -67,9 +67,9 @@ impl Assigned {
     }
 
     /// The tasks.
-    pub fn tasks(&self) -> impl Iterator<Item = &Task> {
+    pub fn tasks(&self) -> impl Iterator<Item = Task> {
         self.set.values().filter_map(|assignment| match &assignment.item {
-            Some(Item::Task(task)) => Some(task),
+            Some(Item::Task(task)) => Some(task.clone().into()),
             _ => None,
         })
     }

@@ -14,7 +14,8 @@ use std::thread::JoinHandle;
 
 use prost::Message;
 
-use crate::api::{Task, WorkerState};
+use crate::api::{self, WorkerState};
+use crate::model::Task;
 
 /// The worker's directory. Writes are done in order by a thread of its own: a slow disk holds up nobody who shares
 /// the runtime. Dropping it waits for them.
@@ -82,11 +83,13 @@ impl Disk {
 
     /// All remembered tasks. A file that cannot be read is dropped: the managers know the task too.
     pub fn tasks(&self) -> io::Result<Vec<Task>> {
-        let mut tasks = Vec::new();
+        let mut tasks: Vec<Task> = Vec::new();
         for entry in std::fs::read_dir(self.root.join("tasks"))? {
             let path = entry?.path();
-            match std::fs::read(&path).map(|bytes| Task::decode(bytes.as_slice())) {
-                Ok(Ok(task)) if path.file_name().is_some_and(|name| name == task.id.as_str()) => tasks.push(task),
+            match std::fs::read(&path).map(|bytes| api::Task::decode(bytes.as_slice())) {
+                Ok(Ok(task)) if path.file_name().is_some_and(|name| name == task.id.as_str()) => {
+                    tasks.push(task.into())
+                }
                 _ => {
                     tracing::warn!(path = %path.display(), "dropping an unreadable task file");
                     std::fs::remove_file(&path)?;
@@ -108,7 +111,7 @@ impl Disk {
 
     /// Remembers a task.
     pub fn put_task(&self, task: &Task) {
-        self.queue.put(self.task_path(&task.id), Some(task.encode_to_vec()));
+        self.queue.put(self.task_path(&task.id), Some(api::Task::from(task.clone()).encode_to_vec()));
     }
 
     /// Forgets a task.

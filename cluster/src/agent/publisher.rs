@@ -16,8 +16,9 @@ use tonic::transport::Channel;
 
 use super::LocalTasks;
 use crate::api::log_broker_client::LogBrokerClient;
-use crate::api::{ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, SubscriptionMessage};
+use crate::api::{self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, SubscriptionMessage};
 use crate::executor::{Executor, LogOptions};
+use crate::model::Task;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// Lines in one message.
@@ -92,11 +93,11 @@ async fn read(publisher: &Publisher, subscription: &SubscriptionMessage, sender:
     let mut streams = Vec::new();
     for task in subscription.task_ids.iter().filter_map(|id| publisher.tasks.get(id)) {
         let node_id = publisher.node_id.clone();
-        let stream = publisher.executor.controller(&task).logs(&options);
+        let stream = publisher.executor.controller(&api::Task::from(Task::clone(&task))).logs(&options);
         let named = stream.map(move |message| {
             message.map(|message| LogMessage {
-                service_id: task.service_id.clone(),
-                task_id: task.id.clone(),
+                service_id: task.service_id.to_string(),
+                task_id: task.id.to_string(),
                 node_id: node_id.clone(),
                 ..message
             })

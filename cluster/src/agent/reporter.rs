@@ -5,12 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::api::{TaskStatus, TaskStatusUpdate};
+use crate::api::TaskStatusUpdate;
+use crate::model::{TaskId, TaskStatus};
 
 /// Statuses on their way to the leader.
 #[derive(Debug, Default)]
 pub struct Reporter {
-    tasks: Mutex<BTreeMap<String, Entry>>,
+    tasks: Mutex<BTreeMap<TaskId, Entry>>,
     /// Signals that there is something to send.
     pub arrived: Notify,
     took: Notify,
@@ -23,13 +24,13 @@ struct Entry {
 }
 
 impl Reporter {
-    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Entry>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<TaskId, Entry>) -> T) -> T {
         work(&mut self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A task has a new status.
-    pub fn report(&self, task_id: &str, status: TaskStatus) {
-        self.with(|tasks| tasks.insert(task_id.to_owned(), Entry { status, taken: false }));
+    pub fn report(&self, task_id: &TaskId, status: TaskStatus) {
+        self.with(|tasks| tasks.insert(task_id.clone(), Entry { status, taken: false }));
         self.arrived.notify_one();
     }
 
@@ -48,7 +49,11 @@ impl Reporter {
     pub fn waiting(&self) -> Vec<TaskStatusUpdate> {
         self.with(|tasks| {
             let waiting = tasks.iter().filter(|(_, entry)| !entry.taken);
-            waiting.map(|(id, e)| TaskStatusUpdate { task_id: id.clone(), status: Some(e.status.clone()) }).collect()
+            let update = |(id, entry): (&TaskId, &Entry)| TaskStatusUpdate {
+                task_id: id.to_string(),
+                status: Some(entry.status.clone().into()),
+            };
+            waiting.map(update).collect()
         })
     }
 
@@ -56,8 +61,8 @@ impl Reporter {
     pub fn taken(&self, updates: &[TaskStatusUpdate]) {
         self.with(|tasks| {
             for update in updates {
-                if let Some(entry) = tasks.get_mut(&update.task_id) {
-                    entry.taken |= Some(&entry.status) == update.status.as_ref();
+                if let Some(entry) = tasks.get_mut(update.task_id.as_str()) {
+                    entry.taken |= Some(entry.status.clone().into()) == update.status;
                 }
             }
         });
@@ -79,16 +84,16 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::TaskState;
+    use crate::model::TaskState;
 
     #[test]
     fn what_changed_while_it_was_sent_is_sent_again() {
-        let status = |state: TaskState| TaskStatus { state: state.into(), ..TaskStatus::default() };
+        let status = |state: TaskState| TaskStatus { state, ..TaskStatus::default() };
         let reporter = Reporter::default();
-        reporter.report("a", status(TaskState::Starting));
-        reporter.report("b", status(TaskState::Running));
+        reporter.report(&"a".into(), status(TaskState::Starting));
+        reporter.report(&"b".into(), status(TaskState::Running));
         let sent = reporter.waiting();
-        reporter.report("a", status(TaskState::Running));
+        reporter.report(&"a".into(), status(TaskState::Running));
         reporter.taken(&sent);
         assert_eq!(reporter.waiting().iter().map(|u| u.task_id.as_str()).collect::<Vec<_>>(), ["a"]);
         reporter.send_all_again();

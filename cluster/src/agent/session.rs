@@ -13,8 +13,9 @@ use super::publisher;
 use super::reporter::Reporter;
 use super::worker::Worker;
 use crate::api::dispatcher_client::DispatcherClient;
-use crate::api::{AssignmentsRequest, HeartbeatRequest, NodeDescription, SessionRequest, UpdateTaskStatusRequest};
+use crate::api::{AssignmentsRequest, HeartbeatRequest, SessionRequest, UpdateTaskStatusRequest};
 use crate::executor::Executor;
+use crate::model::NodeDescription;
 use crate::timing::Timing;
 
 /// Tables of a large swarm come in one message.

@@ -1,7 +1,7 @@
 //! The next thing to do for a task, from what is wanted, what was reached and what is observed. Pure.
 
-use crate::api::{ContainerStatus, Task, TaskState, TaskStatus};
 use crate::executor::Observed;
+use crate::model::{ContainerStatus, Task, TaskState, TaskStatus};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +30,7 @@ pub enum Action {
 /// Decides the next step of `task` (its status: what this node reached).
 pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) -> Action {
     let state = task.state();
-    let desired = task.desired_state();
+    let desired = task.desired_state;
     let to = |state, message: &str, err: String| {
         advance(task, observed, state, message, err, now_ns).map_or(Action::Wait, Action::Advance)
     };
@@ -53,7 +53,7 @@ pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) 
             to(TaskState::Failed, "failed", "task: its container no longer exists".into())
         }
         // Others were told that it stops: it no longer matters if it recovers.
-        TaskState::Running if observed.healthy == Some(false) || task.is_draining() => Action::StopUnhealthy,
+        TaskState::Running if observed.healthy == Some(false) || task.status.draining => Action::StopUnhealthy,
         TaskState::Running => Action::Wait,
         TaskState::Starting if !observed.running => {
             if network_ready {
@@ -98,7 +98,7 @@ pub fn advance(
     err: String,
     now_ns: i64,
 ) -> Option<TaskStatus> {
-    let mut next = task.status.clone().unwrap_or_default().advance(state, message, now_ns)?;
+    let mut next = task.status.advance(state, message, now_ns)?;
     next.err = err;
     next.draining = false;
     if observed.container != ContainerStatus::default() {
@@ -117,15 +117,14 @@ mod tests {
     use super::*;
 
     fn task(state: TaskState, desired: TaskState) -> Task {
-        let mut task =
-            Task { status: Some(TaskStatus { state: state.into(), ..TaskStatus::default() }), ..Task::default() };
-        task.set_desired_state(desired);
+        let mut task = Task { status: TaskStatus { state, ..TaskStatus::default() }, ..Task::default() };
+        task.desired_state = desired;
         task
     }
 
     fn check(state: TaskState, desired: TaskState, observed: &Observed, expect: &str) {
         let text = match step(&task(state, desired), observed, true, 1) {
-            Action::Advance(status) => format!("{:?} {}", status.state(), status.err).trim_end().to_owned(),
+            Action::Advance(status) => format!("{:?} {}", status.state, status.err).trim_end().to_owned(),
             other => format!("{other:?}"),
         };
         assert_eq!(text, expect);
@@ -213,7 +212,7 @@ mod tests {
                 ..Observed::default()
             };
             if let Action::Advance(next) = step(&task(STATES[state], desired), &observed, true, 1) {
-                prop_assert!(next.state() > STATES[state]);
+                prop_assert!(next.state > STATES[state]);
             }
         }
     }

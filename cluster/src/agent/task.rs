@@ -11,9 +11,8 @@ use super::disk::Disk;
 use super::network::Carried;
 use super::reporter::Reporter;
 use super::step::{Action, advance, step};
-use crate::api::{Task, TaskState, TaskStatus};
 use crate::executor::{Controller, ExecutorError, Observed};
-use crate::model::PREDEFINED_NETWORKS;
+use crate::model::{PREDEFINED_NETWORKS, Task, TaskState, TaskStatus};
 use crate::store::now_ns;
 
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -70,7 +69,7 @@ impl TaskManager {
 
     /// Works until the task is no longer assigned and its container is gone.
     pub async fn run(mut self) {
-        self.shared.reporter.report(&self.task.id, self.task.status.clone().unwrap_or_default());
+        self.shared.reporter.report(&self.task.id, self.task.status.clone());
         loop {
             let wanted = self.wanted.borrow_and_update().clone();
             match wanted {
@@ -85,11 +84,12 @@ impl TaskManager {
 
     /// The managers' word on everything but the status; there the greater state counts.
     fn adopt(&mut self, wanted: &Task) {
-        let own = self.task.status.take().unwrap_or_default();
+        let own = self.task.status.clone();
         let changed = self.task.desired_state != wanted.desired_state;
         self.task = wanted.clone();
-        let theirs = self.task.status.take().unwrap_or_default();
-        self.task.status = Some(if theirs.state > own.state { theirs } else { own });
+        if own.state >= self.task.state() {
+            self.task.status = own;
+        }
         if changed {
             self.shared.disk.put_task(&self.task);
         }
@@ -144,10 +144,10 @@ impl TaskManager {
     }
 
     fn reach(&mut self, status: TaskStatus) {
-        let state = status.state();
-        tracing::info!(task.id = self.task.id, state = ?state, err = status.err, "task");
+        let state = status.state;
+        tracing::info!(task.id = %self.task.id, state = ?state, err = status.err, "task");
         self.retry = RETRY_MIN;
-        self.task.status = Some(status.clone());
+        self.task.status = status.clone();
         // The states before are cheap to go through again.
         if state >= TaskState::Starting {
             self.shared.disk.put_task(&self.task);
@@ -189,7 +189,7 @@ impl TaskManager {
 
     /// Shows the reason, and waits a little longer each time.
     async fn pause(&mut self, what: &str, error: &ExecutorError) -> bool {
-        tracing::warn!(task.id = self.task.id, %error, what, "task");
+        tracing::warn!(task.id = %self.task.id, %error, what, "task");
         self.tell(error.to_string());
         let pause = self.retry;
         self.retry = (self.retry * 2).min(RETRY_MAX);
@@ -201,9 +201,9 @@ impl TaskManager {
 
     /// Shows why the task does not get on.
     fn tell(&mut self, reason: String) {
-        if let Some(status) = self.task.status.as_mut().filter(|s| s.err != reason) {
-            status.err = reason;
-            self.shared.reporter.report(&self.task.id, status.clone());
+        if self.task.status.err != reason {
+            self.task.status.err = reason;
+            self.shared.reporter.report(&self.task.id, self.task.status.clone());
         }
     }
 
@@ -240,12 +240,14 @@ impl TaskManager {
 
     /// Nobody but this node knows that the task is to stop: it is told, and until it is known elsewhere the task answers.
     async fn drain_first(&mut self) {
-        let Some(status) = self.task.status.as_mut().filter(|status| !status.draining) else { return };
-        status.draining = true;
+        if self.task.status.draining {
+            return;
+        }
+        self.task.status.draining = true;
         self.shared.disk.put_task(&self.task);
-        self.shared.reporter.report(&self.task.id, self.task.status.clone().unwrap_or_default());
+        self.shared.reporter.report(&self.task.id, self.task.status.clone());
         if timeout(REPORTED_MAX, self.shared.reporter.delivered(&self.task.id)).await.is_err() {
-            tracing::debug!(task.id = self.task.id, "stopping without a manager's knowledge");
+            tracing::debug!(task.id = %self.task.id, "stopping without a manager's knowledge");
         }
         sleep(self.shared.drain).await;
     }
@@ -287,7 +289,7 @@ impl TaskManager {
             match outcome {
                 Ok(()) => break,
                 Err(error) => {
-                    tracing::warn!(task.id = self.task.id, %error, "the container could not be removed");
+                    tracing::warn!(task.id = %self.task.id, %error, "the container could not be removed");
                     sleep(self.retry).await;
                     self.retry = (self.retry * 2).min(RETRY_MAX);
                 }

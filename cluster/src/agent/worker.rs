@@ -16,9 +16,9 @@ use super::disk::Disk;
 use super::network::{self, Carried};
 use super::reporter::Reporter;
 use super::task::{Shared, TaskManager, Wanted};
-use crate::api::{AssignmentsMessage, Task, WorkerState};
+use crate::api::{self, AssignmentsMessage, WorkerState};
 use crate::executor::{Executor, ExecutorError, NodeNetwork};
-use crate::model::DATA_PATH_PORT_DEFAULT;
+use crate::model::{DATA_PATH_PORT_DEFAULT, Task, TaskId};
 
 /// The tasks on this node, for whoever has to find them by id.
 #[derive(Debug, Clone, Default)]
@@ -26,9 +26,9 @@ pub struct LocalTasks(Arc<Mutex<Local>>);
 
 #[derive(Debug, Default)]
 struct Local {
-    assigned: BTreeMap<String, Arc<Task>>,
+    assigned: BTreeMap<TaskId, Arc<Task>>,
     /// No longer assigned, and yet to be removed by their managers.
-    leaving: BTreeSet<String>,
+    leaving: BTreeSet<TaskId>,
 }
 
 impl LocalTasks {
@@ -61,7 +61,7 @@ struct Managed {
 pub struct Worker {
     config: AgentConfig,
     assigned: Assigned,
-    managed: BTreeMap<String, Managed>,
+    managed: BTreeMap<TaskId, Managed>,
     running: JoinSet<()>,
     shared: Arc<Shared>,
     tables: WorkerState,
@@ -158,8 +158,8 @@ impl Worker {
     fn reconcile_tasks(&mut self) {
         while self.running.try_join_next().is_some() {}
         self.managed.retain(|_, managed| !managed.task.is_finished());
-        let tasks: BTreeMap<String, Arc<Task>> =
-            self.assigned.tasks().map(|task| (task.id.clone(), Arc::new(task.clone()))).collect();
+        let tasks: BTreeMap<TaskId, Arc<Task>> =
+            self.assigned.tasks().map(|task| (task.id.clone(), Arc::new(task))).collect();
         let leaving = self.managed.keys().filter(|id| !tasks.contains_key(*id)).cloned().collect();
         // Known before it is made: a container that nobody knows is removed.
         self.local.set(Local { assigned: tasks.clone(), leaving });
@@ -181,7 +181,7 @@ impl Worker {
     fn manage(&mut self, task: Arc<Task>) {
         self.shared.disk.put_task(&task);
         let (wanted, receiver) = watch::channel(Wanted::Assigned(task.clone()));
-        let controller = self.config.executor.controller(&task);
+        let controller = self.config.executor.controller(&Task::clone(&task).into());
         let manager = TaskManager::new(Task::clone(&task), receiver, controller, self.shared.clone());
         let handle = self.running.spawn(manager.run());
         self.managed.insert(task.id.clone(), Managed { wanted, task: handle });
@@ -217,7 +217,7 @@ async fn strangers(executor: &dyn Executor, local: &LocalTasks) -> Result<(), Ex
             continue;
         }
         tracing::info!(task.id = id, "removing the container of a task that is not assigned");
-        let controller = executor.controller(&Task { id, ..Task::default() });
+        let controller = executor.controller(&api::Task { id, ..api::Task::default() });
         let removed = match controller.shutdown().await {
             Ok(()) => controller.remove().await,
             Err(error) => Err(error),

@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::api::{Network, TaskState};
+use crate::model::{Network, NetworkId, TaskState};
 use crate::store::View;
 
 /// The address spaces of all networks that have a subnet.
 #[derive(Debug, Default)]
 pub struct Spaces {
-    spaces: BTreeMap<String, Space>,
-    names: BTreeMap<String, String>,
+    spaces: BTreeMap<NetworkId, Space>,
+    names: BTreeMap<NetworkId, String>,
 }
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub fn parse(address: &str) -> Option<Ipv4Addr> {
 
 impl Spaces {
     /// Reads all uses from `view`; `networks` are those of the view, some perhaps allocated just now.
-    pub fn new(view: &View, networks: &BTreeMap<String, Network>) -> Self {
+    pub fn new(view: &View, networks: &BTreeMap<NetworkId, Network>) -> Self {
         let mut all = Self::default();
         for network in networks.values() {
             all.names.insert(network.id.clone(), network.name().to_owned());
@@ -47,8 +47,8 @@ impl Spaces {
             }
         }
         for service in view.services().values() {
-            let time = service.created_at_ns();
-            for vip in service.endpoint.iter().flat_map(|e| &e.virtual_ips) {
+            let time = service.meta.created_at_ns;
+            for vip in service.virtual_ips() {
                 all.mark(&vip.network_id, &vip.address, time, true);
             }
         }
@@ -56,12 +56,11 @@ impl Spaces {
             // The dead hold no address, but tell which was given lately.
             let alive = task.state() <= TaskState::Running;
             for network in &task.networks {
-                all.mark(&network.network_id, &network.address, task.created_at_ns(), alive);
+                all.mark(&network.network_id, &network.address, task.meta.created_at_ns, alive);
             }
         }
-        for attachment in view.attachments().values().filter(|a| a.address.contains('/')) {
-            let time = attachment.meta.as_ref().map_or(0, |m| m.created_at_ns);
-            all.mark(&attachment.network_id, &attachment.address, time, true);
+        for attachment in view.attachments().values().filter(|a| a.is_allocated()) {
+            all.mark(&attachment.network_id, &attachment.address, attachment.meta.created_at_ns, true);
         }
         all
     }
@@ -148,12 +147,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::api::IpamConfig;
+    use crate::model::IpamConfig;
 
     fn spaces(subnet: &str, range: &str) -> Spaces {
         let ipam = IpamConfig { subnet: subnet.into(), range: range.into(), gateway: "10.0.1.1".into() };
         let network = Network { id: "n".into(), ipam: vec![ipam], ..Network::default() };
-        Spaces::new(&View::default(), &BTreeMap::from([("n".to_owned(), network)]))
+        Spaces::new(&View::default(), &BTreeMap::from([("n".into(), network)]))
     }
 
     #[test]

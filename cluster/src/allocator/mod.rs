@@ -28,10 +28,10 @@ impl Brain for Allocator {
         let mut decision = Decision::default();
         let networks = networks::allocate(view, &mut decision);
         let mut spaces = Spaces::new(view, &networks);
-        let ingress = networks.values().find(|n| n.is_ingress() && !n.ipam.is_empty()).map(|n| n.id.clone());
-        nodes::allocate(view, ingress.as_deref(), &mut spaces, &mut decision);
-        let endpoints = endpoints::allocate(view, ingress.as_deref(), &mut spaces, &mut decision);
-        tasks::allocate(view, now_ns, ingress.as_deref(), &endpoints, &mut spaces, &mut decision);
+        let ingress = networks.values().find(|n| n.spec.ingress && !n.ipam.is_empty()).map(|n| n.id.clone());
+        nodes::allocate(view, ingress.as_ref(), &mut spaces, &mut decision);
+        let endpoints = endpoints::allocate(view, ingress.as_ref(), &mut spaces, &mut decision);
+        tasks::allocate(view, now_ns, ingress.as_ref(), &endpoints, &mut spaces, &mut decision);
         tasks::allocate_attachments(view, &mut spaces, &mut decision);
         decision
     }

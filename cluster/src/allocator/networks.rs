@@ -5,9 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::api::{Cluster, IpamConfig, Network, object};
 use crate::brain::Decision;
-use crate::model::subnet;
+use crate::model::{Cluster, IpamConfig, Network, NetworkId, subnet};
 use crate::store::{View, update};
 
 const VNI_MIN: u32 = 4096;
@@ -16,21 +15,21 @@ const POOL_DEFAULT: &str = "10.0.0.0/8";
 const SUBNET_SIZE_DEFAULT: u8 = 24;
 
 /// All networks that are to stay, those without a subnet given one.
-pub fn allocate(view: &View, decision: &mut Decision) -> BTreeMap<String, Network> {
-    let mut networks: BTreeMap<String, Network> = view
+pub fn allocate(view: &View, decision: &mut Decision) -> BTreeMap<NetworkId, Network> {
+    let mut networks: BTreeMap<NetworkId, Network> = view
         .networks()
         .values()
         .filter(|n| !n.pending_delete || !n.ipam.is_empty())
         .map(|n| (n.id.clone(), Network::clone(n)))
         .collect();
-    let mut pending: Vec<(bool, i64, String)> = networks
+    let mut pending: Vec<(bool, i64, NetworkId)> = networks
         .values()
         .filter(|n| n.ipam.is_empty() && n.is_overlay())
-        .map(|n| (!n.is_ingress(), n.created_at_ns(), n.id.clone()))
+        .map(|n| (!n.spec.ingress, n.meta.created_at_ns, n.id.clone()))
         .collect();
     pending.sort();
     let mut vni =
-        networks.values().filter(|n| n.vni != 0).max_by_key(|n| (n.created_at_ns(), n.vni)).map_or(0, |n| n.vni);
+        networks.values().filter(|n| n.vni != 0).max_by_key(|n| (n.meta.created_at_ns, n.vni)).map_or(0, |n| n.vni);
     for (_, _, id) in pending {
         let Some(network) = networks.get(&id) else { continue };
         let mut changed = network.clone();
@@ -48,16 +47,16 @@ pub fn allocate(view: &View, decision: &mut Decision) -> BTreeMap<String, Networ
             Err(reason) => changed.allocation_error = reason,
         }
         if &changed != network {
-            decision.change(update(object::Object::Network(changed.clone())));
+            decision.change(update(changed.clone()));
             networks.insert(id, changed);
         }
     }
     networks
 }
 
-fn subnet(view: &View, network: &Network, all: &BTreeMap<String, Network>) -> Result<IpamConfig, String> {
+fn subnet(view: &View, network: &Network, all: &BTreeMap<NetworkId, Network>) -> Result<IpamConfig, String> {
     let taken = subnet::taken(all.values().map(|n| (n.ipam.as_slice(), n.name())));
-    let mut asked = match network.asked_ipam() {
+    let mut asked = match network.spec.ipam.as_slice() {
         [] => IpamConfig::default(),
         [one] => one.clone(),
         _ => return Err("an overlay network has one subnet: leave out the others".into()),
@@ -75,7 +74,7 @@ fn from_pools(view: &View, taken: &[(Ipv4Net, &str)]) -> Result<Ipv4Net, String>
     let nodes: Vec<Ipv4Addr> = view
         .nodes()
         .values()
-        .flat_map(|n| [n.data_path_addr.as_str(), n.reached_from()])
+        .flat_map(|n| [n.data_path_addr.as_str(), n.status.addr.as_str()])
         .filter_map(|a| a.parse().ok())
         .collect();
     for pool in &pools {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{PortConfig, Service};
+use crate::model::{PortConfig, PortProtocol, Service, ServiceId};
 
 /// Ports given to services that ask for none in particular.
 pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u32> = 30000..=32767;
@@ -10,12 +10,12 @@ pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u32> = 30000..=32767;
 /// Which service has which (protocol, port): (id, name).
 #[derive(Debug, Default)]
 pub struct Ports {
-    owners: BTreeMap<(i32, u32), (String, String)>,
+    owners: BTreeMap<(PortProtocol, u32), (ServiceId, String)>,
 }
 
 /// The committed port for what the specification asks.
 fn allocated(spec: &PortConfig, service: &Service) -> Option<u32> {
-    let ports = service.endpoint.iter().flat_map(|e| &e.ports).filter(|p| p.is_ingress() && p.published_port != 0);
+    let ports = service.allocated_ports().iter().filter(|p| p.is_ingress() && p.published_port != 0);
     let same = |p: &&PortConfig| {
         (&p.name, p.protocol, p.target_port) == (&spec.name, spec.protocol, spec.target_port)
             && (spec.published_port == 0 || spec.published_port == p.published_port)
@@ -41,7 +41,7 @@ impl Ports {
     pub fn resolve(&mut self, service: &Service) -> Result<Vec<PortConfig>, String> {
         let mut resolved = Vec::new();
         let mut dynamic: Vec<u32> = Vec::new();
-        for port in service.asked_ports() {
+        for port in &service.spec.endpoint.ports {
             let mut port = port.clone();
             if port.is_ingress() {
                 let number = match allocated(&port, service).filter(|n| !dynamic.contains(n)) {
@@ -66,7 +66,7 @@ impl Ports {
         Ok(resolved)
     }
 
-    fn free(&self, protocol: i32) -> Result<u32, String> {
+    fn free(&self, protocol: PortProtocol) -> Result<u32, String> {
         let mut range = DYNAMIC_PORTS;
         range
             .find(|number| !self.owners.contains_key(&(protocol, *number)))
@@ -74,6 +74,6 @@ impl Ports {
     }
 }
 
-fn owner(service: &Service) -> (String, String) {
+fn owner(service: &Service) -> (ServiceId, String) {
     (service.id.clone(), service.name().to_owned())
 }

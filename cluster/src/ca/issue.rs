@@ -9,7 +9,7 @@ use rcgen::{
 };
 
 use super::CaError;
-use crate::api::NodeRole;
+use crate::model::NodeRole;
 use crate::wire::Caller;
 
 const ROOT_VALIDITY: Duration = Duration::from_secs(20 * 365 * 24 * 3600);

@@ -6,8 +6,9 @@ use tonic::{Code, Status};
 
 use super::{CaError, JoinToken, digest_of};
 use crate::api::ca_client::CaClient;
-use crate::api::{GetRootCaRequest, IssueCertificateRequest, NodeAvailability, NodeRole};
+use crate::api::{GetRootCaRequest, IssueCertificateRequest};
 use crate::error::{Error, kind_of};
+use crate::model::{NodeAvailability, NodeRole};
 use crate::timing::Timing;
 use crate::wire::{bootstrap_client, channel_with};
 

@@ -8,10 +8,10 @@ use tonic::{Request, Response, Status};
 
 use super::{CaError, JoinToken, RootKey, new_root, sign_node};
 use crate::api::{
-    Cluster, GetRootCaRequest, GetRootCaResponse, IssueCertificateRequest, IssueCertificateResponse, Node,
-    NodeAvailability, NodeRole, NodeSpec, NodeStatus, ca_server::Ca, object,
+    GetRootCaRequest, GetRootCaResponse, IssueCertificateRequest, IssueCertificateResponse, ca_server::Ca,
 };
 use crate::id::new_id;
+use crate::model::{Cluster, Node, NodeAvailability, NodeRole, NodeSpec, NodeStatus};
 use crate::store::{Store, create, now_ns};
 use crate::wire::{Caller, Peer};
 
@@ -64,22 +64,19 @@ impl CaService {
         let node = Caller {
             node_id: new_id(),
             role,
-            cluster_id: cluster.id.clone(),
+            cluster_id: cluster.id.to_string(),
             addr: peer.filter(|peer| peer.caller.is_none()).and_then(|peer| peer.addr),
         };
         let object = new_node(&node, request.availability());
-        self.store
-            .propose(vec![create(object::Object::Node(object))])
-            .await
-            .map_err(|error| Status::unavailable(error.to_string()))?;
+        self.store.propose(vec![create(object)]).await.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(node)
     }
 
     fn renewal(&self, cluster: &Cluster, caller: &Caller) -> Result<Caller, Status> {
         let view = self.store.view();
-        let node = view.nodes().get(&caller.node_id);
+        let node = view.nodes().get(caller.node_id.as_str());
         let node = node.ok_or_else(|| Status::permission_denied("this node was removed from the swarm"))?;
-        Ok(Caller { role: node.role(), cluster_id: cluster.id.clone(), ..caller.clone() })
+        Ok(Caller { role: node.role, cluster_id: cluster.id.to_string(), ..caller.clone() })
     }
 }
 
@@ -120,13 +117,13 @@ impl Ca for CaService {
 /// A node as it is before it first reports.
 pub(crate) fn new_node(node: &Caller, availability: NodeAvailability) -> Node {
     Node {
-        id: node.node_id.clone(),
-        spec: Some(NodeSpec { annotations: None, desired_role: node.role.into(), availability: availability.into() }),
-        role: node.role.into(),
-        status: Some(NodeStatus {
+        id: node.node_id.as_str().into(),
+        spec: NodeSpec { desired_role: node.role, availability, ..NodeSpec::default() },
+        role: node.role,
+        status: NodeStatus {
             addr: node.addr.map(|addr| addr.ip().to_string()).unwrap_or_default(),
             ..NodeStatus::default()
-        }),
+        },
         ..Node::default()
     }
 }
@@ -138,7 +135,7 @@ fn sign(cluster: &Cluster, csr: &str, node: &Caller) -> Result<String, CaError> 
             .map_err(|_| CaError::Malformed { what: "the root certificate" })
     };
     let root = RootKey { cert_pem: pem(root.map(|r| &r.cert_pem))?, key_pem: pem(root.map(|r| &r.key_pem))? };
-    let expiry = cluster.spec.as_ref().map_or(0, |spec| spec.node_cert_expiry_ns);
+    let expiry = cluster.spec.node_cert_expiry_ns;
     let validity = match u64::try_from(expiry) {
         Ok(ns) if ns > 0 => Duration::from_nanos(ns),
         _ => super::NODE_VALIDITY,
@@ -173,7 +170,7 @@ pub(crate) fn new_authority() -> Result<crate::api::RootCa, CaError> {
 
 /// The time (seconds since the epoch) until which a removed node's certificate must be refused.
 pub(crate) fn refuse_until(cluster: &Cluster) -> i64 {
-    let expiry = cluster.spec.as_ref().map_or(0, |spec| spec.node_cert_expiry_ns);
+    let expiry = cluster.spec.node_cert_expiry_ns;
     let validity = if expiry > 0 { expiry } else { i64::try_from(super::NODE_VALIDITY.as_nanos()).unwrap_or(i64::MAX) };
     now_ns().saturating_add(validity) / 1_000_000_000
 }

@@ -5,11 +5,11 @@ use tonic::Request;
 
 use super::{ControlService, refs};
 use crate::api::{
-    Attachment, CreateAttachmentRequest, CreateAttachmentResponse, Network, ObjectKind, RemoveAttachmentRequest,
-    RemoveAttachmentResponse, object,
+    CreateAttachmentRequest, CreateAttachmentResponse, ObjectKind, RemoveAttachmentRequest, RemoveAttachmentResponse,
 };
 use crate::error::Error;
 use crate::id::new_id;
+use crate::model::{Attachment, Network};
 use crate::store::{View, create, remove};
 use crate::wire::Caller;
 
@@ -28,7 +28,7 @@ impl ControlService {
         let id = self
             .write(|view| {
                 let network = refs::network(view, &request.network_ref)?;
-                if !network.is_attachable() {
+                if !network.spec.attachable {
                     let name = network.name();
                     return Err(Error::forbidden(format!("network {name} not manually attachable")));
                 }
@@ -39,9 +39,9 @@ impl ControlService {
                     return Ok((vec![], existing.id.clone()));
                 }
                 let attachment = Attachment {
-                    id: new_id(),
+                    id: new_id().into(),
                     network_id: network.id.clone(),
-                    node_id: request.node_id.clone(),
+                    node_id: request.node_id.as_str().into(),
                     container_id: request.container_id.clone(),
                     container_name: request.container_name.clone(),
                     aliases: request.aliases.clone(),
@@ -49,10 +49,10 @@ impl ControlService {
                     ..Attachment::default()
                 };
                 let id = attachment.id.clone();
-                Ok((vec![create(object::Object::Attachment(attachment))], id))
+                Ok((vec![create(attachment)], id))
             })
             .await?;
-        self.lent(&id).await
+        self.lent(id.as_str()).await
     }
 
     pub(super) async fn remove_attachment(
@@ -79,9 +79,8 @@ impl ControlService {
 
     async fn lent(&self, id: &str) -> Result<CreateAttachmentResponse, Error> {
         let mut views = self.store.watch();
-        let decided = |view: &View| {
-            view.attachments().get(id).is_none_or(|a| a.address.contains('/') || !a.allocation_error.is_empty())
-        };
+        let decided =
+            |view: &View| view.attachments().get(id).is_none_or(|a| a.is_allocated() || !a.allocation_error.is_empty());
         let timed_out =
             tokio::time::timeout(self.timing.proposal(), views.wait_for(|view| decided(view))).await.is_err();
         let view = self.store.view();
@@ -98,8 +97,8 @@ impl ControlService {
         }
         let network = attachment.as_ref().and_then(|a| view.networks().get(&a.network_id));
         Ok(CreateAttachmentResponse {
-            network: network.map(|network| Network::clone(network)),
-            attachment: attachment.map(|attachment| Attachment::clone(&attachment)),
+            network: network.map(|network| Network::clone(network).into()),
+            attachment: attachment.map(|attachment| Attachment::clone(&attachment).into()),
         })
     }
 }

@@ -5,10 +5,11 @@ use tonic::Request;
 use super::{ControlService, refs, spec};
 use crate::api::{
     CreateNetworkRequest, CreateNetworkResponse, GetNetworkRequest, GetNetworkResponse, ListNetworksRequest,
-    ListNetworksResponse, Network, Node, RemoveNetworkRequest, RemoveNetworkResponse, Task, TaskState, object,
+    ListNetworksResponse, RemoveNetworkRequest, RemoveNetworkResponse,
 };
 use crate::error::Error;
 use crate::id::new_id;
+use crate::model::{Network, NetworkSpec, Node, Task, TaskState};
 use crate::store::{View, create, update};
 
 impl ControlService {
@@ -17,22 +18,23 @@ impl ControlService {
         request: Request<CreateNetworkRequest>,
     ) -> Result<CreateNetworkResponse, Error> {
         let asked = request.into_inner().spec.ok_or_else(|| Error::bad_argument("no specification given"))?;
+        let asked = NetworkSpec::from(asked);
         let id = new_id();
         self.write(|view| {
             let mut wanted = asked.clone();
             spec::check_network(view, &mut wanted)?;
-            let network = Network { id: id.clone(), spec: Some(wanted), ..Network::default() };
-            Ok((vec![create(object::Object::Network(network))], ()))
+            let network = Network { id: id.as_str().into(), spec: wanted, ..Network::default() };
+            Ok((vec![create(network)], ()))
         })
         .await?;
         let network = self.allocated(&id).await?;
-        Ok(CreateNetworkResponse { network: Some(network) })
+        Ok(CreateNetworkResponse { network: Some(network.into()) })
     }
 
     pub(super) async fn list_networks(&self, _: Request<ListNetworksRequest>) -> Result<ListNetworksResponse, Error> {
         let view = self.read().await?;
         let networks = view.networks().values().filter(|network| !network.pending_delete);
-        Ok(ListNetworksResponse { networks: networks.map(|network| Network::clone(network)).collect() })
+        Ok(ListNetworksResponse { networks: networks.map(|network| Network::clone(network).into()).collect() })
     }
 
     pub(super) async fn get_network(&self, request: Request<GetNetworkRequest>) -> Result<GetNetworkResponse, Error> {
@@ -41,9 +43,9 @@ impl ControlService {
         let tasks = view.tasks().values().filter(|task| task.is_on(&network.id) && is_live(task));
         let nodes = view.nodes().values().filter(|node| node.attachments.iter().any(|a| a.network_id == network.id));
         Ok(GetNetworkResponse {
-            tasks: tasks.map(|task| Task::clone(task)).collect(),
-            nodes: nodes.map(|node| Node::clone(node)).collect(),
-            network: Some(Network::clone(&network)),
+            tasks: tasks.map(|task| Task::clone(task).into()).collect(),
+            nodes: nodes.map(|node| Node::clone(node).into()).collect(),
+            network: Some(Network::clone(&network).into()),
         })
     }
 
@@ -59,10 +61,10 @@ impl ControlService {
                 let mut network = Network::clone(&network);
                 network.pending_delete = true;
                 let id = network.id.clone();
-                Ok((vec![update(object::Object::Network(network))], id))
+                Ok((vec![update(network)], id))
             })
             .await?;
-        Ok(RemoveNetworkResponse { id })
+        Ok(RemoveNetworkResponse { id: id.into() })
     }
 
     /// Waits for the allocator. A network that it cannot serve is taken back, so that nothing is left of a refusal.
@@ -85,7 +87,7 @@ impl ControlService {
             let Some(network) = view.networks().get(id) else { return Ok((vec![], ())) };
             let mut network = Network::clone(network);
             network.pending_delete = true;
-            Ok((vec![update(object::Object::Network(network))], ()))
+            Ok((vec![update(network)], ()))
         })
         .await?;
         Err(Error::conflict(reason))
@@ -99,7 +101,7 @@ fn is_live(task: &Task) -> bool {
 fn check_unused(view: &View, network: &Network) -> Result<(), Error> {
     let name = network.name();
     let live = || view.services().values().filter(|service| !service.pending_delete);
-    if network.is_ingress() {
+    if network.spec.ingress {
         if let Some(service) = live().find(|service| service.ingress_ports().next().is_some()) {
             return Err(Error::in_use(format!(
                 "ingress network {name} cannot be removed because service {} depends on it",
@@ -115,7 +117,7 @@ fn check_unused(view: &View, network: &Network) -> Result<(), Error> {
     let stays = |task: &Task| {
         task.is_on(&network.id)
             && is_live(task)
-            && task.desired_state() < TaskState::Shutdown
+            && task.desired_state < TaskState::Shutdown
             && live().any(|service| service.id == task.service_id)
     };
     if let Some(task) = view.tasks().values().find(|task| stays(task)) {

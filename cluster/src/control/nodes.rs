@@ -4,11 +4,12 @@ use tonic::Request;
 
 use super::{ControlService, out_of_sequence, refs};
 use crate::api::{
-    Cluster, GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, Node, NodeRole, NodeSpec, NodeState,
-    ObjectKind, Reachability, RemoveNodeRequest, RemoveNodeResponse, UpdateNodeRequest, UpdateNodeResponse, object,
+    self, GetNodeRequest, GetNodeResponse, ListNodesRequest, ListNodesResponse, ObjectKind, RemoveNodeRequest,
+    RemoveNodeResponse, UpdateNodeRequest, UpdateNodeResponse,
 };
 use crate::ca::refuse_until;
 use crate::error::Error;
+use crate::model::{Cluster, Node, NodeRole, NodeSpec, NodeState, Reachability};
 use crate::store::{View, now_ns, remove, update};
 
 impl ControlService {
@@ -26,19 +27,20 @@ impl ControlService {
     pub(super) async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Result<UpdateNodeResponse, Error> {
         let request = request.into_inner();
         let spec = request.spec.ok_or_else(|| Error::bad_argument("no node specification given"))?;
+        let spec = NodeSpec::from(spec);
         let id = self
             .write(|view| {
                 let mut node = Node::clone(&*refs::node(view, &request.r#ref)?);
-                if node.meta.as_ref().map_or(0, |meta| meta.version) != request.version {
+                if node.meta.version != request.version {
                     return Err(out_of_sequence());
                 }
-                let demoted = node.desired_role() == NodeRole::Manager && spec.desired_role() == NodeRole::Worker;
+                let demoted = node.spec.desired_role == NodeRole::Manager && spec.desired_role == NodeRole::Worker;
                 if demoted {
                     self.check_demotion(view, &node)?;
                 }
-                node.spec = Some(NodeSpec { annotations: spec.annotations.clone(), ..spec.clone() });
+                node.spec = spec.clone();
                 let id = node.id.clone();
-                Ok((vec![update(object::Object::Node(node))], id))
+                Ok((vec![update(node)], id))
             })
             .await?;
         let view = self.store.view();
@@ -57,24 +59,24 @@ impl ControlService {
                         node.id
                     )));
                 }
-                if node.state() == NodeState::Ready && !request.force {
+                if node.status.state == NodeState::Ready && !request.force {
                     return Err(Error::conflict(format!(
                         "node {} is not down and can't be removed",
                         node.id
                     )));
                 }
-                let mut actions = vec![remove(ObjectKind::Node, node.id.clone())];
+                let mut actions = vec![remove(ObjectKind::Node, node.id.as_str())];
                 if let Some(cluster) = view.cluster() {
                     let mut cluster = Cluster::clone(cluster);
                     let now = now_ns() / 1_000_000_000;
                     cluster.blacklisted_nodes.retain(|_, until| *until > now);
                     cluster.blacklisted_nodes.insert(node.id.clone(), refuse_until(&cluster));
-                    actions.push(update(object::Object::Cluster(cluster)));
+                    actions.push(update(cluster));
                 }
                 Ok((actions, node.id.clone()))
             })
             .await?;
-        Ok(RemoveNodeResponse { id })
+        Ok(RemoveNodeResponse { id: id.into() })
     }
 
     fn is_member(&self, node_id: &str) -> bool {
@@ -83,13 +85,13 @@ impl ControlService {
 
     fn check_demotion(&self, view: &View, node: &Node) -> Result<(), Error> {
         let others =
-            view.nodes().values().filter(|other| other.id != node.id && other.desired_role() == NodeRole::Manager);
+            view.nodes().values().filter(|other| other.id != node.id && other.spec.desired_role == NodeRole::Manager);
         if others.count() == 0 {
             return Err(Error::conflict("attempting to demote the last manager of the swarm"));
         }
         let Some(raft) = &self.raft else { return Ok(()) };
         let members = raft.members();
-        let remaining: Vec<_> = members.iter().filter(|m| m.voter && m.node_id != node.id).collect();
+        let remaining: Vec<_> = members.iter().filter(|m| m.voter && node.id != m.node_id).collect();
         let reachable = remaining.iter().filter(|m| raft.is_reachable(m.raft_id)).count();
         if reachable < remaining.len() / 2 + 1 {
             return Err(Error::conflict("can't remove member from the raft: this would result in a loss of quorum"));
@@ -98,10 +100,10 @@ impl ControlService {
     }
 
     /// Who leads and who is reachable is never stored: raft knows it best.
-    fn with_raft(&self, node: &Node) -> Node {
+    fn with_raft(&self, node: &Node) -> api::Node {
         let mut node = node.clone();
-        let Some(raft) = &self.raft else { return node };
-        let member = raft.members().into_iter().find(|member| member.node_id == node.id);
+        let Some(raft) = &self.raft else { return node.into() };
+        let member = raft.members().into_iter().find(|member| node.id == member.node_id);
         node.manager_status = match (member, node.manager_status.take()) {
             (Some(member), kept) => {
                 let mut status = kept.unwrap_or_default();
@@ -116,6 +118,6 @@ impl ControlService {
             }
             (None, _) => None,
         };
-        node
+        node.into()
     }
 }

@@ -7,14 +7,14 @@ use tonic::Request;
 
 use super::{ControlService, Stream, out_of_sequence, refs, spec};
 use crate::api::{
-    CreateServiceRequest, CreateServiceResponse, GetServiceRequest, GetServiceResponse, GetTaskRequest,
+    self, CreateServiceRequest, CreateServiceResponse, GetServiceRequest, GetServiceResponse, GetTaskRequest,
     GetTaskResponse, ListServicesRequest, ListServicesResponse, ListTasksRequest, ListTasksResponse,
-    RemoveServiceRequest, RemoveServiceResponse, Service, ServiceCounts, ServiceLogsRequest, ServiceLogsResponse,
-    ServiceSpec, Task, UpdateServiceRequest, UpdateServiceResponse, UpdateState, UpdateStatus, object,
+    RemoveServiceRequest, RemoveServiceResponse, ServiceCounts, ServiceLogsRequest, ServiceLogsResponse,
+    UpdateServiceRequest, UpdateServiceResponse,
 };
 use crate::error::Error;
 use crate::id::new_id;
-use crate::model::Phase;
+use crate::model::{Mode, Phase, Service, ServiceId, ServiceSpec, Task, UpdateState, UpdateStatus};
 use crate::store::{View, create, now_ns, update};
 
 impl ControlService {
@@ -23,14 +23,19 @@ impl ControlService {
         request: Request<CreateServiceRequest>,
     ) -> Result<CreateServiceResponse, Error> {
         let asked = request.into_inner().spec.ok_or_else(|| Error::bad_argument("no specification given"))?;
+        let asked = spec::read_service(asked)?;
         let id = new_id();
         self.write(|view| {
             let mut wanted = asked.clone();
             spec::check_service(view, &mut wanted, None)?;
             check_free(view, &wanted)?;
-            let service =
-                Service { id: id.clone(), spec: Some(wanted), spec_version: view.version() + 1, ..Service::default() };
-            Ok((vec![create(object::Object::Service(service))], ()))
+            let service = Service {
+                id: id.as_str().into(),
+                spec: wanted,
+                spec_version: view.version() + 1,
+                ..Service::default()
+            };
+            Ok((vec![create(service)], ()))
         })
         .await?;
         Ok(CreateServiceResponse { service: self.stored(&id) })
@@ -41,14 +46,14 @@ impl ControlService {
         let services: Vec<_> = view.services().values().filter(|service| !service.pending_delete).collect();
         Ok(ListServicesResponse {
             counts: services.iter().map(|service| counts(&view, service)).collect(),
-            services: services.into_iter().map(|service| without_credentials(service)).collect(),
+            services: services.into_iter().map(|service| without_credentials(service).into()).collect(),
         })
     }
 
     pub(super) async fn get_service(&self, request: Request<GetServiceRequest>) -> Result<GetServiceResponse, Error> {
         let view = self.read().await?;
         let service = refs::service(&view, &request.into_inner().r#ref)?;
-        Ok(GetServiceResponse { service: Some(Service::clone(&service)) })
+        Ok(GetServiceResponse { service: Some(Service::clone(&service).into()) })
     }
 
     pub(super) async fn update_service(
@@ -60,7 +65,7 @@ impl ControlService {
             .write(|view| {
                 let stored = refs::service(view, &request.r#ref)?;
                 // What the system wrote since is no reason to refuse: the specification is still the one that was read.
-                let read_since = stored.spec_version..=stored.meta.as_ref().map_or(0, |meta| meta.version);
+                let read_since = stored.spec_version..=stored.meta.version;
                 if !read_since.contains(&request.version) {
                     return Err(out_of_sequence());
                 }
@@ -68,11 +73,12 @@ impl ControlService {
                     true => rolled_back(view, &stored)?,
                     false => {
                         let wanted = request.spec.clone();
-                        updated(view, &stored, wanted.ok_or_else(|| Error::bad_argument("no specification given"))?)?
+                        let wanted = wanted.ok_or_else(|| Error::bad_argument("no specification given"))?;
+                        updated(view, &stored, spec::read_service(wanted)?)?
                     }
                 };
                 let id = updated.id.clone();
-                Ok((vec![update(object::Object::Service(updated))], id))
+                Ok((vec![update(updated)], id))
             })
             .await?;
         Ok(UpdateServiceResponse { service: self.stored(&id) })
@@ -88,17 +94,17 @@ impl ControlService {
             .write(|view| {
                 // Found once: when the decision is repeated, the name may be another service's.
                 let id = match &found {
-                    Some(id) => String::clone(id),
+                    Some(id) => ServiceId::clone(id),
                     None => refs::service(view, &request.r#ref)?.id.clone(),
                 };
                 found = Some(id.clone());
                 let Some(service) = view.services().get(&id) else { return Ok((vec![], id)) };
                 let mut service = Service::clone(service);
                 service.pending_delete = true;
-                Ok((vec![update(object::Object::Service(service))], id))
+                Ok((vec![update(service)], id))
             })
             .await?;
-        Ok(RemoveServiceResponse { id })
+        Ok(RemoveServiceResponse { id: id.into() })
     }
 
     pub(super) async fn list_tasks(&self, request: Request<ListTasksRequest>) -> Result<ListTasksResponse, Error> {
@@ -107,13 +113,13 @@ impl ControlService {
         let any = |ids: &[String], id: &str| ids.is_empty() || ids.iter().any(|one| one == id);
         let tasks = view.tasks().values();
         let tasks = tasks.filter(|t| any(&request.service_ids, &t.service_id) && any(&request.node_ids, &t.node_id));
-        Ok(ListTasksResponse { tasks: tasks.map(|task| Task::clone(task)).collect() })
+        Ok(ListTasksResponse { tasks: tasks.map(|task| Task::clone(task).into()).collect() })
     }
 
     pub(super) async fn get_task(&self, request: Request<GetTaskRequest>) -> Result<GetTaskResponse, Error> {
         let view = self.read().await?;
         let task = refs::task(&view, &request.into_inner().r#ref)?;
-        Ok(GetTaskResponse { task: Some(Task::clone(&task)) })
+        Ok(GetTaskResponse { task: Some(Task::clone(&task).into()) })
     }
 
     pub(super) async fn service_logs(
@@ -122,9 +128,9 @@ impl ControlService {
     ) -> Result<Stream<ServiceLogsResponse>, Error> {
         let view = self.read().await?;
         request.r#ref = match refs::service(&view, &request.r#ref) {
-            Ok(service) => service.id.clone(),
+            Ok(service) => service.id.to_string(),
             Err(no_service) => match refs::task(&view, &request.r#ref) {
-                Ok(task) => task.id.clone(),
+                Ok(task) => task.id.to_string(),
                 Err(_) if no_service.kind() != ErrorKind::NotFound => return Err(no_service),
                 Err(_) => return Err(Error::not_found(format!("no such task or service: {}", request.r#ref))),
             },
@@ -132,14 +138,14 @@ impl ControlService {
         self.logs.service_logs(request)
     }
 
-    fn stored(&self, id: &str) -> Option<Service> {
-        self.store.view().services().get(id).map(|service| Service::clone(service))
+    fn stored(&self, id: &str) -> Option<api::Service> {
+        self.store.view().services().get(id).map(|service| Service::clone(service).into())
     }
 }
 
 fn check_free(view: &View, wanted: &ServiceSpec) -> Result<(), Error> {
-    let name = wanted.name();
-    let taken = view.services().values().any(|s| !s.pending_delete && s.name() == name);
+    let name = &wanted.annotations.name;
+    let taken = view.services().values().any(|s| !s.pending_delete && s.name() == *name);
     if taken {
         return Err(Error::conflict(format!("name conflicts with an existing object: service {name} already exists")));
     }
@@ -148,11 +154,11 @@ fn check_free(view: &View, wanted: &ServiceSpec) -> Result<(), Error> {
 
 fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Service, Error> {
     spec::check_service(view, &mut wanted, Some(&stored.id))?;
-    let previous = stored.spec.clone().unwrap_or_default();
-    if previous.is_global() != wanted.is_global() {
+    let previous = stored.spec.clone();
+    if (previous.mode == Mode::Global) != (wanted.mode == Mode::Global) {
         return Err(Error::not_supported("service mode change is not allowed"));
     }
-    if previous.name() != wanted.name() {
+    if previous.annotations.name != wanted.annotations.name {
         return Err(Error::not_supported("renaming services is not supported"));
     }
     let mut service = stored.clone();
@@ -163,7 +169,7 @@ fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Ser
         service.previous_spec_version = stored.spec_version;
         service.previous_spec = Some(previous);
     }
-    service.spec = Some(wanted);
+    service.spec = wanted;
     service.spec_version = view.version() + 1;
     // Every update takes up a paused one.
     if redeploys || paused {
@@ -178,12 +184,12 @@ fn rolled_back(view: &View, stored: &Service) -> Result<Service, Error> {
     };
     spec::check_service(view, &mut previous, Some(&stored.id))?;
     let mut service = stored.clone();
-    service.previous_spec = stored.spec.clone();
+    service.previous_spec = Some(stored.spec.clone());
     service.previous_spec_version = stored.spec_version;
-    service.spec = Some(previous);
+    service.spec = previous;
     service.spec_version = view.version() + 1;
     service.update_status = Some(UpdateStatus {
-        state: UpdateState::RollbackStarted.into(),
+        state: UpdateState::RollbackStarted,
         started_at_ns: now_ns(),
         message: "manually requested rollback".into(),
         ..UpdateStatus::default()
@@ -194,20 +200,21 @@ fn rolled_back(view: &View, stored: &Service) -> Result<Service, Error> {
 fn counts(view: &View, service: &Service) -> ServiceCounts {
     let tasks = || view.tasks_of_service(&service.id);
     let running = tasks().filter(|task| task.is_up()).count() as u64;
-    let desired = service.spec.as_ref().and_then(ServiceSpec::replicas).unwrap_or_else(|| {
+    let desired = match service.spec.mode {
+        Mode::Replicated(replicas) => replicas,
         // A task that waits to replace another one of its node does not count twice.
-        tasks().filter(|task| task.is_wanted()).map(|task| &task.node_id).collect::<BTreeSet<_>>().len() as u64
-    });
+        Mode::Global => {
+            tasks().filter(|task| task.is_wanted()).map(|task| &task.node_id).collect::<BTreeSet<_>>().len() as u64
+        }
+    };
     ServiceCounts { running, desired }
 }
 
 /// A list is for looking at; credentials are only needed by who changes the service.
 fn without_credentials(service: &Service) -> Service {
     let mut service = service.clone();
-    for spec in [&mut service.spec, &mut service.previous_spec].into_iter().flatten() {
-        if let Some(container) = spec.task.as_mut().and_then(|task| task.container.as_mut()) {
-            container.registry_auth.clear();
-        }
+    for spec in std::iter::once(&mut service.spec).chain(&mut service.previous_spec) {
+        spec.task.container.registry_auth.clear();
     }
     service
 }
@@ -215,14 +222,13 @@ fn without_credentials(service: &Service) -> Service {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Annotations, ContainerSpec, ReplicatedService, TaskSpec, service_spec};
+    use crate::model::{Annotations, ContainerSpec, TaskSpec};
 
     fn spec(image: &str) -> ServiceSpec {
         let container = ContainerSpec { image: image.into(), ..ContainerSpec::default() };
         ServiceSpec {
-            annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }),
-            task: Some(TaskSpec { container: Some(container), ..TaskSpec::default() }),
-            mode: Some(service_spec::Mode::Replicated(ReplicatedService { replicas: 1 })),
+            annotations: Annotations { name: "web".into(), ..Annotations::default() },
+            task: TaskSpec { container, ..TaskSpec::default() },
             ..ServiceSpec::default()
         }
     }
@@ -237,9 +243,9 @@ mod tests {
         ] {
             let stored = Service {
                 id: "w".into(),
-                spec: Some(spec("new")),
+                spec: spec("new"),
                 previous_spec: Some(spec("old")),
-                update_status: Some(UpdateStatus { state: state.into(), ..UpdateStatus::default() }),
+                update_status: Some(UpdateStatus { state, ..UpdateStatus::default() }),
                 ..Service::default()
             };
             let same = updated(&View::default(), &stored, spec("new")).unwrap();

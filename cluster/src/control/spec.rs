@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::refs::network;
-use crate::api::{
-    Annotations, EndpointMode, EndpointSpec, NetworkSpec, PortConfig, PublishMode, ResourceRequirements, Resources,
-    Service, ServiceSpec, TaskSpec, UpdateConfig, service_spec,
-};
+use crate::api;
 use crate::error::Error;
 use crate::model::subnet::{self, SubnetError};
-use crate::model::{PREDEFINED_NETWORKS, constraints};
+use crate::model::{
+    Annotations, EndpointMode, EndpointSpec, Mode, NetworkSpec, PREDEFINED_NETWORKS, PortConfig, PublishMode,
+    ResourceRequirements, Resources, Service, ServiceSpec, TaskSpec, UpdateConfig, constraints,
+};
 use crate::store::View;
 
 const NAME_LENGTH_MAX: usize = 63;
@@ -25,8 +25,8 @@ fn invalid(text: impl Into<String>) -> Error {
 }
 
 /// A name as DNS knows it: letters, digits, and between them `-` and `_`.
-pub fn check_name(annotations: Option<&Annotations>) -> Result<(), Error> {
-    let name = annotations.map_or("", |annotations| annotations.name.as_str());
+pub fn check_name(annotations: &Annotations) -> Result<(), Error> {
+    let name = annotations.name.as_str();
     if name.is_empty() {
         return Err(invalid("meta: name must be provided"));
     }
@@ -41,29 +41,35 @@ pub fn check_name(annotations: Option<&Annotations>) -> Result<(), Error> {
     Ok(())
 }
 
+/// A service's spec as it was asked for; an older state may have gaps that a new one must not have.
+pub fn read_service(asked: api::ServiceSpec) -> Result<ServiceSpec, Error> {
+    check_name(asked.annotations.as_ref().unwrap_or(&Annotations::default()))?;
+    if asked.task.as_ref().is_none_or(|task| task.container.is_none()) {
+        return Err(invalid("TaskSpec: missing runtime"));
+    }
+    if asked.mode.is_none() {
+        return Err(invalid("a service is either replicated or global"));
+    }
+    Ok(asked.into())
+}
+
 /// Checks a service's spec and replaces the names of networks by their ids. `own`: the service's id on an update.
 pub fn check_service(view: &View, spec: &mut ServiceSpec, own: Option<&str>) -> Result<(), Error> {
-    check_name(spec.annotations.as_ref())?;
-    let task = spec.task.as_mut().ok_or_else(|| invalid("TaskSpec: missing runtime"))?;
-    check_task(view, task)?;
-    match &spec.mode {
-        None => return Err(invalid("a service is either replicated or global")),
-        Some(service_spec::Mode::Replicated(mode)) if mode.replicas > REPLICAS_MAX => {
-            return Err(invalid(format!("{} replicas are more than {REPLICAS_MAX}", mode.replicas)));
-        }
-        Some(_) => {}
+    check_name(&spec.annotations)?;
+    check_task(view, &mut spec.task)?;
+    if let Mode::Replicated(replicas) = spec.mode
+        && replicas > REPLICAS_MAX
+    {
+        return Err(invalid(format!("{replicas} replicas are more than {REPLICAS_MAX}")));
     }
     check_update(spec.update.as_ref())?;
     check_update(spec.rollback.as_ref())?;
-    if let Some(endpoint) = &spec.endpoint {
-        check_endpoint(endpoint)?;
-        check_port_conflicts(view, &endpoint.ports, own)?;
-    }
-    Ok(())
+    check_endpoint(&spec.endpoint)?;
+    check_port_conflicts(view, &spec.endpoint.ports, own)
 }
 
 fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Error> {
-    let container = task.container.as_ref().ok_or_else(|| invalid("TaskSpec: missing runtime"))?;
+    let container = &task.container;
     if container.image.is_empty() {
         return Err(invalid("ContainerSpec: image reference must be provided"));
     }
@@ -79,7 +85,7 @@ fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Error> {
             return Err(invalid(format!("invalid mount target {:?}: it must be an absolute path", mount.target)));
         }
     }
-    check_resources(task.resources.as_ref())?;
+    check_resources(&task.resources)?;
     if let Some(restart) = &task.restart {
         if restart.delay_ns.is_some_and(|delay| delay < 0) {
             return Err(invalid("TaskSpec: restart-delay cannot be negative"));
@@ -88,15 +94,13 @@ fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Error> {
             return Err(invalid("TaskSpec: restart-window cannot be negative"));
         }
     }
-    if let Some(placement) = &task.placement {
-        constraints::parse(&placement.constraints).map_err(|error| invalid(error.to_string()))?;
-    }
+    constraints::parse(&task.placement.constraints).map_err(|error| invalid(error.to_string()))?;
     for attachment in &mut task.networks {
         if PREDEFINED_NETWORKS.contains(&attachment.target.as_str()) {
             continue;
         }
         let found = network(view, &attachment.target)?;
-        if found.is_ingress() {
+        if found.spec.ingress {
             return Err(invalid(format!(
                 "Service cannot be explicitly attached to the ingress network {:?}",
                 found.name()
@@ -111,10 +115,8 @@ fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_resources(requirements: Option<&ResourceRequirements>) -> Result<(), Error> {
-    let Some(requirements) = requirements else { return Ok(()) };
-    let check = |resources: Option<&Resources>| {
-        let Some(resources) = resources else { return Ok(()) };
+fn check_resources(requirements: &ResourceRequirements) -> Result<(), Error> {
+    let check = |resources: &Resources| {
         if resources.nano_cpus != 0 && resources.nano_cpus < CPU_NANOS_MIN {
             #[allow(clippy::cast_precision_loss)]
             let cpus = resources.nano_cpus as f64 / 1e9;
@@ -125,8 +127,8 @@ fn check_resources(requirements: Option<&ResourceRequirements>) -> Result<(), Er
         }
         Ok(())
     };
-    check(requirements.limits.as_ref())?;
-    check(requirements.reservations.as_ref())?;
+    check(&requirements.limits)?;
+    check(&requirements.reservations)?;
     if requirements.limit_pids < 0 {
         return Err(invalid("the limit of processes cannot be negative"));
     }
@@ -157,10 +159,10 @@ fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), Error> {
             )));
         }
         let ingress = port.is_ingress();
-        if ingress && endpoint.mode() == EndpointMode::Dnsrr {
+        if ingress && endpoint.mode == EndpointMode::Dnsrr {
             return Err(invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode"));
         }
-        let key = (port.published_port, port.protocol(), ingress);
+        let key = (port.published_port, port.protocol, ingress);
         if port.published_port != 0 && !published.insert(key) {
             return Err(invalid("EndpointSpec: duplicate published ports provided"));
         }
@@ -180,7 +182,7 @@ fn check_port_conflicts(view: &View, ports: &[PortConfig], own: Option<&str>) ->
                     other.id
                 );
                 // Two services may publish the same port in host mode: the scheduler keeps them on different nodes.
-                match (port.publish_mode(), taken.publish_mode()) {
+                match (port.publish_mode, taken.publish_mode) {
                     (PublishMode::Host, PublishMode::Host) => {}
                     (PublishMode::Ingress, PublishMode::Ingress) => return Err(invalid(text)),
                     (_, PublishMode::Host) => return Err(invalid(format!("{text} as a host-published port"))),
@@ -194,23 +196,23 @@ fn check_port_conflicts(view: &View, ports: &[PortConfig], own: Option<&str>) ->
 
 /// The ports asked for and those that were given.
 fn ports_of(service: &Service) -> impl Iterator<Item = &PortConfig> {
-    service.asked_ports().iter().chain(service.endpoint.iter().flat_map(|endpoint| &endpoint.ports))
+    service.spec.endpoint.ports.iter().chain(service.allocated_ports())
 }
 
 fn is_same_port(a: &PortConfig, b: &PortConfig) -> bool {
-    a.published_port == b.published_port && a.protocol() == b.protocol()
+    a.published_port == b.published_port && a.protocol == b.protocol
 }
 
 /// Checks a network's spec.
 pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Error> {
-    check_name(spec.annotations.as_ref())?;
+    check_name(&spec.annotations)?;
     if spec.driver.is_empty() {
         spec.driver = "overlay".into();
     }
     if spec.driver != "overlay" {
         return Err(invalid(format!("network driver {:?} cannot span nodes: use overlay", spec.driver)));
     }
-    let name = spec.annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
+    let name = spec.annotations.name.as_str();
     if PREDEFINED_NETWORKS.contains(&name) || name == "skep_gwbridge" || name == "docker_gwbridge" {
         return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network")));
     }
@@ -218,7 +220,7 @@ pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Error> {
     if live().any(|network| network.name() == name) {
         return Err(Error::conflict(format!("network with name {name} already exists")));
     }
-    if spec.ingress && live().any(|network| network.is_ingress()) {
+    if spec.ingress && live().any(|network| network.spec.ingress) {
         return Err(Error::conflict("ingress network already exists"));
     }
     check_driver_options(spec)?;
@@ -251,27 +253,24 @@ fn check_driver_options(spec: &NetworkSpec) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{
-        ContainerSpec, IpamConfig, Mount, Network, NetworkAttachmentSpec, Placement, ReplicatedService,
-        StoreTransaction, object,
-    };
+    use crate::api::{Mount, StoreTransaction};
+    use crate::model::{ContainerSpec, IpamConfig, Network, NetworkAttachmentSpec};
     use crate::store::create;
 
     fn spec(name: &str, ports: Vec<PortConfig>) -> ServiceSpec {
         ServiceSpec {
-            annotations: Some(Annotations { name: name.into(), ..Annotations::default() }),
-            task: Some(TaskSpec {
-                container: Some(ContainerSpec { image: "nginx".into(), ..ContainerSpec::default() }),
+            annotations: Annotations { name: name.into(), ..Annotations::default() },
+            task: TaskSpec {
+                container: ContainerSpec { image: "nginx".into(), ..ContainerSpec::default() },
                 ..TaskSpec::default()
-            }),
-            mode: Some(service_spec::Mode::Replicated(ReplicatedService { replicas: 1 })),
-            endpoint: Some(EndpointSpec { ports, ..EndpointSpec::default() }),
+            },
+            endpoint: EndpointSpec { ports, ..EndpointSpec::default() },
             ..ServiceSpec::default()
         }
     }
 
     fn port(published_port: u32, mode: PublishMode) -> PortConfig {
-        PortConfig { published_port, target_port: 80, publish_mode: mode.into(), ..PortConfig::default() }
+        PortConfig { published_port, target_port: 80, publish_mode: mode, ..PortConfig::default() }
     }
 
     fn check(view: &View, mut spec: ServiceSpec) -> Result<(), String> {
@@ -293,15 +292,12 @@ mod tests {
         let mut view = View::default();
         let web = Service {
             id: "w1".into(),
-            spec: Some(spec("web", vec![port(8080, PublishMode::Ingress)])),
+            spec: spec("web", vec![port(8080, PublishMode::Ingress)]),
             ..Default::default()
         };
-        let host = Service {
-            id: "h1".into(),
-            spec: Some(spec("host", vec![port(9090, PublishMode::Host)])),
-            ..Default::default()
-        };
-        let actions = vec![create(object::Object::Service(web)), create(object::Object::Service(host))];
+        let host =
+            Service { id: "h1".into(), spec: spec("host", vec![port(9090, PublishMode::Host)]), ..Default::default() };
+        let actions = vec![create(web), create(host)];
         view.apply(&StoreTransaction { actions, time_ns: 1 }, 1).unwrap();
         assert_eq!(
             check(&view, spec("other", vec![port(8080, PublishMode::Ingress)])),
@@ -325,51 +321,48 @@ mod tests {
             let error = check(&View::default(), spec).unwrap_err();
             assert!(error.contains(words), "{error}");
         };
-        fn task(spec: &mut ServiceSpec) -> &mut TaskSpec {
-            spec.task.as_mut().unwrap()
-        }
-        refused(&|s| s.endpoint.as_mut().unwrap().set_mode(EndpointMode::Dnsrr), "can't be used with dnsrr mode");
-        refused(&|s| task(s).container.as_mut().unwrap().image.clear(), "image reference must be provided");
+        refused(&|s| s.endpoint.mode = EndpointMode::Dnsrr, "can't be used with dnsrr mode");
+        refused(&|s| s.task.container.image.clear(), "image reference must be provided");
         refused(
             &|s| {
                 let mount = Mount { target: "/data".into(), ..Mount::default() };
-                task(s).container.as_mut().unwrap().mounts = vec![mount.clone(), mount];
+                s.task.container.mounts = vec![mount.clone(), mount];
             },
             "duplicate mount point: /data",
         );
+        refused(&|s| s.task.resources.limits.memory_bytes = 1024, "Must be at least 4MiB");
+        refused(&|s| s.task.placement.constraints = vec!["node.role".into()], "node.role");
         refused(
-            &|s| {
-                let limits = Some(Resources { memory_bytes: 1024, ..Resources::default() });
-                task(s).resources = Some(ResourceRequirements { limits, ..Default::default() });
-            },
-            "Must be at least 4MiB",
-        );
-        refused(
-            &|s| task(s).placement = Some(Placement { constraints: vec!["node.role".into()], ..Placement::default() }),
-            "node.role",
-        );
-        refused(
-            &|s| task(s).networks = vec![NetworkAttachmentSpec { target: "app".into(), ..Default::default() }],
+            &|s| s.task.networks = vec![NetworkAttachmentSpec { target: "app".into(), ..Default::default() }],
             "network app not found",
         );
-        refused(
-            &|s| s.endpoint.as_mut().unwrap().ports.push(port(80, PublishMode::Ingress)),
-            "duplicate published ports",
-        );
-        refused(&|s| s.endpoint.as_mut().unwrap().ports[0].target_port = 70_000, "ports are 1 to 65535");
-        refused(&|s| s.mode = None, "replicated or global");
+        refused(&|s| s.endpoint.ports.push(port(80, PublishMode::Ingress)), "duplicate published ports");
+        refused(&|s| s.endpoint.ports[0].target_port = 70_000, "ports are 1 to 65535");
         refused(&|s| s.update = Some(UpdateConfig { max_failure_ratio: 2.0, ..Default::default() }), "maxfailureratio");
     }
+
+    #[test]
+    fn a_spec_with_gaps_is_refused() {
+        let whole = || api::ServiceSpec::from(spec("web", Vec::new()));
+        assert!(read_service(whole()).is_ok());
+        let refused = |spec: api::ServiceSpec| read_service(spec).unwrap_err().message().to_owned();
+        assert_eq!(refused(api::ServiceSpec { annotations: None, ..whole() }), "meta: name must be provided");
+        assert_eq!(refused(api::ServiceSpec { task: None, ..whole() }), "TaskSpec: missing runtime");
+        let empty = Some(api::TaskSpec::default());
+        assert_eq!(refused(api::ServiceSpec { task: empty, ..whole() }), "TaskSpec: missing runtime");
+        assert_eq!(refused(api::ServiceSpec { mode: None, ..whole() }), "a service is either replicated or global");
+    }
+
     #[test]
     fn a_network_that_no_node_could_carry_is_refused() {
         let mut view = View::default();
         let ipam = |subnet: &str| vec![IpamConfig { subnet: subnet.into(), ..IpamConfig::default() }];
         let spec = |name: &str| NetworkSpec {
-            annotations: Some(Annotations { name: name.into(), ..Annotations::default() }),
+            annotations: Annotations { name: name.into(), ..Annotations::default() },
             ..NetworkSpec::default()
         };
-        let app = Network { id: "n1".into(), spec: Some(spec("app")), ipam: ipam("10.0.1.0/24"), ..Default::default() };
-        view.apply(&StoreTransaction { actions: vec![create(object::Object::Network(app))], time_ns: 1 }, 1).unwrap();
+        let app = Network { id: "n1".into(), spec: spec("app"), ipam: ipam("10.0.1.0/24"), ..Default::default() };
+        view.apply(&StoreTransaction { actions: vec![create(app)], time_ns: 1 }, 1).unwrap();
         let check = |change: &dyn Fn(&mut NetworkSpec)| {
             let mut spec = spec("web");
             change(&mut spec);

@@ -3,15 +3,16 @@
 use tonic::Request;
 
 use super::{ControlService, out_of_sequence};
-use crate::api::{Cluster, GetClusterRequest, GetClusterResponse, UpdateClusterRequest, UpdateClusterResponse, object};
+use crate::api::{GetClusterRequest, GetClusterResponse, UpdateClusterRequest, UpdateClusterResponse};
 use crate::ca::{JoinToken, NODE_VALIDITY_MIN, new_secret};
 use crate::error::Error;
+use crate::model::Cluster;
 use crate::store::update;
 
 impl ControlService {
     pub(super) async fn get_cluster(&self, _: Request<GetClusterRequest>) -> Result<GetClusterResponse, Error> {
         let view = self.read().await?;
-        Ok(GetClusterResponse { cluster: view.cluster().map(|cluster| without_keys(cluster)) })
+        Ok(GetClusterResponse { cluster: view.cluster().map(|cluster| without_keys(cluster).into()) })
     }
 
     pub(super) async fn update_cluster(
@@ -31,13 +32,13 @@ impl ControlService {
         let secrets = (request.rotate_worker_token.then(new_secret), request.rotate_manager_token.then(new_secret));
         self.write(|view| {
             let mut cluster = Cluster::clone(view.cluster().ok_or_else(|| Error::not_found("cluster not found"))?);
-            let stored = cluster.meta.as_ref().map_or(0, |meta| meta.version);
+            let stored = cluster.meta.version;
             // A rotation alone overwrites nothing that somebody might have read before.
             if request.spec.is_some() && request.version != stored {
                 return Err(out_of_sequence());
             }
             if let Some(spec) = &request.spec {
-                cluster.spec = Some(spec.clone());
+                cluster.spec = spec.clone();
             }
             let root = cluster.root_ca.get_or_insert_default();
             let digest = root.cert_digest.clone();
@@ -49,11 +50,11 @@ impl ControlService {
             if let Some(secret) = &secrets.1 {
                 tokens.manager = token(secret);
             }
-            Ok((vec![update(object::Object::Cluster(cluster))], ()))
+            Ok((vec![update(cluster)], ()))
         })
         .await?;
         let view = self.store.view();
-        Ok(UpdateClusterResponse { cluster: view.cluster().map(|cluster| without_keys(cluster)) })
+        Ok(UpdateClusterResponse { cluster: view.cluster().map(|cluster| without_keys(cluster).into()) })
     }
 }
 

@@ -7,9 +7,9 @@ use tonic::{Request, Status};
 
 use super::*;
 use crate::api::{
-    Annotations, Attachment, Cluster, ClusterSpec, ContainerSpec, EndpointSpec, GlobalService, IpamConfig, Meta,
-    Network, NetworkAttachmentSpec, NetworkSpec, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Placement,
-    PortConfig, PublishMode, ReplicatedService, Service, ServiceSpec, TaskSpec, object, service_spec,
+    Annotations, Attachment, Cluster, ClusterSpec, ContainerSpec, EndpointSpec, GlobalService, IpamConfig, Network,
+    NetworkAttachmentSpec, NetworkSpec, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Placement, PortConfig,
+    PublishMode, ReplicatedService, Service, ServiceSpec, TaskSpec, object, service_spec,
 };
 use crate::store::{ApplyError, MemoryStore, create};
 
@@ -83,15 +83,11 @@ fn kind<T>(answer: Result<T, Error>) -> Option<ErrorKind> {
     Some(Error::from(Status::from_header_map(response.headers()).unwrap()).kind())
 }
 
-fn version(meta: Option<&Meta>) -> u64 {
-    meta.map_or(0, |meta| meta.version)
-}
-
 #[tokio::test]
 async fn refusals_about_services_are_of_the_right_kind() {
     let (control, store) = control().await;
     let stored = store.view().services()["svc1"].clone();
-    let (now, unchanged) = (version(stored.meta.as_ref()), stored.spec.clone().unwrap());
+    let (now, unchanged) = (stored.meta.version, ServiceSpec::from(stored.spec.clone()));
     let create = async |spec: Option<ServiceSpec>| {
         kind(control.create_service(Request::new(CreateServiceRequest { spec })).await)
     };
@@ -105,7 +101,10 @@ async fn refusals_about_services_are_of_the_right_kind() {
         (changed(&|spec| spec.annotations = annotations("-")), BadArgument),
         (changed(&|spec| spec.task = None), BadArgument),
         (changed(&|spec| spec.mode = None), BadArgument),
-        (changed(&|spec| spec.endpoint = store.view().services()["svc3"].spec.clone().unwrap().endpoint), BadArgument),
+        (
+            changed(&|spec| spec.endpoint = Some(store.view().services()["svc3"].spec.endpoint.clone().into())),
+            BadArgument,
+        ),
         (
             changed(&|spec| {
                 let placement = Placement { constraints: vec!["node.id".into()], ..Placement::default() };
@@ -194,7 +193,7 @@ async fn refusals_about_networks_are_of_the_right_kind() {
 #[tokio::test]
 async fn refusals_about_nodes_and_the_swarm_are_of_the_right_kind() {
     let (control, store) = control().await;
-    let now = version(store.view().nodes()["m1"].meta.as_ref());
+    let now = store.view().nodes()["m1"].meta.version;
     let worker = Some(NodeSpec { desired_role: 0, ..NodeSpec::default() });
     for (reference, at, spec, expected) in [
         ("host-m1", now, None, BadArgument),
@@ -210,7 +209,7 @@ async fn refusals_about_nodes_and_the_swarm_are_of_the_right_kind() {
         assert_eq!(kind(control.remove_node(Request::new(request)).await), Some(expected), "{reference}");
     }
     assert_eq!(kind(control.get_node(Request::new(GetNodeRequest { r#ref: "x".into() })).await), Some(NotFound));
-    let at = version(store.view().cluster().unwrap().meta.as_ref());
+    let at = store.view().cluster().unwrap().meta.version;
     let spec = |expiry, heartbeat| {
         Some(ClusterSpec { node_cert_expiry_ns: expiry, dispatcher_heartbeat_ns: heartbeat, ..ClusterSpec::default() })
     };

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{ControlService, Stream, refs};
-use crate::api::{Node, Service, Task, WatchServiceRequest, WatchServiceResponse};
-use crate::error::Error;
-use crate::store::{ProposeError, View};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+
+use super::{ControlService, Stream, refs};
+use crate::api::{WatchServiceRequest, WatchServiceResponse};
+use crate::error::Error;
+use crate::model::{Node, Service, ServiceId, Task};
+use crate::store::{ProposeError, View};
 
 /// Changes that a slow reader has not taken yet; the newest state comes after them.
 const QUEUE: usize = 4;
@@ -26,7 +28,7 @@ impl ControlService {
     }
 }
 
-async fn follow(control: ControlService, id: String, sender: mpsc::Sender<Result<WatchServiceResponse, Error>>) {
+async fn follow(control: ControlService, id: ServiceId, sender: mpsc::Sender<Result<WatchServiceResponse, Error>>) {
     let mut views = control.store.watch();
     let mut last = None;
     loop {
@@ -56,13 +58,12 @@ async fn follow(control: ControlService, id: String, sender: mpsc::Sender<Result
 
 fn snapshot(view: &View, id: &str) -> WatchServiceResponse {
     let service = view.services().get(id).filter(|service| !service.pending_delete);
-    let tasks: Vec<Task> = view.tasks_of_service(id).map(|task| Task::clone(task)).collect();
-    let node_ids: BTreeSet<&str> = tasks.iter().map(|task| task.node_id.as_str()).collect();
+    let node_ids: BTreeSet<&str> = view.tasks_of_service(id).map(|task| task.node_id.as_str()).collect();
     let nodes = node_ids.into_iter().filter_map(|id| view.nodes().get(id));
     WatchServiceResponse {
-        nodes: nodes.map(|node| Node::clone(node)).collect(),
+        nodes: nodes.map(|node| Node::clone(node).into()).collect(),
         removed: service.is_none(),
-        service: service.map(|service| Service::clone(service)),
-        tasks,
+        service: service.map(|service| Service::clone(service).into()),
+        tasks: view.tasks_of_service(id).map(|task| Task::clone(task).into()).collect(),
     }
 }

@@ -26,14 +26,16 @@ fn essence(assignment: &Assignment) -> Assignment {
 /// The keys alone, as a removal names them.
 fn removal(key: &Key) -> AssignmentChange {
     let item = match key.clone() {
-        Key::Task(id) => Item::Task(Task { id, ..Task::default() }),
-        Key::Network(id) => Item::Network(AssignedNetwork { id, ..AssignedNetwork::default() }),
+        Key::Task(id) => Item::Task(Task { id: id.into(), ..Task::default() }),
+        Key::Network(id) => Item::Network(AssignedNetwork { id: id.into(), ..AssignedNetwork::default() }),
         Key::Endpoint(network_id, address) => {
-            Item::Endpoint(NetworkEndpoint { network_id, address, ..NetworkEndpoint::default() })
+            Item::Endpoint(NetworkEndpoint { network_id: network_id.into(), address, ..NetworkEndpoint::default() })
         }
-        Key::Service(network_id, service_id) => {
-            Item::Service(NetworkService { network_id, service_id, ..NetworkService::default() })
-        }
+        Key::Service(network_id, service_id) => Item::Service(NetworkService {
+            network_id: network_id.into(),
+            service_id: service_id.into(),
+            ..NetworkService::default()
+        }),
     };
     AssignmentChange { remove: true, assignment: Some(Assignment { item: Some(item) }) }
 }

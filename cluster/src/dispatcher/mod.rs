@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use crate::api::{
-    self, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, ManagerPeer, NodeState,
-    SessionMessage, SessionRequest, SignOffRequest, SignOffResponse, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
+    self, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, ManagerPeer, SessionMessage,
+    SessionRequest, SignOffRequest, SignOffResponse, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
 };
-use crate::model::is_data_path;
+use crate::model::{Node, NodeState, is_data_path};
 use crate::store::{Store, View};
 use crate::wire::Caller;
 use assignments::Sent;
@@ -85,12 +85,12 @@ impl Shared {
     /// A new leader does not know who is alive: everybody who was has to show it.
     async fn meet_nodes(&self) {
         let view = self.store.view();
-        let alive = |node: &&Arc<api::Node>| node.status.is_some() && node.state() != NodeState::Down;
+        let alive = |node: &&Arc<Node>| !node.is_down();
         let ids: Vec<&str> = view.nodes().values().filter(alive).map(|n| n.id.as_str()).collect();
         self.sessions.expect(ids.iter().copied(), period(self.store.as_ref()));
         for id in ids {
             let changed = change_node(self.store.as_ref(), id, |node| {
-                if !self.sessions.is_present(id) && node.state() == NodeState::Ready {
+                if !self.sessions.is_present(id) && node.status.state == NodeState::Ready {
                     set_state(node, NodeState::Unknown, "the swarm has a new leader: waiting for the node");
                 }
             });
@@ -171,14 +171,14 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
             return Err(Status::invalid_argument(format!("data path address {addr:?} is not a node's IPv4 address")));
         }
         let store = self.shared.store.as_ref();
-        if !store.view().nodes().contains_key(&caller.node_id) {
+        if !store.view().nodes().contains_key(caller.node_id.as_str()) {
             return Err(Status::not_found(format!("node {} is not in the swarm: it was removed", caller.node_id)));
         }
         let session = self.shared.sessions.register(&caller.node_id, &self.shared.stop, period(store))?;
         let registered = change_node(store, &caller.node_id, |node| {
             set_state(node, NodeState::Ready, "");
-            if let (Some(addr), Some(status)) = (caller.addr, &mut node.status) {
-                status.addr = addr.ip().to_string();
+            if let Some(addr) = caller.addr {
+                node.status.addr = addr.ip().to_string();
             }
             if request.description.is_some() {
                 node.description.clone_from(&request.description);
@@ -199,7 +199,7 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let period = period(self.shared.store.as_ref());
         self.shared.sessions.beat(&caller.node_id, request.get_ref(), period)?;
         let store = self.shared.store.as_ref();
-        if store.view().nodes().get(&caller.node_id).is_some_and(|node| node.state() != NodeState::Ready) {
+        if store.view().nodes().get(caller.node_id.as_str()).is_some_and(|node| node.status.state != NodeState::Ready) {
             // A registration that found the node Ready wrote nothing, and so did not stop a new leader's doubt that
             // was on its way.
             let changed = change_node(store, &caller.node_id, |node| set_state(node, NodeState::Ready, ""));
@@ -231,14 +231,14 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let view = self.shared.store.view();
         let mut reports = Vec::new();
         for update in request.updates {
-            match view.tasks().get(&update.task_id) {
+            match view.tasks().get(update.task_id.as_str()) {
                 Some(task) if task.node_id != caller.node_id => {
                     return Err(Status::permission_denied(format!(
                         "task {} is not assigned to node {}",
                         update.task_id, caller.node_id
                     )));
                 }
-                Some(_) => reports.extend(update.status.map(|status| (update.task_id, status))),
+                Some(task) => reports.extend(update.status.map(|status| (task.id.clone(), status.into()))),
                 // Removed meanwhile: nothing left to report on.
                 None => {}
             }
@@ -270,10 +270,10 @@ fn session_message(view: &View, node_id: &str, session: &Session) -> Option<Sess
     let node = view.nodes().get(node_id)?;
     let managers = view.nodes().values().filter_map(|node| {
         let addr = node.manager_status.as_ref().map(|m| m.addr.clone()).filter(|addr| !addr.is_empty())?;
-        Some(ManagerPeer { node_id: node.id.clone(), addr })
+        Some(ManagerPeer { node_id: node.id.to_string(), addr })
     });
     let cluster = view.cluster();
-    let mut node = api::Node::clone(node);
+    let mut node = api::Node::from(Node::clone(node));
     // What changes with every registration is no news to the node itself.
     node.meta = None;
     node.description = None;

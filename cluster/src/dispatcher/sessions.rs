@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::api::{Cluster, HeartbeatRequest, Node, NodeState, NodeStatus, object};
-use crate::model::HEARTBEAT_DEFAULT;
+use crate::api::HeartbeatRequest;
+use crate::model::{Cluster, HEARTBEAT_DEFAULT, Node, NodeState};
 use crate::store::{ProposeError, Store, now_ns, update};
 
 /// So many missed periods make a node DOWN.
@@ -159,7 +159,7 @@ pub async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)
         if node == *old {
             return Ok(true);
         }
-        match store.propose(vec![update(object::Object::Node(node))]).await {
+        match store.propose(vec![update(node)]).await {
             Ok(_) => return Ok(true),
             Err(ProposeError::Conflict(_)) => {}
             Err(error) => return Err(error),
@@ -169,10 +169,9 @@ pub async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)
 
 /// Sets a node's state, with the time if it is a new one.
 pub fn set_state(node: &mut Node, state: NodeState, message: &str) {
-    let status: &mut NodeStatus = node.status.get_or_insert_default();
-    if status.state() != state {
-        status.since_ns = now_ns();
+    if node.status.state != state {
+        node.status.since_ns = now_ns();
     }
-    status.set_state(state);
-    message.clone_into(&mut status.message);
+    node.status.state = state;
+    message.clone_into(&mut node.status.message);
 }

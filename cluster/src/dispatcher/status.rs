@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use tonic::Status;
 
-use crate::api::{Task, TaskStatus, object};
+use crate::model::{Task, TaskId, TaskStatus};
 use crate::store::{ProposeError, Store, View, now_ns, packed, update};
 
 /// Most reports in one transaction.
@@ -22,21 +22,20 @@ pub struct Reports {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    newest: BTreeMap<String, TaskStatus>,
+    newest: BTreeMap<TaskId, TaskStatus>,
     answers: Vec<oneshot::Sender<Result<(), Status>>>,
 }
 
 /// The task with what its node reports, or `None` if that is no news.
 pub fn reported(task: &Task, report: &TaskStatus, now_ns: i64) -> Option<Task> {
-    let status = task.status.clone().unwrap_or_default().reported(report, now_ns)?;
-    Some(Task { status: Some(status), ..task.clone() })
+    Some(Task { status: task.status.reported(report, now_ns)?, ..task.clone() })
 }
 
 impl Reports {
     /// Adds reports; the receiver learns when they are committed.
     pub fn add(
         &self,
-        reports: impl IntoIterator<Item = (String, TaskStatus)>,
+        reports: impl IntoIterator<Item = (TaskId, TaskStatus)>,
     ) -> oneshot::Receiver<Result<(), Status>> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,25 +63,25 @@ impl Reports {
     }
 }
 
-async fn commit(store: &dyn Store, newest: BTreeMap<String, TaskStatus>) -> Result<(), Status> {
-    let newest: Vec<(String, TaskStatus)> = newest.into_iter().collect();
+async fn commit(store: &dyn Store, newest: BTreeMap<TaskId, TaskStatus>) -> Result<(), Status> {
+    let newest: Vec<(TaskId, TaskStatus)> = newest.into_iter().collect();
     for chunk in newest.chunks(BATCH) {
         let mut left_out = BTreeSet::new();
-        let changes = |view: &View, left_out: &BTreeSet<String>| {
-            let changed = |(id, status): &(String, TaskStatus)| reported(view.tasks().get(id)?, status, now_ns());
+        let changes = |view: &View, left_out: &BTreeSet<TaskId>| {
+            let changed = |(id, status): &(TaskId, TaskStatus)| reported(view.tasks().get(id)?, status, now_ns());
             let wanted = chunk.iter().filter(|(id, _)| !left_out.contains(id));
             wanted.filter_map(changed).collect::<Vec<_>>()
         };
         loop {
             let tasks = changes(&store.view(), &left_out);
             let Some(first) = tasks.first().map(|task| task.id.clone()) else { break };
-            let units = tasks.into_iter().map(|task| vec![update(object::Object::Task(task))]);
+            let units = tasks.into_iter().map(|task| vec![update(task)]);
             // What does not fit is news again the next time.
             let Some(part) = packed(units, BATCH).into_iter().next() else { break };
             match store.propose(part.actions).await {
                 Ok(_) | Err(ProposeError::Conflict(_)) => {}
                 Err(error @ ProposeError::TooLarge { .. }) if part.units == 1 => {
-                    tracing::error!(task.id = first, error = crate::wire::chain(&error), "a report is left out");
+                    tracing::error!(task.id = %first, error = crate::wire::chain(&error), "a report is left out");
                     left_out.insert(first);
                 }
                 Err(error) => return Err(Status::unavailable(error.to_string())),
@@ -95,29 +94,29 @@ async fn commit(store: &dyn Store, newest: BTreeMap<String, TaskStatus>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::TaskState;
+    use crate::model::TaskState;
     use crate::store::TRANSACTION_BYTES_MAX;
     use crate::store::{MemoryStore, create};
 
     fn status(state: TaskState) -> TaskStatus {
-        TaskStatus { state: state.into(), ..TaskStatus::default() }
+        TaskStatus { state, ..TaskStatus::default() }
     }
 
     fn task(state: TaskState) -> Task {
-        Task { id: "t".into(), status: Some(status(state)), ..Task::default() }
+        Task { id: "t".into(), status: status(state), ..Task::default() }
     }
 
     #[tokio::test]
     async fn large_reports_are_committed_in_parts() {
         let store = MemoryStore::new();
         for index in 0..8 {
-            let task = Task { id: format!("t{index}"), ..task(TaskState::Running) };
-            store.propose(vec![create(object::Object::Task(task))]).await.unwrap();
+            let task = Task { id: format!("t{index}").into(), ..task(TaskState::Running) };
+            store.propose(vec![create(task)]).await.unwrap();
         }
         let before = store.view().version();
         let err = "e".repeat(TRANSACTION_BYTES_MAX / 2 - 1000);
         let report = TaskStatus { err, ..status(TaskState::Failed) };
-        commit(&store, (0..8).map(|index| (format!("t{index}"), report.clone())).collect()).await.unwrap();
+        commit(&store, (0..8).map(|index| (format!("t{index}").into(), report.clone())).collect()).await.unwrap();
         assert_eq!(store.view().version() - before, 4, "two at a time");
         assert!(store.view().tasks().values().all(|task| task.state() == TaskState::Failed));
     }

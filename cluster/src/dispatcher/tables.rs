@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{
-    AssignedNetwork, Assignment, EndpointMode, Network, NetworkEndpoint, NetworkService, Node, NodeState, Service,
-    Task, TaskState, assignment::Item,
+use crate::api::{AssignedNetwork, Assignment, NetworkEndpoint, NetworkService, assignment::Item};
+use crate::model::{
+    AssignmentKey as Key, Assignments, EndpointMode, Network, NetworkId, Node, Service, Task, TaskState,
 };
-use crate::model::{AssignmentKey as Key, Assignments};
 use crate::store::View;
 
 /// Endpoints and services of every network.
 #[derive(Debug, Default)]
 pub struct Tables {
     version: u64,
-    by_network: BTreeMap<String, Assignments>,
+    by_network: BTreeMap<NetworkId, Assignments>,
 }
 
 fn item(item: Item) -> Assignment {
@@ -34,9 +33,9 @@ impl Tables {
         for node in view.nodes().values() {
             for attachment in &node.attachments {
                 tables.add_endpoint(NetworkEndpoint {
-                    network_id: attachment.network_id.clone(),
+                    network_id: attachment.network_id.to_string(),
                     address: bare(&attachment.address),
-                    node_id: node.id.clone(),
+                    node_id: node.id.to_string(),
                     node_addr: data_path(node),
                     ..NetworkEndpoint::default()
                 });
@@ -45,12 +44,12 @@ impl Tables {
         for task in view.tasks().values() {
             tables.add_task(view, task);
         }
-        for attachment in view.attachments().values().filter(|a| a.address.contains('/')) {
+        for attachment in view.attachments().values().filter(|a| a.is_allocated()) {
             let names = std::iter::once(&attachment.container_name).chain(&attachment.aliases);
             tables.add_endpoint(NetworkEndpoint {
-                network_id: attachment.network_id.clone(),
+                network_id: attachment.network_id.to_string(),
                 address: bare(&attachment.address),
-                node_id: attachment.node_id.clone(),
+                node_id: attachment.node_id.to_string(),
                 node_addr: view.nodes().get(&attachment.node_id).map(|n| data_path(n)).unwrap_or_default(),
                 serving: true,
                 names: names.filter(|n| !n.is_empty()).cloned().collect(),
@@ -73,28 +72,28 @@ impl Tables {
     /// A node that never registered, or with an address of another kind, has none where its endpoints could be reached.
     fn add_endpoint(&mut self, endpoint: NetworkEndpoint) {
         if !endpoint.node_addr.is_empty() {
-            let key = Key::Endpoint(endpoint.network_id.clone(), endpoint.address.clone());
+            let key = Key::Endpoint(endpoint.network_id.as_str().into(), endpoint.address.clone());
             self.put(key, item(Item::Endpoint(endpoint)));
         }
     }
 
     fn add_service(&mut self, service: &Service) {
-        let (name, networks) = (service.name(), service.networks());
+        let (name, networks) = (service.name(), &service.spec.task.networks);
         let endpoint = service.endpoint.clone().unwrap_or_default();
         let vip_on = |network: &str| {
             let vip = endpoint.virtual_ip_on(network);
-            vip.filter(|_| endpoint.mode() == EndpointMode::Vip).map(bare).unwrap_or_default()
+            vip.filter(|_| endpoint.mode == EndpointMode::Vip).map(bare).unwrap_or_default()
         };
-        let mut add = |network: &str, aliases: Vec<String>, ports| {
+        let mut add = |network: &NetworkId, aliases: Vec<String>, ports| {
             let entry = NetworkService {
-                network_id: network.to_owned(),
-                service_id: service.id.clone(),
+                network_id: network.to_string(),
+                service_id: service.id.to_string(),
                 name: name.to_owned(),
                 vip: vip_on(network),
                 aliases,
                 ports,
             };
-            self.put(Key::Service(network.to_owned(), service.id.clone()), item(Item::Service(entry)));
+            self.put(Key::Service(network.clone(), service.id.clone()), item(Item::Service(entry)));
         };
         for network in networks {
             add(&network.target, network.aliases.clone(), Vec::new());
@@ -102,7 +101,7 @@ impl Tables {
         // A virtual address that the specification does not name is the one on the ingress network.
         for vip in &endpoint.virtual_ips {
             if !networks.iter().any(|n| n.target == vip.network_id) {
-                let ports = endpoint.ports.iter().filter(|p| p.is_ingress()).cloned();
+                let ports = endpoint.ports.iter().filter(|p| p.is_ingress()).cloned().map(Into::into);
                 add(&vip.network_id, Vec::new(), ports.collect());
             }
         }
@@ -113,17 +112,17 @@ impl Tables {
             return;
         }
         let Some(node) = view.nodes().get(&task.node_id) else { return };
-        let running = task.state() == TaskState::Running && node.state() != NodeState::Down;
-        let wanted = task.is_wanted() && !task.is_draining();
+        let running = task.state() == TaskState::Running && !node.is_down();
+        let wanted = task.is_wanted() && !task.status.draining;
         for network in task.networks.iter().filter(|n| !n.address.is_empty()) {
             let names = Some(task.name()).filter(|name| !name.is_empty());
             self.add_endpoint(NetworkEndpoint {
-                network_id: network.network_id.clone(),
+                network_id: network.network_id.to_string(),
                 address: bare(&network.address),
-                node_id: task.node_id.clone(),
+                node_id: task.node_id.to_string(),
                 node_addr: data_path(node),
-                service_id: task.service_id.clone(),
-                task_id: task.id.clone(),
+                service_id: task.service_id.to_string(),
+                task_id: task.id.to_string(),
                 serving: running && wanted,
                 draining: running && !wanted,
                 names: names.into_iter().map(str::to_owned).collect(),
@@ -140,7 +139,7 @@ fn data_path(node: &Node) -> String {
 pub fn assignments(view: &View, tables: &Tables, node_id: &str) -> Assignments {
     let mut all = Assignments::new();
     for task in view.tasks_of_node(node_id).filter(|t| t.state() >= TaskState::Assigned) {
-        all.insert(Key::Task(task.id.clone()), item(Item::Task(Task::clone(task))));
+        all.insert(Key::Task(task.id.clone()), item(Item::Task(Task::clone(task).into())));
     }
     let Some(node) = view.nodes().get(node_id) else { return all };
     let mut carried = BTreeSet::new();
@@ -156,17 +155,16 @@ pub fn assignments(view: &View, tables: &Tables, node_id: &str) -> Assignments {
 }
 
 fn assigned_network(network: &Network, lb_address: String) -> AssignedNetwork {
-    let spec = network.spec.clone().unwrap_or_default();
     let ipam = network.ipam.first().cloned().unwrap_or_default();
     AssignedNetwork {
-        id: network.id.clone(),
+        id: network.id.to_string(),
         name: network.name().to_owned(),
         subnet: ipam.subnet,
         gateway: ipam.gateway,
         vni: network.vni,
-        ingress: spec.ingress,
-        internal: spec.internal,
-        driver_options: spec.driver_options,
+        ingress: network.spec.ingress,
+        internal: network.spec.internal,
+        driver_options: network.spec.driver_options.clone(),
         lb_address,
     }
 }
@@ -174,39 +172,40 @@ fn assigned_network(network: &Network, lb_address: String) -> AssignedNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{NodeAttachment, StoreTransaction, TaskStatus, object};
+    use crate::api::StoreTransaction;
+    use crate::model::{NodeAttachment, TaskStatus};
     use crate::store::create;
 
     fn view(states: &[(&str, TaskState, TaskState)]) -> View {
         let node = |id: &str, addr: &str, lb: &str| {
-            create(object::Object::Node(Node {
+            create(Node {
                 id: id.into(),
                 data_path_addr: addr.into(),
                 attachments: vec![NodeAttachment { network_id: "net".into(), address: lb.into() }],
                 ..Node::default()
-            }))
+            })
         };
         let mut actions = vec![
             node("n1", "192.168.1.1", "10.0.1.2/24"),
             node("n2", "", "10.0.1.3/24"),
             node("n3", "fd00::1", "10.0.1.4/24"),
-            create(object::Object::Network(Network { id: "net".into(), vni: 4097, ..Network::default() })),
+            create(Network { id: "net".into(), vni: 4097, ..Network::default() }),
         ];
         for (index, (id, state, desired)) in states.iter().enumerate() {
             let address = format!("10.0.1.{}/24", index + 10);
             let mut task = Task {
                 id: (*id).into(),
                 node_id: "n1".into(),
-                status: Some(TaskStatus { state: (*state).into(), ..TaskStatus::default() }),
-                networks: vec![crate::api::NetworkAttachment {
+                status: TaskStatus { state: *state, ..TaskStatus::default() },
+                networks: vec![crate::model::NetworkAttachment {
                     network_id: "net".into(),
                     address,
                     ..Default::default()
                 }],
                 ..Task::default()
             };
-            task.set_desired_state(*desired);
-            actions.push(create(object::Object::Task(task)));
+            task.desired_state = *desired;
+            actions.push(create(task));
         }
         let mut view = View::default();
         view.apply(&StoreTransaction { actions, time_ns: 1 }, 1).unwrap();
@@ -237,8 +236,8 @@ mod tests {
         assert_eq!(all.keys().filter(|k| matches!(k, Key::Task(_))).count(), 4);
         let mut view = view;
         let mut sick = Task::clone(&view.tasks()["a"]);
-        sick.status.get_or_insert_default().draining = true;
-        let actions = vec![crate::store::update(object::Object::Task(sick))];
+        sick.status.draining = true;
+        let actions = vec![crate::store::update(sick)];
         view.apply(&StoreTransaction { actions, time_ns: 2 }, 2).unwrap();
         let all = assignments(&view, &Tables::new(&view), "n1");
         let address = Key::Endpoint("net".into(), "10.0.1.10".into());

@@ -20,9 +20,10 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::api::{
     self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, PublishLogsResponse, ServiceLogsRequest,
-    ServiceLogsResponse, SubscriptionMessage, TaskState,
+    ServiceLogsResponse, SubscriptionMessage,
 };
 use crate::error::Error;
+use crate::model::TaskState;
 use crate::store::{Store, View};
 use crate::wire::Caller;
 
@@ -94,7 +95,7 @@ impl LogBroker {
         request: ServiceLogsRequest,
     ) -> Result<BoxStream<'static, Result<ServiceLogsResponse, Error>>, Error> {
         let view = self.shared.store.view();
-        if !view.services().contains_key(&request.r#ref) && !view.tasks().contains_key(&request.r#ref) {
+        if !view.services().contains_key(request.r#ref.as_str()) && !view.tasks().contains_key(request.r#ref.as_str()) {
             return Err(Error::not_found(format!("no such task or service: {}", request.r#ref)));
         }
         let (output, receiver) = mpsc::channel(DEPTH);
@@ -191,9 +192,10 @@ impl Reader {
         let single = view.tasks().get(target);
         let mut wanted: BTreeMap<(String, Option<i64>), Vec<String>> = BTreeMap::new();
         for task in view.tasks_of_service(target).chain(single) {
-            if task.state() >= TaskState::Assigned && !task.node_id.is_empty() && !self.asked.contains(&task.id) {
-                let key = (task.node_id.clone(), self.last.get(&task.id).copied());
-                wanted.entry(key).or_default().push(task.id.clone());
+            if task.state() >= TaskState::Assigned && !task.node_id.is_empty() && !self.asked.contains(task.id.as_str())
+            {
+                let key = (task.node_id.to_string(), self.last.get(task.id.as_str()).copied());
+                wanted.entry(key).or_default().push(task.id.to_string());
             }
         }
         let gone = single.is_none() && !view.services().contains_key(target);
@@ -361,7 +363,7 @@ impl LogBroker {
             // A node speaks for its own tasks only.
             let view = self.shared.store.view();
             let mut lines = message.messages;
-            lines.retain(|line| view.tasks().get(&line.task_id).is_some_and(|task| task.node_id == node));
+            lines.retain(|line| view.tasks().get(line.task_id.as_str()).is_some_and(|task| task.node_id == node));
             lines.iter_mut().for_each(|line| node.clone_into(&mut line.node_id));
             if !lines.is_empty() {
                 let event = Event { subscription: subscription.clone(), news: News::Lines(lines) };

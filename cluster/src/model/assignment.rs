@@ -2,29 +2,32 @@
 
 use std::collections::BTreeMap;
 
+use super::{NetworkId, ServiceId, TaskId};
 use crate::api::{Assignment, assignment::Item};
 
 /// Identifies an assignment within a node's set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AssignmentKey {
     /// By id.
-    Network(String),
+    Network(NetworkId),
     /// By network and service.
-    Service(String, String),
+    Service(NetworkId, ServiceId),
     /// By network and address.
-    Endpoint(String, String),
+    Endpoint(NetworkId, String),
     /// By id.
-    Task(String),
+    Task(TaskId),
 }
 
 impl AssignmentKey {
     /// The key of an assignment; `None` for an empty one (of a newer release).
     pub fn of(assignment: &Assignment) -> Option<Self> {
         Some(match assignment.item.as_ref()? {
-            Item::Task(task) => Self::Task(task.id.clone()),
-            Item::Network(network) => Self::Network(network.id.clone()),
-            Item::Endpoint(endpoint) => Self::Endpoint(endpoint.network_id.clone(), endpoint.address.clone()),
-            Item::Service(service) => Self::Service(service.network_id.clone(), service.service_id.clone()),
+            Item::Task(task) => Self::Task(task.id.as_str().into()),
+            Item::Network(network) => Self::Network(network.id.as_str().into()),
+            Item::Endpoint(endpoint) => Self::Endpoint(endpoint.network_id.as_str().into(), endpoint.address.clone()),
+            Item::Service(service) => {
+                Self::Service(service.network_id.as_str().into(), service.service_id.as_str().into())
+            }
         })
     }
 }

@@ -1,25 +1,49 @@
-//! The swarm's own settings, where they name nothing themselves.
+//! The swarm itself: its settings, its authority, and who may not come back.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::api::Cluster;
+use super::{ClusterId, ClusterSpec, Meta, NodeId, RootCa};
 
 /// UDP port of VXLAN (RFC 7348, section 5), where a swarm has chosen no other.
 pub const DATA_PATH_PORT_DEFAULT: u32 = 4789;
-/// Tasks kept of each slot.
+/// Tasks kept of each slot, where the settings name none.
 pub const HISTORY_DEFAULT: i64 = 5;
-/// Time between two heartbeats of a node.
+/// Time between two heartbeats of a node, where the settings name none.
 pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// The one object of its kind.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cluster {
+    /// Which.
+    pub id: ClusterId,
+    /// What the system keeps of every object.
+    pub meta: Meta,
+    /// The user's settings.
+    pub spec: ClusterSpec,
+    /// Whose certificates count, with its key; `None` only under test.
+    pub root_ca: Option<RootCa>,
+    /// Where the subnets of overlays come from (ADDRESS/LENGTH).
+    pub default_address_pool: Vec<String>,
+    /// Prefix length of a subnet from the pools.
+    pub subnet_size: u32,
+    /// UDP port of VXLAN.
+    pub data_path_port: u32,
+    /// Nodes whose certificates are refused, until when (seconds since the epoch) they would be valid.
+    pub blacklisted_nodes: BTreeMap<NodeId, i64>,
+    /// Raft ids of removed members; an id is never used again.
+    pub removed_raft_ids: Vec<u64>,
+}
 
 impl Cluster {
     /// Tasks kept of each slot; negative keeps all.
     pub fn history_limit(&self) -> i64 {
-        self.spec.as_ref().and_then(|spec| spec.task_history_limit).unwrap_or(HISTORY_DEFAULT)
+        self.spec.task_history_limit.unwrap_or(HISTORY_DEFAULT)
     }
 
     /// Time between two heartbeats of a node.
     pub fn heartbeat(&self) -> Duration {
-        match self.spec.as_ref().map_or(0, |spec| spec.dispatcher_heartbeat_ns) {
+        match self.spec.dispatcher_heartbeat_ns {
             period if period > 0 => Duration::from_nanos(period.unsigned_abs()),
             _ => HEARTBEAT_DEFAULT,
         }

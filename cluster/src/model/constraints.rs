@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::api::{Node, NodeRole};
+use super::{Node, NodeRole};
 
 /// Why a constraint cannot be understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,8 +102,8 @@ impl Constraint {
         let equal = match &self.key {
             Key::Id => is(&node.id),
             Key::Hostname => is(node.hostname()),
-            Key::Ip => self.matches_ip(node.reached_from()),
-            Key::Role => is(match node.role() {
+            Key::Ip => self.matches_ip(&node.status.addr),
+            Key::Role => is(match node.role {
                 NodeRole::Worker => "worker",
                 NodeRole::Manager => "manager",
             }),
@@ -141,24 +141,24 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::api::{Annotations, NodeDescription, NodeSpec, NodeStatus, Platform};
+    use crate::model::{Annotations, NodeDescription, NodeSpec, NodeStatus, Platform};
 
     fn node() -> Node {
         let labels = BTreeMap::from([("Zone".to_owned(), "East".to_owned())]);
         Node {
             id: "abc".into(),
-            role: NodeRole::Manager.into(),
-            spec: Some(NodeSpec {
-                annotations: Some(Annotations { labels: labels.clone(), ..Annotations::default() }),
+            role: NodeRole::Manager,
+            spec: NodeSpec {
+                annotations: Annotations { labels: labels.clone(), ..Annotations::default() },
                 ..NodeSpec::default()
-            }),
+            },
             description: Some(NodeDescription {
                 hostname: "host1".into(),
                 platform: Some(Platform { architecture: "x86_64".into(), os: "linux".into() }),
                 engine_labels: labels,
                 ..NodeDescription::default()
             }),
-            status: Some(NodeStatus { addr: "10.1.2.3".into(), ..NodeStatus::default() }),
+            status: NodeStatus { addr: "10.1.2.3".into(), ..NodeStatus::default() },
             ..Node::default()
         }
     }

@@ -1,44 +1,36 @@
 //! Whether a task is as its service wants it. The orchestrator replaces one that is not, and who shows how an update
 //! goes on counts those that are.
 
-use super::constraints;
-use crate::api::{Endpoint, EndpointSpec, Node, PortConfig, Service, Task, TaskSpec, TaskState};
+use super::{Endpoint, EndpointSpec, Node, PortConfig, Service, Task, TaskSpec, TaskState, constraints};
 
 /// Whether an update has to replace the task; `node` is where it is, if that is known.
 pub fn is_dirty(service: &Service, task: &Task, node: Option<&Node>) -> bool {
-    if task.spec_version == service.spec_version {
-        return false;
-    }
-    let Some(wanted) = &service.spec else { return false };
-    let endpoint = wanted.endpoint.clone().unwrap_or_default();
-    !endpoint_fits(&endpoint, task.endpoint.as_ref()) || !spec_fits(wanted.task.as_ref(), task, node)
+    task.spec_version != service.spec_version
+        && !(endpoint_fits(&service.spec.endpoint, &task.endpoint) && spec_fits(&service.spec.task, task, node))
 }
 
-fn spec_fits(wanted: Option<&TaskSpec>, task: &Task, node: Option<&Node>) -> bool {
-    let mut wanted = wanted.cloned().unwrap_or_default();
-    let mut present = task.spec.clone().unwrap_or_default();
-    if wanted == present {
+fn spec_fits(wanted: &TaskSpec, task: &Task, node: Option<&Node>) -> bool {
+    if *wanted == task.spec {
         return true;
     }
+    let mut wanted = wanted.clone();
+    let mut present = task.spec.clone();
     // Fresh credentials are for the next pull; what runs needs none.
-    if task.state() == TaskState::Running
-        && let (Some(new), Some(old)) = (&mut wanted.container, &mut present.container)
-    {
-        new.registry_auth.clone_from(&old.registry_auth);
+    if task.state() == TaskState::Running {
+        wanted.container.registry_auth.clone_from(&present.container.registry_auth);
     }
     // A task may stay if its node satisfies the new placement as well.
     let met = node.is_some_and(|node| {
-        constraints::parse(wanted.constraints()).is_ok_and(|rules| rules.iter().all(|rule| rule.matches(node)))
+        let rules = constraints::parse(&wanted.placement.constraints);
+        rules.is_ok_and(|rules| rules.iter().all(|rule| rule.matches(node)))
     });
-    let limit = |spec: &TaskSpec| spec.placement.as_ref().map_or(0, |p| p.max_replicas_per_node);
-    if met && limit(&wanted) == limit(&present) {
+    if met && wanted.placement.max_replicas_per_node == present.placement.max_replicas_per_node {
         present.placement.clone_from(&wanted.placement);
     }
     wanted == present
 }
 
-fn endpoint_fits(wanted: &EndpointSpec, present: Option<&Endpoint>) -> bool {
-    let Some(present) = present else { return wanted == &EndpointSpec::default() };
+fn endpoint_fits(wanted: &EndpointSpec, present: &Endpoint) -> bool {
     let fits = |want: &PortConfig, have: &PortConfig| {
         (want.published_port == 0 || want.published_port == have.published_port)
             && (&want.name, want.protocol, want.target_port, want.publish_mode)
@@ -52,23 +44,23 @@ fn endpoint_fits(wanted: &EndpointSpec, present: Option<&Endpoint>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{ContainerSpec, NodeDescription, Placement, ServiceSpec, TaskStatus};
+    use crate::model::{ContainerSpec, NodeDescription, ServiceSpec, TaskStatus};
 
     fn spec(change: impl Fn(&mut TaskSpec)) -> TaskSpec {
         let container = ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() };
-        let mut spec = TaskSpec { container: Some(container), ..TaskSpec::default() };
+        let mut spec = TaskSpec { container, ..TaskSpec::default() };
         change(&mut spec);
         spec
     }
 
     fn check(wanted: TaskSpec, state: TaskState, dirty: bool) {
         let service = Service {
-            spec: Some(ServiceSpec { task: Some(wanted), ..ServiceSpec::default() }),
+            spec: ServiceSpec { task: wanted, ..ServiceSpec::default() },
             spec_version: 2,
             ..Service::default()
         };
-        let status = TaskStatus { state: state.into(), ..TaskStatus::default() };
-        let task = Task { spec: Some(spec(|_| {})), spec_version: 1, status: Some(status), ..Task::default() };
+        let status = TaskStatus { state, ..TaskStatus::default() };
+        let task = Task { spec: spec(|_| {}), spec_version: 1, status, ..Task::default() };
         let description = NodeDescription { hostname: "a".into(), ..NodeDescription::default() };
         let node = Node { description: Some(description), ..Node::default() };
         assert_eq!(is_dirty(&service, &task, Some(&node)), dirty);
@@ -76,10 +68,8 @@ mod tests {
 
     #[test]
     fn only_what_makes_another_container_makes_another_task() {
-        let container = |change: fn(&mut ContainerSpec)| spec(|s| change(s.container.as_mut().unwrap()));
-        let placed = |constraint: &str| {
-            spec(|s| s.placement = Some(Placement { constraints: vec![constraint.into()], ..Placement::default() }))
-        };
+        let container = |change: fn(&mut ContainerSpec)| spec(|s| change(&mut s.container));
+        let placed = |constraint: &str| spec(|s| s.placement.constraints = vec![constraint.into()]);
         check(spec(|_| {}), TaskState::Running, false);
         check(container(|c| c.image = "web:2".into()), TaskState::Running, true);
         check(spec(|s| s.force_update = 1), TaskState::Running, true);

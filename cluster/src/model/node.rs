@@ -1,38 +1,87 @@
-//! What is told of a node.
+//! A machine of the swarm.
 
 use std::net::Ipv4Addr;
 
-use crate::api::{Node, NodeAvailability, NodeRole, NodeState, Platform, Resources};
+use super::{
+    Annotations, ManagerStatus, Meta, NetworkId, NodeAvailability, NodeDescription, NodeId, NodeRole, NodeState,
+    Platform, Resources,
+};
+
+/// What the user wants.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeSpec {
+    /// Labels.
+    pub annotations: Annotations,
+    /// [`Node::role`] follows.
+    pub desired_role: NodeRole,
+    /// What it may be used for.
+    pub availability: NodeAvailability,
+}
+
+/// Whether it is alive, as far as the leader knows.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeStatus {
+    /// In a word.
+    pub state: NodeState,
+    /// Why.
+    pub message: String,
+    /// Address from which it reached the manager; empty if it never did.
+    pub addr: String,
+    /// When this state began, nanoseconds since the epoch (leader's clock).
+    pub since_ns: i64,
+}
+
+/// The address of a node's load balancer on a network.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NodeAttachment {
+    /// Where.
+    pub network_id: NetworkId,
+    /// With prefix length.
+    pub address: String,
+}
+
+/// A node.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Node {
+    /// Which.
+    pub id: NodeId,
+    /// What the system keeps of every object.
+    pub meta: Meta,
+    /// What the user wants.
+    pub spec: NodeSpec,
+    /// What it tells of itself; `None` before it first registered.
+    pub description: Option<NodeDescription>,
+    /// Whether it is alive.
+    pub status: NodeStatus,
+    /// The role that its certificate grants now.
+    pub role: NodeRole,
+    /// Of a member of raft.
+    pub manager_status: Option<ManagerStatus>,
+    /// Its load balancer's addresses.
+    pub attachments: Vec<NodeAttachment>,
+    /// Address (no port) to which the other nodes send VXLAN.
+    pub data_path_addr: String,
+}
 
 impl Node {
-    /// As its user or its machine calls it; empty before it first registered.
+    /// As its machine calls it; empty before it first registered.
     pub fn hostname(&self) -> &str {
         self.description.as_ref().map_or("", |description| &description.hostname)
     }
 
-    /// Whether it is alive, as far as the leader knows.
-    pub fn state(&self) -> NodeState {
-        self.status.as_ref().map_or(NodeState::Unknown, |status| status.state())
-    }
-
-    /// What the user lets it do.
-    pub fn availability(&self) -> NodeAvailability {
-        self.spec.as_ref().map_or(NodeAvailability::Active, |spec| spec.availability())
-    }
-
-    /// The role that the user wants; [`Node::role`] follows.
-    pub fn desired_role(&self) -> NodeRole {
-        self.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role())
-    }
-
     /// Whether new tasks may go there.
     pub fn may_take_tasks(&self) -> bool {
-        self.state() == NodeState::Ready && self.availability() == NodeAvailability::Active
+        self.status.state == NodeState::Ready && self.spec.availability == NodeAvailability::Active
     }
 
     /// Whether the tasks that are there may stay.
     pub fn may_keep_tasks(&self) -> bool {
-        self.state() != NodeState::Down && self.availability() != NodeAvailability::Drain
+        !self.is_down() && self.spec.availability != NodeAvailability::Drain
+    }
+
+    /// Whether it is known not to answer.
+    pub fn is_down(&self) -> bool {
+        self.status.state == NodeState::Down
     }
 
     /// What its machine has; `None` before it first registered.
@@ -45,14 +94,9 @@ impl Node {
         self.description.as_ref()?.platform.as_ref()
     }
 
-    /// Address from which it reached the leader; empty if it never did.
-    pub fn reached_from(&self) -> &str {
-        self.status.as_ref().map_or("", |status| &status.addr)
-    }
-
     /// The value of a label that the user gave it.
     pub fn label(&self, name: &str) -> Option<&str> {
-        self.spec.as_ref()?.annotations.as_ref()?.labels.get(name).map(String::as_str)
+        self.spec.annotations.labels.get(name).map(String::as_str)
     }
 
     /// The value of a label that its machine names.
@@ -63,7 +107,7 @@ impl Node {
     /// Where the other nodes send VXLAN. `None` where there is no such address: one node's wrong address must not stop
     /// the others' data planes.
     pub fn data_path(&self) -> Option<&str> {
-        let addr = if self.data_path_addr.is_empty() { self.reached_from() } else { &self.data_path_addr };
+        let addr = if self.data_path_addr.is_empty() { &self.status.addr } else { &self.data_path_addr };
         is_data_path(addr).then_some(addr)
     }
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::api::IpamConfig;
+use super::IpamConfig;
 
 /// Longest prefix of an overlay: fewer addresses do not do for gateway, balancers and tasks.
 const PREFIX_MAX: u8 = 29;

@@ -1,7 +1,10 @@
 //! What is told of a task: its states, its place, and how its status goes on.
 
-use crate::api::{
-    NetworkAttachmentSpec, Placement, PublishMode, Resources, RestartPolicy, Task, TaskSpec, TaskState, TaskStatus,
+use std::collections::BTreeMap;
+
+use super::{
+    Annotations, ContainerSpec, ContainerStatus, Endpoint, LogDriver, Meta, NetworkId, NodeId, Placement, PortProtocol,
+    PortStatus, PublishMode, Resources, RestartCondition, ServiceId, TaskId, TaskState,
 };
 
 /// Delay before a replacement runs, where the policy names none.
@@ -15,7 +18,142 @@ pub enum Place {
     /// Of a replicated service: the slot, from 1.
     Slot(u64),
     /// Of a global service: the node.
-    Node(String),
+    Node(NodeId),
+}
+
+/// What a task may use, and what is kept free for it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResourceRequirements {
+    /// At most.
+    pub limits: Resources,
+    /// At least.
+    pub reservations: Resources,
+    /// Processes at most; 0: no limit.
+    pub limit_pids: i64,
+}
+
+/// When a task that ended is made again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RestartPolicy {
+    /// After which ends.
+    pub condition: RestartCondition,
+    /// Nanoseconds before the new one runs; `None`: [`RESTART_DELAY_DEFAULT_NS`].
+    pub delay_ns: Option<i64>,
+    /// 0: without limit.
+    pub max_attempts: u64,
+    /// Nanoseconds in which attempts count; 0: the whole life of the service.
+    pub window_ns: i64,
+}
+
+/// A network that a task is to join.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkAttachmentSpec {
+    /// Which; in what a user asks for it may be a name.
+    pub target: NetworkId,
+    /// Further names on it.
+    pub aliases: Vec<String>,
+    /// For the network's driver.
+    pub driver_opts: BTreeMap<String, String>,
+}
+
+/// What a task is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskSpec {
+    /// What runs; the swarm only passes it on.
+    pub container: ContainerSpec,
+    /// What it may use.
+    pub resources: ResourceRequirements,
+    /// When it is made again; `None` where the user said nothing.
+    pub restart: Option<RestartPolicy>,
+    /// Where it may go.
+    pub placement: Placement,
+    /// Networks to join.
+    pub networks: Vec<NetworkAttachmentSpec>,
+    /// What keeps its output; `None`: the node's own.
+    pub log_driver: Option<LogDriver>,
+    /// Counter of `service update --force`.
+    pub force_update: u64,
+}
+
+impl TaskSpec {
+    /// When a task is made again.
+    pub fn restart_policy(&self) -> RestartPolicy {
+        self.restart.unwrap_or_default()
+    }
+
+    /// Nanoseconds between the stop signal and the end by force.
+    pub fn grace_ns(&self) -> i64 {
+        self.container.stop_grace_period_ns.unwrap_or(GRACE_DEFAULT_NS)
+    }
+}
+
+/// How a task stands.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskStatus {
+    /// It only grows.
+    pub state: TaskState,
+    /// When that was reached, nanoseconds since the epoch (clock of who reports it).
+    pub timestamp_ns: i64,
+    /// "started", "preparing", …
+    pub message: String,
+    /// Error, "" when there is none.
+    pub err: String,
+    /// Its container; `None` before there is one.
+    pub container: Option<ContainerStatus>,
+    /// Host-mode ports as they were bound; `None` before.
+    pub port_status: Option<PortStatus>,
+    /// When this state was committed, nanoseconds since the epoch (leader's clock).
+    pub applied_at_ns: i64,
+    /// When it ran first (leader's clock); 0 if it never did.
+    pub running_at_ns: i64,
+    /// Still in its state, but about to be stopped by its node: new connections go elsewhere.
+    pub draining: bool,
+}
+
+/// One network of a task, with the address that it was given.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct NetworkAttachment {
+    /// Which.
+    pub network_id: NetworkId,
+    /// With prefix length; "" on a predefined network.
+    pub address: String,
+    /// Further names on it.
+    pub aliases: Vec<String>,
+}
+
+/// One run of a container in a place of its service.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Task {
+    /// Which.
+    pub id: TaskId,
+    /// What the system keeps of every object.
+    pub meta: Meta,
+    /// A copy: a later update of the service never changes an existing task.
+    pub spec: TaskSpec,
+    /// `spec_version` of the service from which the copy was taken.
+    pub spec_version: u64,
+    /// Whose it is.
+    pub service_id: ServiceId,
+    /// 1..n for replicated services; 0 for global ones, whose place is the node.
+    pub slot: u64,
+    /// Where it is; empty before it was placed.
+    pub node_id: NodeId,
+    /// Its container's name.
+    pub annotations: Annotations,
+    /// A copy of the service's.
+    pub service_annotations: Annotations,
+    /// How it stands.
+    pub status: TaskStatus,
+    /// How it should.
+    pub desired_state: TaskState,
+    /// Its addresses.
+    pub networks: Vec<NetworkAttachment>,
+    /// Copy of the service's endpoint when the task was allocated (ports to open).
+    pub endpoint: Endpoint,
+    /// Of this place: restarts so far within the policy's window (nanoseconds since the epoch).
+    pub restarts_ns: Vec<i64>,
+    /// Not to be made RUNNING before this time (nanoseconds since the epoch), 0 when at once.
+    pub not_before_ns: i64,
 }
 
 impl Task {
@@ -26,12 +164,12 @@ impl Task {
 
     /// The state that was observed.
     pub fn state(&self) -> TaskState {
-        self.status.as_ref().map_or(TaskState::New, |status| status.state())
+        self.status.state
     }
 
     /// Whether it is meant to run, now or soon.
     pub fn is_wanted(&self) -> bool {
-        self.desired_state() <= TaskState::Running
+        self.desired_state <= TaskState::Running
     }
 
     /// Whether it runs, and is meant to.
@@ -44,90 +182,32 @@ impl Task {
         (TaskState::Assigned..=TaskState::Running).contains(&self.state())
     }
 
-    /// Whether its node will stop it, though it still runs.
-    pub fn is_draining(&self) -> bool {
-        self.status.as_ref().is_some_and(|status| status.draining)
-    }
-
     /// Whether it has an address on the network, or had one.
     pub fn is_on(&self, network_id: &str) -> bool {
-        self.networks.iter().any(|network| network.network_id == network_id)
-    }
-
-    /// When it was committed first, in nanoseconds since the epoch.
-    pub fn created_at_ns(&self) -> i64 {
-        self.meta.as_ref().map_or(0, |meta| meta.created_at_ns)
+        self.networks.iter().any(|network| network.network_id == *network_id)
     }
 
     /// When its present state was committed, in nanoseconds since the epoch (leader's clock).
     pub fn applied_at_ns(&self) -> i64 {
-        let status = self.status.as_ref();
-        status.map_or(0, |s| if s.applied_at_ns == 0 { s.timestamp_ns } else { s.applied_at_ns })
-    }
-
-    /// When it ran first, in nanoseconds since the epoch (leader's clock); 0 if it never did.
-    pub fn running_at_ns(&self) -> i64 {
-        self.status.as_ref().map_or(0, |status| status.running_at_ns)
-    }
-
-    /// Its error, "" when there is none.
-    pub fn error(&self) -> &str {
-        self.status.as_ref().map_or("", |status| &status.err)
+        if self.status.applied_at_ns == 0 { self.status.timestamp_ns } else { self.status.applied_at_ns }
     }
 
     /// Its container's name.
     pub fn name(&self) -> &str {
-        self.annotations.as_ref().map_or("", |annotations| &annotations.name)
-    }
-
-    /// Its image, as pinned.
-    pub fn image(&self) -> &str {
-        self.spec.as_ref().and_then(|spec| spec.container.as_ref()).map_or("", |container| &container.image)
-    }
-
-    /// Networks that it is to join.
-    pub fn asked_networks(&self) -> &[NetworkAttachmentSpec] {
-        self.spec.as_ref().map_or(&[], TaskSpec::networks)
-    }
-
-    /// What its node has to meet.
-    pub fn constraints(&self) -> &[String] {
-        self.placement().map_or(&[], |placement| &placement.constraints)
-    }
-
-    /// Where it may go.
-    pub fn placement(&self) -> Option<&Placement> {
-        self.spec.as_ref()?.placement.as_ref()
-    }
-
-    /// What it reserves of its node, if anything.
-    pub fn reservations(&self) -> Option<&Resources> {
-        self.spec.as_ref()?.resources.as_ref()?.reservations.as_ref()
-    }
-
-    /// When it is replaced.
-    pub fn restart_policy(&self) -> RestartPolicy {
-        self.spec.as_ref().and_then(|spec| spec.restart).unwrap_or_default()
-    }
-
-    /// Time between its stop signal and the end by force.
-    pub fn grace_ns(&self) -> i64 {
-        let container = self.spec.as_ref().and_then(|spec| spec.container.as_ref());
-        container.and_then(|container| container.stop_grace_period_ns).unwrap_or(GRACE_DEFAULT_NS)
+        &self.annotations.name
     }
 
     /// The certain ports of its node that it occupies: (protocol, port).
-    pub fn host_ports(&self) -> impl Iterator<Item = (i32, u32)> + '_ {
-        let ports = self.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    pub fn host_ports(&self) -> impl Iterator<Item = (PortProtocol, u32)> + '_ {
+        let ports = self.endpoint.ports.iter();
         ports
-            .filter(|port| port.publish_mode() == PublishMode::Host && port.published_port != 0)
+            .filter(|port| port.publish_mode == PublishMode::Host && port.published_port != 0)
             .map(|port| (port.protocol, port.published_port))
     }
 
     /// The task in a later state; `None` if that would not be later.
     pub fn advanced(&self, state: TaskState, message: &str, now_ns: i64) -> Option<Self> {
-        let status = self.status.clone().unwrap_or_default().advance(state, message, now_ns)?;
-        Some(Self { status: Some(status), ..self.clone() })
+        Some(Self { status: self.status.advance(state, message, now_ns)?, ..self.clone() })
     }
 }
 
@@ -140,11 +220,11 @@ impl TaskStatus {
     /// The status in a later state, without an error; `None` if that would not be later: a state never goes back.
     /// What is known of the container stays. `now_ns` is in nanoseconds since the epoch.
     pub fn advance(&self, state: TaskState, message: &str, now_ns: i64) -> Option<Self> {
-        if state <= self.state() {
+        if state <= self.state {
             return None;
         }
         Some(Self {
-            state: state.into(),
+            state,
             timestamp_ns: now_ns,
             applied_at_ns: now_ns,
             running_at_ns: self.running_at_after(state, now_ns),
@@ -157,17 +237,17 @@ impl TaskStatus {
     /// The status with what its node reports, or `None` if that is no news, or nothing that a node may say.
     /// `now_ns` is the leader's clock in nanoseconds since the epoch.
     pub fn reported(&self, report: &Self, now_ns: i64) -> Option<Self> {
-        if !(TaskState::Accepted..=TaskState::Rejected).contains(&report.state()) {
+        if !(TaskState::Accepted..=TaskState::Rejected).contains(&report.state) {
             return None;
         }
-        let next = match self.advance(report.state(), &report.message, now_ns) {
+        let next = match self.advance(report.state, &report.message, now_ns) {
             Some(next) => {
                 Self { applied_at_ns: next.applied_at_ns, running_at_ns: next.running_at_ns, ..report.clone() }
             }
             // A report in the same state is about details: the time stays that of the state.
-            None if report.state() == self.state() && self.state() <= TaskState::Running => Self {
+            None if report.state == self.state && self.state <= TaskState::Running => Self {
                 applied_at_ns: self.applied_at_ns,
-                running_at_ns: self.running_at_after(report.state(), now_ns),
+                running_at_ns: self.running_at_after(report.state, now_ns),
                 timestamp_ns: self.timestamp_ns,
                 ..report.clone()
             },
@@ -186,14 +266,14 @@ mod tests {
     use super::*;
 
     fn status(state: TaskState) -> TaskStatus {
-        TaskStatus { state: state.into(), ..TaskStatus::default() }
+        TaskStatus { state, ..TaskStatus::default() }
     }
 
     #[test]
     fn a_state_only_goes_on_and_remembers_when_it_ran() {
         let created = TaskStatus { err: "no address".into(), ..TaskStatus::created(1) };
         let pending = created.advance(TaskState::Pending, "pending", 2).unwrap();
-        assert_eq!((pending.state(), pending.applied_at_ns, pending.err.as_str()), (TaskState::Pending, 2, ""));
+        assert_eq!((pending.state, pending.applied_at_ns, pending.err.as_str()), (TaskState::Pending, 2, ""));
         assert_eq!(pending.advance(TaskState::Pending, "again", 3), None);
         assert_eq!(pending.advance(TaskState::New, "back", 3), None);
         let running = pending.advance(TaskState::Running, "started", 4).unwrap();

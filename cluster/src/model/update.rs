@@ -1,9 +1,26 @@
 //! How the update of a service stands.
 
-use crate::api::{Service, UpdateConfig, UpdateState};
+use super::{Service, UpdateFailureAction, UpdateOrder, UpdateState};
 
 /// How long a new task is watched for failure, where the configuration says nothing.
 pub const MONITOR_DEFAULT_NS: i64 = 5_000_000_000;
+
+/// How the tasks of a service are replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct UpdateConfig {
+    /// So many at a time; 0: all at once.
+    pub parallelism: u64,
+    /// Nanoseconds between two.
+    pub delay_ns: i64,
+    /// What happens after a failure.
+    pub failure_action: UpdateFailureAction,
+    /// Nanoseconds for which a new task is watched; `None`: [`MONITOR_DEFAULT_NS`].
+    pub monitor_ns: Option<i64>,
+    /// Part of the tasks that may fail (0 to 1).
+    pub max_failure_ratio: f32,
+    /// Which comes first, the new task or the end of the old one.
+    pub order: UpdateOrder,
+}
 
 /// What the update of a service is doing.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +58,8 @@ impl Service {
     pub fn phase(&self) -> Phase {
         let active = |rollback| {
             let one_by_one = || UpdateConfig { parallelism: 1, ..UpdateConfig::default() };
-            Phase::Active { config: self.update_config(rollback).unwrap_or_else(one_by_one), rollback }
+            let config = if rollback { self.spec.rollback } else { self.spec.update };
+            Phase::Active { config: config.unwrap_or_else(one_by_one), rollback }
         };
         match self.update_state() {
             UpdateState::Updating => active(false),

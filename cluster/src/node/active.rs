@@ -18,8 +18,9 @@ use super::state::{Files, Manager as KnownManager, State};
 use super::{NodeConfig, NodeError};
 use crate::agent::{Agent, AgentConfig};
 use crate::api::dispatcher_client::DispatcherClient;
-use crate::api::{self, InfoResponse, InitResponse, JoinResponse, LocalState, NodeRole, SessionMessage};
+use crate::api::{self, InfoResponse, InitResponse, JoinResponse, LocalState, SessionMessage};
 use crate::ca::{self, Application, NodeKey};
+use crate::model::NodeRole;
 use crate::raft::RaftNode;
 use crate::store::Store;
 use crate::wire::{Caller, Managers, Peers, Tls};
@@ -130,9 +131,9 @@ impl Active {
         });
         if let Some(manager) = manager {
             let view = manager.raft().view();
-            let managers = view.nodes().values().filter(|node| node.role() == NodeRole::Manager).count();
+            let managers = view.nodes().values().filter(|node| node.role == NodeRole::Manager).count();
             info.is_leader = manager.raft().leadership().borrow().leading;
-            info.node_count = u32::try_from(view.nodes().len()).unwrap_or(u32::MAX);
+            info.node_count = u32::try_from(view.nodes().size()).unwrap_or(u32::MAX);
             info.manager_count = u32::try_from(managers).unwrap_or(u32::MAX);
             info.error = match &*manager.membership().borrow() {
                 Membership::Joining(reason) if info.error.is_empty() && info.state() == LocalState::Pending => {

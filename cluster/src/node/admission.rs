@@ -9,8 +9,8 @@ use tonic::body::Body;
 use tonic::codegen::http::{HeaderValue, Request};
 use tonic::{Code, Status};
 
-use crate::api::NodeRole;
 use crate::error;
+use crate::model::NodeRole;
 use crate::raft::RaftNode;
 use crate::store::{Store, View};
 use crate::wire::access::{Access, Place, allows, rule};
@@ -57,7 +57,7 @@ impl Call {
     pub fn admit(&self, raft: &RaftNode) -> Result<(), Status> {
         let view = raft.view();
         for node in [&self.peer.caller, &self.caller].into_iter().flatten() {
-            if view.cluster().is_some_and(|cluster| cluster.blacklisted_nodes.contains_key(&node.node_id)) {
+            if view.cluster().is_some_and(|cluster| cluster.blacklisted_nodes.contains_key(node.node_id.as_str())) {
                 return Err(Status::permission_denied(format!("node {} was removed from the swarm", node.node_id)));
             }
         }
@@ -114,7 +114,7 @@ impl Call {
 }
 
 fn is_worker(caller: &Caller, view: &View) -> bool {
-    view.nodes().get(&caller.node_id).is_some_and(|node| node.role() == NodeRole::Worker)
+    view.nodes().get(caller.node_id.as_str()).is_some_and(|node| node.role == NodeRole::Worker)
 }
 
 /// Whether a node was demoted, and that is known for sure: another leads, and neither the state nor raft's membership,

@@ -9,14 +9,14 @@ use skep_common::ErrorKind;
 
 use super::NodeError;
 use super::layout::{context, write_private};
-use crate::api::{
-    Annotations, Cluster, ClusterSpec, InitRequest, ManagerStatus, Network, NetworkSpec, NodeDescription, RootCa,
-    StoreAction, StoreTransaction, object, store_action,
-};
+use crate::api::{InitRequest, StoreAction, StoreTransaction, object, store_action};
 use crate::ca;
 use crate::id::new_id;
 use crate::model::subnet::overlap;
-use crate::model::{DATA_PATH_PORT_DEFAULT, HEARTBEAT_DEFAULT, HISTORY_DEFAULT};
+use crate::model::{
+    Annotations, Cluster, ClusterSpec, DATA_PATH_PORT_DEFAULT, HEARTBEAT_DEFAULT, HISTORY_DEFAULT, ManagerStatus,
+    Network, NetworkSpec, NodeDescription, RootCa,
+};
 use crate::raft::DiskKey;
 use crate::store::{TRANSACTION_ACTIONS_MAX, View, create, packed};
 use crate::wire::Caller;
@@ -49,8 +49,8 @@ pub fn first_objects(
         ));
     }
     let cluster = Cluster {
-        id: node.cluster_id.clone(),
-        spec: Some(complete(request.spec.clone().unwrap_or_default())),
+        id: node.cluster_id.as_str().into(),
+        spec: complete(request.spec.clone().unwrap_or_default()),
         root_ca: Some(authority),
         default_address_pool: pools,
         subnet_size,
@@ -62,20 +62,16 @@ pub fn first_objects(
     first.manager_status =
         Some(ManagerStatus { addr: node.addr.map(|addr| addr.to_string()).unwrap_or_default(), ..Default::default() });
     let ingress = Network {
-        id: new_id(),
-        spec: Some(NetworkSpec {
-            annotations: Some(Annotations { name: "ingress".into(), ..Annotations::default() }),
+        id: new_id().into(),
+        spec: NetworkSpec {
+            annotations: Annotations { name: "ingress".into(), ..Annotations::default() },
             driver: "overlay".into(),
             ingress: true,
             ..NetworkSpec::default()
-        }),
+        },
         ..Network::default()
     };
-    let actions = vec![
-        create(object::Object::Cluster(cluster)),
-        create(object::Object::Node(first)),
-        create(object::Object::Network(ingress)),
-    ];
+    let actions = vec![create(cluster), create(first), create(ingress)];
     Ok(StoreTransaction { actions, time_ns: crate::store::now_ns() })
 }
 
@@ -183,11 +179,11 @@ fn created(action: &StoreAction) -> Option<&object::Object> {
 fn exists(view: &View, object: &object::Object) -> bool {
     match object {
         object::Object::Cluster(o) => view.cluster().is_some_and(|cluster| cluster.id == o.id),
-        object::Object::Node(o) => view.nodes().contains_key(&o.id),
-        object::Object::Service(o) => view.services().contains_key(&o.id),
-        object::Object::Task(o) => view.tasks().contains_key(&o.id),
-        object::Object::Network(o) => view.networks().contains_key(&o.id),
-        object::Object::Attachment(o) => view.attachments().contains_key(&o.id),
+        object::Object::Node(o) => view.nodes().contains_key(o.id.as_str()),
+        object::Object::Service(o) => view.services().contains_key(o.id.as_str()),
+        object::Object::Task(o) => view.tasks().contains_key(o.id.as_str()),
+        object::Object::Network(o) => view.networks().contains_key(o.id.as_str()),
+        object::Object::Attachment(o) => view.attachments().contains_key(o.id.as_str()),
     }
 }
 
@@ -214,7 +210,7 @@ pub fn surviving(view: &View, node_id: &str, addr: &str) -> StoreTransaction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Service;
+    use crate::model::Service;
 
     #[test]
     fn no_history_is_not_the_same_as_no_word_about_it() {
@@ -227,11 +223,11 @@ mod tests {
     #[test]
     fn first_objects_come_in_parts_and_whoever_was_interrupted_goes_on() {
         let cluster = Cluster { id: "c".into(), ..Cluster::default() };
-        let mut actions = vec![create(object::Object::Cluster(cluster))];
+        let mut actions = vec![create(cluster)];
         for index in 0..5 {
-            let mut service = Service { id: format!("s{index}"), ..Service::default() };
+            let mut service = Service { id: format!("s{index}").into(), ..Service::default() };
             service.allocation_error = "x".repeat(1 << 20);
-            actions.push(create(object::Object::Service(service)));
+            actions.push(create(service));
         }
         let first = StoreTransaction { actions, time_ns: 1 };
         let whole = missing(&View::default(), first.clone());
@@ -246,7 +242,7 @@ mod tests {
             for (index, actions) in parts(&view).into_iter().enumerate() {
                 view.apply(&StoreTransaction { actions, time_ns: 1 }, index as u64 + 10).unwrap();
             }
-            assert!(view.cluster().is_some() && view.services().len() == 5);
+            assert!(view.cluster().is_some() && view.services().size() == 5);
             assert!(parts(&view).is_empty());
         }
     }

@@ -26,9 +26,9 @@ use super::layout::{context, make_dir};
 use crate::api::local_server::{Local, LocalServer};
 use crate::api::{
     InfoRequest, InfoResponse, InitRequest, InitResponse, JoinRequest, JoinResponse, LeaveRequest, LeaveResponse,
-    NodeRole,
 };
 use crate::error::{Error, kind_of};
+use crate::model::NodeRole;
 use crate::wire::{Caller, Peer};
 
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to connect this \

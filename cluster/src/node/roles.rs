@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{Node, NodeRole, object};
+use crate::model::{Node, NodeRole};
 use crate::raft::RaftNode;
 use crate::store::{ProposeError, Store, update};
 use crate::timing::Timing;
@@ -17,9 +17,9 @@ pub async fn run(raft: Arc<RaftNode>, timing: Timing, stop: CancellationToken) {
     loop {
         let nodes: Vec<Arc<Node>> = views.borrow_and_update().nodes().values().cloned().collect();
         let mut failed = false;
-        for node in nodes.iter().filter(|node| node.role() != desired(node)) {
+        for node in nodes.iter().filter(|node| node.role != node.spec.desired_role) {
             if let Err(reason) = reconcile(&raft, node).await {
-                tracing::warn!(node = node.id, reason, "the node's role is not changed yet");
+                tracing::warn!(node = %node.id, reason, "the node's role is not changed yet");
                 failed = true;
             }
             if stop.is_cancelled() {
@@ -39,13 +39,9 @@ pub async fn run(raft: Arc<RaftNode>, timing: Timing, stop: CancellationToken) {
     }
 }
 
-fn desired(node: &Node) -> NodeRole {
-    node.spec.as_ref().map_or(NodeRole::Worker, |spec| spec.desired_role())
-}
-
 async fn reconcile(raft: &RaftNode, node: &Node) -> Result<(), String> {
-    if desired(node) == NodeRole::Worker {
-        let own = raft.members().iter().any(|m| m.raft_id == raft.id() && m.node_id == node.id);
+    if node.spec.desired_role == NodeRole::Worker {
+        let own = raft.members().iter().any(|m| m.raft_id == raft.id() && node.id == m.node_id);
         if own {
             // The next leader demotes us.
             return raft.hand_over().await.map_err(|error| error.to_string());
@@ -58,12 +54,12 @@ async fn reconcile(raft: &RaftNode, node: &Node) -> Result<(), String> {
 async fn set_role(raft: &RaftNode, id: &str) -> Result<(), String> {
     loop {
         let Some(mut node) = raft.view().nodes().get(id).map(|node| Node::clone(node)) else { return Ok(()) };
-        let role = desired(&node);
-        if node.role() == role {
+        let role = node.spec.desired_role;
+        if node.role == role {
             return Ok(());
         }
-        node.set_role(role);
-        match raft.propose(vec![update(object::Object::Node(node))]).await {
+        node.role = role;
+        match raft.propose(vec![update(node)]).await {
             Ok(_) => {
                 tracing::info!(node = id, role = role.as_str_name(), "changed the node's role");
                 return Ok(());

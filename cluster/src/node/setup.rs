@@ -12,10 +12,10 @@ use super::local::Started;
 use super::state::{Files, Manager, State, availability};
 use super::{NodeConfig, NodeError};
 use crate::DEFAULT_PORT;
-use crate::api::{InitRequest, JoinRequest, NodeRole};
+use crate::api::{InitRequest, JoinRequest};
 use crate::ca::{self, Application, CaError, Issued, JoinToken, NodeKey};
 use crate::id::new_id;
-use crate::model::is_data_path;
+use crate::model::{NodeRole, is_data_path};
 use crate::wire::{self, Caller, WireError};
 
 /// Addresses of a node, in the form in which they are kept.

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::NodeError;
 use super::layout::{context, make_dir, write_private};
-use crate::api::{ManagerPeer, NodeAvailability};
+use crate::api::ManagerPeer;
 use crate::ca::{Issued, NodeKey};
+use crate::model::NodeAvailability;
 use crate::raft::DiskKey;
 use crate::wire::Credentials;
 

@@ -16,9 +16,9 @@ pub use reaper::{ORPHAN_AFTER_NS as REAPER_ORPHAN_AFTER_NS, Reaper};
 
 use std::collections::BTreeSet;
 
-use crate::api::{Service, StoreAction, Task, TaskState, object};
+use crate::api::StoreAction;
 use crate::brain::{Brain, Decision, IdSource};
-use crate::model::Place;
+use crate::model::{Mode, Place, Service, Task, TaskId, TaskState};
 use crate::store::{View, update as store_update};
 
 /// The brain that keeps every service's tasks as its specification asks.
@@ -48,19 +48,18 @@ pub struct Context<'a> {
     /// Nanoseconds since the epoch.
     pub now_ns: i64,
     /// Tasks for whose reservations their nodes have become too small.
-    pub over_capacity: BTreeSet<String>,
+    pub over_capacity: BTreeSet<TaskId>,
 }
 
 fn decide_service(context: &Context<'_>, service: &Service, ids: IdSource<'_>, decision: &mut Decision) {
-    let Some(spec) = &service.spec else { return };
     let slots = slots::of_service(context.view, service);
-    let plan = match spec.replicas() {
-        None => global::plan(context, service, slots),
-        Some(replicas) => replicated::plan(replicas, slots),
+    let plan = match service.spec.mode {
+        Mode::Global => global::plan(context, service, slots),
+        Mode::Replicated(replicas) => replicated::plan(replicas, slots),
     };
     let (updates, service_change) = update::plan(context, service, &plan.kept, decision);
     if let Some(changed) = service_change {
-        decision.change(store_update(object::Object::Service(changed)));
+        decision.change(store_update(changed));
         return;
     }
     for unit in plan.stop {
@@ -95,6 +94,6 @@ pub struct Plan<'a> {
 /// The action that sets a task's desired state.
 pub(crate) fn set_desired(task: &Task, desired: TaskState) -> StoreAction {
     let mut task = task.clone();
-    task.set_desired_state(desired);
-    store_update(object::Object::Task(task))
+    task.desired_state = desired;
+    store_update(task)
 }

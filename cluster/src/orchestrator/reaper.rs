@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use super::slots::{Slot, may_still_run, of_service};
-use crate::api::{Cluster, NodeState, ObjectKind, Service, Task, TaskState, object};
+use crate::api::ObjectKind;
 use crate::brain::{Brain, Decision, IdSource};
-use crate::model::HISTORY_DEFAULT;
+use crate::model::{Cluster, HISTORY_DEFAULT, Service, Task, TaskState};
 use crate::store::{View, remove, update};
 
 /// After so long without its node, a task is given up.
@@ -26,13 +26,13 @@ impl Brain for Reaper {
         let mut done = BTreeSet::new();
         for task in view.tasks().values() {
             if is_removable(task) {
-                decision.change(remove(ObjectKind::Task, &task.id));
+                decision.change(remove(ObjectKind::Task, task.id.as_str()));
                 done.insert(task.id.as_str());
             } else if let Some(changed) = orphaned(view, task, now_ns, &mut decision) {
-                decision.change(update(object::Object::Task(changed)));
+                decision.change(update(changed));
                 done.insert(task.id.as_str());
             } else if !task.service_id.is_empty()
-                && task.desired_state() != TaskState::Remove
+                && task.desired_state != TaskState::Remove
                 && view.services().get(&task.service_id).is_none_or(|s| s.pending_delete)
             {
                 decision.change(super::set_desired(task, TaskState::Remove));
@@ -43,23 +43,23 @@ impl Brain for Reaper {
         for service in view.services().values() {
             if service.pending_delete {
                 if view.tasks_of_service(&service.id).all(|t| !may_still_run(view, t)) {
-                    decision.change(remove(ObjectKind::Service, &service.id));
+                    decision.change(remove(ObjectKind::Service, service.id.as_str()));
                 }
             } else if limit >= 0 {
                 for task in history(view, service, limit) {
                     if done.insert(task.id.as_str()) {
-                        decision.change(remove(ObjectKind::Task, &task.id));
+                        decision.change(remove(ObjectKind::Task, task.id.as_str()));
                     }
                 }
             }
         }
         for network in view.networks().values().filter(|n| n.pending_delete && !is_used(view, &n.id)) {
-            decision.change(remove(ObjectKind::Network, &network.id));
+            decision.change(remove(ObjectKind::Network, network.id.as_str()));
         }
         for attachment in view.attachments().values() {
             if !view.nodes().contains_key(&attachment.node_id) || !view.networks().contains_key(&attachment.network_id)
             {
-                decision.change(remove(ObjectKind::Attachment, &attachment.id));
+                decision.change(remove(ObjectKind::Attachment, attachment.id.as_str()));
             }
         }
         decision
@@ -68,8 +68,7 @@ impl Brain for Reaper {
 
 /// It was asked to be removed and has no container that could run.
 fn is_removable(task: &Task) -> bool {
-    task.desired_state() == TaskState::Remove
-        && (task.state() < TaskState::Assigned || task.state() > TaskState::Running)
+    task.desired_state == TaskState::Remove && (task.state() < TaskState::Assigned || task.state() > TaskState::Running)
 }
 
 /// The task as orphaned, if its node will not tell its end any more.
@@ -78,8 +77,10 @@ fn orphaned(view: &View, task: &Task, now_ns: i64, decision: &mut Decision) -> O
         return None;
     }
     if let Some(node) = view.nodes().get(&task.node_id) {
-        let status = node.status.as_ref().filter(|s| s.state() == NodeState::Down && s.since_ns > 0)?;
-        let due = status.since_ns.saturating_add(ORPHAN_AFTER_NS);
+        if !node.is_down() || node.status.since_ns == 0 {
+            return None;
+        }
+        let due = node.status.since_ns.saturating_add(ORPHAN_AFTER_NS);
         if now_ns < due {
             decision.wake(due);
             return None;
@@ -88,9 +89,9 @@ fn orphaned(view: &View, task: &Task, now_ns: i64, decision: &mut Decision) -> O
     let message = "task orphaned: its node left or has been down for a day";
     let mut orphan = task.advanced(TaskState::Orphaned, message, now_ns)?;
     // Why it did not run is worth knowing still.
-    orphan.status.get_or_insert_default().err = task.error().to_owned();
+    orphan.status.err.clone_from(&task.status.err);
     if task.slot == 0 && !view.nodes().contains_key(&task.node_id) {
-        orphan.set_desired_state(TaskState::Remove);
+        orphan.desired_state = TaskState::Remove;
     }
     Some(orphan)
 }
@@ -108,7 +109,7 @@ fn history<'a>(view: &'a View, service: &Service, limit: i64) -> Vec<&'a Task> {
             .tasks
             .iter()
             .copied()
-            .filter(|t| t.desired_state() > TaskState::Running && Some(t.id.as_str()) != head)
+            .filter(|t| t.desired_state > TaskState::Running && Some(t.id.as_str()) != head)
             .filter(|t| t.state() > TaskState::Running || t.state() < TaskState::Assigned)
             .collect();
         dead.sort_by_key(|t| (t.applied_at_ns(), t.id.clone()));
@@ -120,7 +121,7 @@ fn history<'a>(view: &'a View, service: &Service, limit: i64) -> Vec<&'a Task> {
 
 /// With a limit of restarts, all of them can be looked at.
 fn slot_limit(slot: &Slot<'_>, limit: usize) -> usize {
-    match slot.head().map_or(0, |task| task.restart_policy().max_attempts) {
+    match slot.head().map_or(0, |task| task.spec.restart_policy().max_attempts) {
         0 => limit,
         attempts => usize::try_from(attempts).unwrap_or(usize::MAX).saturating_add(1).min(limit.max(100)),
     }
@@ -129,6 +130,6 @@ fn slot_limit(slot: &Slot<'_>, limit: usize) -> usize {
 fn is_used(view: &View, network: &str) -> bool {
     let by_service = view.services().values().any(|service| !service.pending_delete && service.is_on(network));
     by_service
-        || view.attachments().values().any(|a| a.network_id == network && view.nodes().contains_key(&a.node_id))
+        || view.attachments().values().any(|a| a.network_id == *network && view.nodes().contains_key(&a.node_id))
         || view.tasks().values().any(|t| may_still_run(view, t) && t.is_on(network))
 }

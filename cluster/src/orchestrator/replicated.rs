@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::slots::Slot;
 use super::{Plan, set_desired};
-use crate::api::{StoreAction, TaskState};
-use crate::model::Place;
+use crate::api::StoreAction;
+use crate::model::{Place, TaskState};
 
 /// Keeps `replicas` of the slots, or adds what is missing.
 pub fn plan<'a>(replicas: u64, slots: Vec<Slot<'a>>) -> Plan<'a> {

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use super::slots::{Slot, may_still_run};
 use super::task::{create, new};
 use super::{Context, set_desired};
-use crate::api::{
-    NodeAvailability, NodeState, RestartCondition, Service, StoreAction, Task, TaskState, UpdateOrder, object,
-};
+use crate::api::StoreAction;
 use crate::brain::{Decision, IdSource};
-use crate::model::{Phase, RESTART_DELAY_DEFAULT_NS, constraints, is_dirty};
+use crate::model::{
+    NodeAvailability, Phase, RESTART_DELAY_DEFAULT_NS, RestartCondition, Service, Task, TaskId, TaskState, UpdateOrder,
+    constraints, is_dirty,
+};
 use crate::store::{View, update};
 
 const SECOND_NS: i64 = 1_000_000_000;
@@ -22,16 +23,16 @@ pub const STOP_WAIT_NS: i64 = 60 * SECOND_NS;
 
 /// Restarts of the slot that count against the policy's limit at the time when `task` ended.
 fn counted_restarts(task: &Task) -> Vec<i64> {
-    let window = task.restart_policy().window_ns;
+    let window = task.spec.restart_policy().window_ns;
     let since = if window > 0 { task.applied_at_ns() - window } else { i64::MIN };
     task.restarts_ns.iter().copied().filter(|&at| at >= since).collect()
 }
 
 /// Whether the policy lets a task that ended (or lost its node) be replaced. The answer does not change with time.
 pub fn wants_restart(task: &Task) -> bool {
-    let policy = task.restart_policy();
+    let policy = task.spec.restart_policy();
     let ended = task.state() > TaskState::Running && task.state() != TaskState::Orphaned;
-    match policy.condition() {
+    match policy.condition {
         RestartCondition::None => return false,
         RestartCondition::OnFailure if task.state() == TaskState::Complete => return false,
         _ => {}
@@ -45,15 +46,15 @@ pub fn must_move(context: &Context<'_>, task: &Task) -> Option<&'static str> {
         return None;
     }
     let Some(node) = context.view.nodes().get(&task.node_id) else { return Some("its node was removed") };
-    if node.state() == NodeState::Down {
+    if node.is_down() {
         return Some("its node is down");
     }
-    match node.availability() {
+    match node.spec.availability {
         NodeAvailability::Drain => return Some("its node is drained"),
         NodeAvailability::Pause => return None,
         NodeAvailability::Active => {}
     }
-    let rules = task.constraints();
+    let rules = &task.spec.placement.constraints;
     if !rules.is_empty() && constraints::parse(rules).is_ok_and(|rules| !rules.iter().all(|r| r.matches(node))) {
         return Some("its node no longer meets the constraints");
     }
@@ -61,16 +62,16 @@ pub fn must_move(context: &Context<'_>, task: &Task) -> Option<&'static str> {
 }
 
 /// Tasks whose reservations exceed what their node has now; the oldest stay.
-pub fn over_capacity(view: &View) -> BTreeSet<String> {
+pub fn over_capacity(view: &View) -> BTreeSet<TaskId> {
     let mut evicted = BTreeSet::new();
     for node in view.nodes().values() {
         let Some(total) = node.resources() else { continue };
         let mut tasks: Vec<_> = view
             .tasks_of_node(&node.id)
             .filter(|t| t.is_wanted() && t.state() <= TaskState::Running)
-            .filter_map(|t| Some((t, t.reservations()?)))
+            .map(|t| (t, &t.spec.resources.reservations))
             .collect();
-        tasks.sort_by(|(a, _), (b, _)| (a.created_at_ns(), &a.id).cmp(&(b.created_at_ns(), &b.id)));
+        tasks.sort_by(|(a, _), (b, _)| (a.meta.created_at_ns, &a.id).cmp(&(b.meta.created_at_ns, &b.id)));
         let (mut cpus, mut memory) = (0_i64, 0_i64);
         for (task, reserved) in tasks {
             if cpus + reserved.nano_cpus > total.nano_cpus || memory + reserved.memory_bytes > total.memory_bytes {
@@ -123,7 +124,7 @@ pub fn step(
     if !failed.is_empty() {
         return stop(&failed);
     }
-    if newest.desired_state() == TaskState::Ready {
+    if newest.desired_state == TaskState::Ready {
         return release(context, slot, newest, decision).into_iter().collect();
     }
     Vec::new()
@@ -136,7 +137,7 @@ fn replaced(
     active: &[&Task],
     ids: IdSource<'_>,
 ) -> Vec<StoreAction> {
-    let order = service.phase().config().map_or(UpdateOrder::StopFirst, |c| c.order());
+    let order = service.phase().config().map_or(UpdateOrder::StopFirst, |c| c.order);
     let start_first = order == UpdateOrder::StartFirst && slot.is_running();
     let mut unit = Vec::new();
     if !start_first {
@@ -149,7 +150,7 @@ fn replaced(
 
 fn replacement(context: &Context<'_>, service: &Service, slot: &Slot<'_>, old: &Task, ids: IdSource<'_>) -> Task {
     let moved = old.state() <= TaskState::Running || old.state() == TaskState::Orphaned;
-    let delay = if moved { 0 } else { old.restart_policy().delay_ns.unwrap_or(RESTART_DELAY_DEFAULT_NS).max(0) };
+    let delay = if moved { 0 } else { old.spec.restart_policy().delay_ns.unwrap_or(RESTART_DELAY_DEFAULT_NS).max(0) };
     let waits = delay > 0 || slot.tasks.iter().any(|t| may_still_run(context.view, t));
     let mut task = new(context.now_ns, service, &slot.place, waits, ids);
     task.not_before_ns = if delay > 0 { context.now_ns + delay } else { 0 };
@@ -160,7 +161,7 @@ fn replacement(context: &Context<'_>, service: &Service, slot: &Slot<'_>, old: &
         task.spec_version = old.spec_version;
         task.endpoint.clone_from(&old.endpoint);
     }
-    let max_attempts = old.restart_policy().max_attempts;
+    let max_attempts = old.spec.restart_policy().max_attempts;
     if max_attempts > 0 && task.spec_version == old.spec_version {
         task.restarts_ns = counted_restarts(old);
         if !moved {
@@ -176,23 +177,23 @@ fn release(context: &Context<'_>, slot: &Slot<'_>, task: &Task, decision: &mut D
         decision.wake(task.not_before_ns);
         return None;
     }
-    let mut deadline = task.created_at_ns();
+    let mut deadline = task.meta.created_at_ns;
     for other in slot.tasks.iter().filter(|other| other.id != task.id && may_still_run(context.view, other)) {
-        let wait = STOP_WAIT_NS.max(other.grace_ns().saturating_add(15 * SECOND_NS));
-        deadline = deadline.max(task.created_at_ns().saturating_add(wait));
+        let wait = STOP_WAIT_NS.max(other.spec.grace_ns().saturating_add(15 * SECOND_NS));
+        deadline = deadline.max(task.meta.created_at_ns.saturating_add(wait));
     }
     // Tasks of a slot number that was scaled away and is used again.
     let scaled_away = context.view.tasks_of_service(&task.service_id).any(|other| {
-        other.desired_state() == TaskState::Remove && other.place() == slot.place && may_still_run(context.view, other)
+        other.desired_state == TaskState::Remove && other.place() == slot.place && may_still_run(context.view, other)
     });
     if scaled_away {
-        deadline = deadline.max(task.created_at_ns().saturating_add(STOP_WAIT_NS));
+        deadline = deadline.max(task.meta.created_at_ns.saturating_add(STOP_WAIT_NS));
     }
     if context.now_ns < deadline {
         decision.wake(deadline);
         return None;
     }
     let mut task = task.clone();
-    task.set_desired_state(TaskState::Running);
-    Some(update(object::Object::Task(task)))
+    task.desired_state = TaskState::Running;
+    Some(update(task))
 }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{NodeState, Service, Task, TaskState};
-use crate::model::Place;
+use crate::model::{Place, Service, Task, TaskState};
 use crate::store::View;
 
 /// The tasks, living and dead, of one slot.
@@ -35,13 +34,13 @@ impl<'a> Slot<'a> {
 /// The slots of a service in the order of their places.
 pub fn of_service<'a>(view: &'a View, service: &Service) -> Vec<Slot<'a>> {
     let mut slots: BTreeMap<Place, Vec<&'a Task>> = BTreeMap::new();
-    for task in view.tasks_of_service(&service.id).filter(|t| t.desired_state() < TaskState::Remove) {
+    for task in view.tasks_of_service(&service.id).filter(|t| t.desired_state < TaskState::Remove) {
         slots.entry(task.place()).or_default().push(task);
     }
     slots
         .into_iter()
         .map(|(place, mut tasks)| {
-            tasks.sort_by(|a, b| (a.created_at_ns(), &a.id).cmp(&(b.created_at_ns(), &b.id)));
+            tasks.sort_by(|a, b| (a.meta.created_at_ns, &a.id).cmp(&(b.meta.created_at_ns, &b.id)));
             Slot { place, tasks }
         })
         .collect()
@@ -49,5 +48,5 @@ pub fn of_service<'a>(view: &'a View, service: &Service) -> Vec<Slot<'a>> {
 
 /// Whether its container may be alive as far as anybody can know: it is on a node that answers, and has not ended.
 pub fn may_still_run(view: &View, task: &Task) -> bool {
-    task.is_on_its_node() && view.nodes().get(&task.node_id).is_some_and(|node| node.state() != NodeState::Down)
+    task.is_on_its_node() && view.nodes().get(&task.node_id).is_some_and(|node| !node.is_down())
 }

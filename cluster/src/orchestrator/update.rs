@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 
 use super::Context;
 use super::slots::Slot;
-use crate::api::{Service, Task, TaskState, UpdateConfig, UpdateFailureAction, UpdateState, UpdateStatus};
 use crate::brain::Decision;
-use crate::model::{MONITOR_DEFAULT_NS, Phase, Place, RESTART_DELAY_DEFAULT_NS, is_dirty};
+use crate::model::{
+    MONITOR_DEFAULT_NS, Phase, Place, RESTART_DELAY_DEFAULT_NS, Service, Task, TaskState, UpdateConfig,
+    UpdateFailureAction, UpdateState, UpdateStatus, is_dirty,
+};
 
 /// The slots to replace now, or else the service with its update in another phase.
 pub fn plan(
@@ -26,7 +28,7 @@ pub fn plan(
         Phase::Paused => (BTreeSet::new(), None),
         Phase::Idle if slots.iter().any(dirty) => {
             let status = UpdateStatus {
-                state: UpdateState::Updating.into(),
+                state: UpdateState::Updating,
                 started_at_ns: context.now_ns,
                 completed_at_ns: 0,
                 message: "update in progress".into(),
@@ -69,7 +71,7 @@ impl<'a> Progress<'a> {
         let started_at = service.update_started_at_ns();
         let monitor = config.monitor_ns.unwrap_or(MONITOR_DEFAULT_NS);
         let watch = if config.delay_ns > monitor { config.delay_ns.saturating_add(1_000_000_000) } else { monitor };
-        let is_attempt = |t: &Task| t.spec_version == service.spec_version && t.created_at_ns() >= started_at;
+        let is_attempt = |t: &Task| t.spec_version == service.spec_version && t.meta.created_at_ns >= started_at;
         let attempts: Vec<&Task> = slot.tasks.iter().copied().filter(|t| is_attempt(t)).collect();
         let failure = attempts.iter().copied().find(|t| failed_early(t, monitor));
         let updates = slot.tasks.iter().any(|t| t.spec_version != service.spec_version);
@@ -82,7 +84,7 @@ impl<'a> Progress<'a> {
             (None, None) => (Some(0), Some(0)),
             (None, Some(task)) if ended(task) => (Some(0), Some(task.applied_at_ns())),
             (None, Some(task)) if task.state() == TaskState::Running => {
-                let since = task.running_at_ns();
+                let since = task.status.running_at_ns;
                 (Some(since.saturating_add(config.delay_ns)), Some(since.saturating_add(watch)))
             }
             (None, Some(_)) => (None, None),
@@ -108,7 +110,7 @@ impl<'a> Progress<'a> {
 /// It ended by itself, before or within `monitor` after it ran.
 fn failed_early(task: &Task, monitor: i64) -> bool {
     matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected)
-        && (task.running_at_ns() == 0 || task.applied_at_ns() - task.running_at_ns() <= monitor)
+        && (task.status.running_at_ns == 0 || task.applied_at_ns() - task.status.running_at_ns <= monitor)
 }
 
 fn after_failure(
@@ -130,12 +132,12 @@ fn after_failure(
     let started_at_ns = service.update_started_at_ns();
     let because = format!("due to failure or early termination of task {}", culprit.id);
     let status = |state: UpdateState, started_at_ns, message| {
-        Some(UpdateStatus { state: state.into(), started_at_ns, completed_at_ns: 0, message })
+        Some(UpdateStatus { state, started_at_ns, completed_at_ns: 0, message })
     };
-    match config.failure_action() {
+    match config.failure_action {
         UpdateFailureAction::Continue => return None,
         UpdateFailureAction::Rollback if !rollback && service.previous_spec.is_some() => {
-            service.spec = service.previous_spec.take();
+            service.spec = service.previous_spec.take().unwrap_or_default();
             service.previous_spec_version = 0;
             service.spec_version = context.view.version() + 1;
             let message = format!("update rolled back {because}");
@@ -211,7 +213,7 @@ fn finish(
         (UpdateState::Completed, "update completed")
     };
     let status = UpdateStatus {
-        state: state.into(),
+        state,
         started_at_ns: service.update_started_at_ns(),
         completed_at_ns: context.now_ns,
         message: message.into(),

@@ -154,7 +154,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
 /// As many as the swarm has set.
 fn older_snapshots(view: &View) -> u64 {
-    view.cluster().and_then(|cluster| cluster.spec.as_ref()).map_or(0, |spec| spec.max_snapshots)
+    view.cluster().map_or(0, |cluster| cluster.spec.max_snapshots)
 }
 
 async fn save(file: Arc<SnapshotFile>, stored: Stored, older: u64) -> Result<(), Failure> {

@@ -16,9 +16,10 @@ use crate::api::ca_client::CaClient;
 use crate::api::raft_membership_client::RaftMembershipClient;
 use crate::api::raft_membership_server::RaftMembership;
 use crate::api::{
-    self, GetRootCaRequest, JoinRaftRequest, JoinRaftResponse, LeaveRaftRequest, LeaveRaftResponse, ManagerStatus,
-    NodeRole, RaftMember, StoreAction, TakeOverRequest, TakeOverResponse, object,
+    GetRootCaRequest, JoinRaftRequest, JoinRaftResponse, LeaveRaftRequest, LeaveRaftResponse, RaftMember, StoreAction,
+    TakeOverRequest, TakeOverResponse,
 };
+use crate::model::{self, ManagerStatus, NodeRole};
 use crate::store::{ProposeError, Store, update};
 use crate::wire::Caller;
 
@@ -203,23 +204,23 @@ impl RaftNode {
             if node.manager_status == status {
                 return None;
             }
-            let mut node = api::Node::clone(node);
+            let mut node = model::Node::clone(node);
             node.manager_status = status.clone();
-            Some(update(object::Object::Node(node)))
+            Some(update(node))
         })
         .await
     }
 
     async fn note_removed(&self, raft_id: RaftId) -> Result<(), MembershipError> {
         self.write(|view| {
-            let mut cluster = api::Cluster::clone(view.cluster()?);
+            let mut cluster = model::Cluster::clone(view.cluster()?);
             if cluster.removed_raft_ids.contains(&raft_id) {
                 return None;
             }
             cluster.removed_raft_ids.push(raft_id);
             let excess = cluster.removed_raft_ids.len().saturating_sub(REMOVED_MAX);
             cluster.removed_raft_ids.drain(..excess);
-            Some(update(object::Object::Cluster(cluster)))
+            Some(update(cluster))
         })
         .await
     }
@@ -268,10 +269,10 @@ impl RaftMembership for MembershipService {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let view = self.raft.view();
-        let node = view.nodes().get(&caller.node_id);
+        let node = view.nodes().get(caller.node_id.as_str());
         // One that is being demoted must not come back.
-        let wanted = |node: &api::Node| node.spec.as_ref().is_some_and(|spec| spec.desired_role() == NodeRole::Manager);
-        if !node.is_some_and(|node| node.role() == NodeRole::Manager && wanted(node)) {
+        let wanted = |node: &model::Node| node.spec.desired_role == NodeRole::Manager;
+        if !node.is_some_and(|node| node.role == NodeRole::Manager && wanted(node)) {
             return Err(Status::permission_denied("this node is not a manager of the swarm"));
         }
         tracing::info!(node = caller.node_id, addr = request.addr, "a manager joins");
@@ -282,7 +283,7 @@ impl RaftMembership for MembershipService {
         added.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| status(&error))?;
         let members = self.raft.members().into_iter();
         let members = members.map(|m| RaftMember { raft_id: m.raft_id, node_id: m.node_id, addr: m.addr }).collect();
-        let cluster_id = view.cluster().map(|cluster| cluster.id.clone()).unwrap_or_default();
+        let cluster_id = view.cluster().map(|cluster| cluster.id.to_string()).unwrap_or_default();
         Ok(Response::new(JoinRaftResponse { members, cluster_id }))
     }
 

@@ -312,7 +312,7 @@ async fn take_snapshots(raft: Raft<TypeConfig>, views: watch::Receiver<Arc<View>
 }
 
 fn snapshot_interval(view: &View, unset: u64) -> u64 {
-    let set = view.cluster().and_then(|cluster| cluster.spec.as_ref()).map_or(0, |spec| spec.snapshot_interval);
+    let set = view.cluster().map_or(0, |cluster| cluster.spec.snapshot_interval);
     if set == 0 { unset } else { set }
 }
 

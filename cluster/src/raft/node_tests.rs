@@ -9,11 +9,12 @@ use tonic::service::Routes;
 use tonic::{Request, Response, Status};
 
 use super::*;
+use crate::api::RaftMessage;
 use crate::api::ca_server::CaServer;
 use crate::api::raft_membership_server::RaftMembershipServer;
 use crate::api::raft_server::{Raft as Rpc, RaftServer};
-use crate::api::{Cluster, ClusterSpec, NodeRole, RaftMessage, Task, object};
 use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
+use crate::model::{Cluster, ClusterSpec, NodeRole, Task};
 use crate::raft::MembershipService;
 use crate::store::create;
 use crate::wire::{Caller, Credentials, Tls};
@@ -90,13 +91,13 @@ impl TestMember {
 
     async fn has_tasks(&self, count: usize) {
         let mut views = self.node.watch();
-        tokio::time::timeout(LIMIT, views.wait_for(|view| view.tasks().len() == count)).await.unwrap().unwrap();
+        tokio::time::timeout(LIMIT, views.wait_for(|view| view.tasks().size() == count)).await.unwrap().unwrap();
     }
 
     async fn write(&self, ids: std::ops::Range<u32>) {
         for id in ids {
-            let task = Task { id: format!("t{id:04}"), ..Task::default() };
-            self.node.propose(vec![create(object::Object::Task(task))]).await.unwrap();
+            let task = Task { id: format!("t{id:04}").into(), ..Task::default() };
+            self.node.propose(vec![create(task)]).await.unwrap();
         }
     }
 
@@ -192,7 +193,7 @@ async fn a_leader_that_was_restarted_knows_its_state_by_an_entry_of_its_own() {
     let barrier = async { while first.node.read_barrier().await.is_err() {} };
     tokio::time::timeout(LIMIT, barrier).await.unwrap();
     assert!(
-        first.node.view().tasks().len() < 50,
+        first.node.view().tasks().size() < 50,
         "openraft has learnt it: the leader's own entry is not needed any more"
     );
     let refused = first.node.propose(Vec::new()).await.unwrap_err();
@@ -201,7 +202,7 @@ async fn a_leader_that_was_restarted_knows_its_state_by_an_entry_of_its_own() {
     second.takes_nothing.store(false, Ordering::Relaxed);
     let entry = async { while first.node.propose(Vec::new()).await.is_err() {} };
     tokio::time::timeout(LIMIT, entry).await.unwrap();
-    assert_eq!(first.node.view().tasks().len(), 50);
+    assert_eq!(first.node.view().tasks().size(), 50);
     first.stop().await;
     second.stop().await;
 }
@@ -214,8 +215,8 @@ async fn the_swarm_sets_how_often_snapshots_are_written() {
     first.node.initialize().await.unwrap();
     first.leads().await;
     let spec = ClusterSpec { snapshot_interval: 5, ..ClusterSpec::default() };
-    let cluster = Cluster { id: "c".into(), spec: Some(spec), ..Cluster::default() };
-    first.node.propose(vec![create(object::Object::Cluster(cluster))]).await.unwrap();
+    let cluster = Cluster { id: "c".into(), spec, ..Cluster::default() };
+    first.node.propose(vec![create(cluster)]).await.unwrap();
     first.write(0..6).await;
     let written = first.node.raft.wait(Some(LIMIT));
     written.metrics(|metrics| metrics.snapshot.is_some(), "after 5 entries, not after 20").await.unwrap();

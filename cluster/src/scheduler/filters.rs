@@ -1,8 +1,8 @@
 //! Which nodes a task may go to, and the sentence that tells why it can go nowhere.
 
 use super::nodes::NodeInfo;
-use crate::api::{Platform, Resources, Task};
 use crate::model::constraints::{Constraint, architecture, parse};
+use crate::model::{Platform, PortProtocol, Resources, ServiceId, Task};
 
 /// The reasons to refuse a node, in the order in which they are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,23 +47,23 @@ impl Refusal {
 /// What all tasks of one service version ask of a node.
 #[derive(Debug)]
 pub struct Filter {
-    service: String,
+    service: ServiceId,
     reserved: Resources,
     constraints: Vec<Constraint>,
     platforms: Vec<Platform>,
-    host_ports: Vec<(i32, u32)>,
+    host_ports: Vec<(PortProtocol, u32)>,
     max_replicas: usize,
 }
 
 impl Filter {
     /// The requirements of `task`.
     pub fn new(task: &Task) -> Self {
-        let placement = task.placement().cloned().unwrap_or_default();
+        let placement = &task.spec.placement;
         Self {
             service: task.service_id.clone(),
-            reserved: task.reservations().cloned().unwrap_or_default(),
+            reserved: task.spec.resources.reservations.clone(),
             constraints: parse(&placement.constraints).unwrap_or_default(),
-            platforms: placement.platforms,
+            platforms: placement.platforms.clone(),
             host_ports: task.host_ports().collect(),
             max_replicas: usize::try_from(placement.max_replicas_per_node).unwrap_or(usize::MAX),
         }

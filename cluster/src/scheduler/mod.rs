@@ -9,8 +9,8 @@ mod rank;
 
 use std::collections::BTreeMap;
 
-use crate::api::{Task, TaskState, object};
 use crate::brain::{Brain, Decision, IdSource};
+use crate::model::{NodeId, ServiceId, Task, TaskState};
 use crate::store::{View, update};
 use filters::{Filter, explain};
 use nodes::NodeInfo;
@@ -26,7 +26,7 @@ impl Brain for Scheduler {
 
     fn decide(&self, view: &View, now_ns: i64, _: IdSource<'_>) -> Decision {
         let mut decision = Decision::default();
-        let mut groups: BTreeMap<(&str, u64), Vec<&Task>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&ServiceId, u64), Vec<&Task>> = BTreeMap::new();
         let is_pending = |t: &&Task| t.state() == TaskState::Pending && t.is_wanted();
         for task in view.tasks().values().map(AsRef::as_ref).filter(is_pending) {
             groups.entry((&task.service_id, task.spec_version)).or_default().push(task);
@@ -47,19 +47,19 @@ impl Brain for Scheduler {
 }
 
 /// A global task has its node already; it only has to fit.
-fn confirm(task: &Task, nodes: &mut BTreeMap<String, NodeInfo>, now_ns: i64, decision: &mut Decision) {
+fn confirm(task: &Task, nodes: &mut BTreeMap<NodeId, NodeInfo>, now_ns: i64, decision: &mut Decision) {
     let Some(info) = nodes.get_mut(&task.node_id) else { return };
     match Filter::new(task).refuse(info) {
         None => {
             let Some(assigned) = assigned(task, &info.node.id, now_ns) else { return };
             info.add(&assigned);
-            decision.change(update(object::Object::Task(assigned)));
+            decision.change(update(assigned));
         }
         Some(refusal) => refuse(task, explain([refusal]), decision),
     }
 }
 
-fn place(mut tasks: Vec<&Task>, nodes: &mut BTreeMap<String, NodeInfo>, now_ns: i64, decision: &mut Decision) {
+fn place(mut tasks: Vec<&Task>, nodes: &mut BTreeMap<NodeId, NodeInfo>, now_ns: i64, decision: &mut Decision) {
     let Some(first) = tasks.first() else { return };
     let filter = Filter::new(first);
     let mut queue = rank::Queue::new(first, nodes, &filter);
@@ -74,20 +74,20 @@ fn place(mut tasks: Vec<&Task>, nodes: &mut BTreeMap<String, NodeInfo>, now_ns: 
         let Some(assigned) = assigned(task, &info.node.id, now_ns) else { continue };
         info.add(&assigned);
         queue.placed(info);
-        decision.change(update(object::Object::Task(assigned)));
+        decision.change(update(assigned));
     }
 }
 
-fn assigned(task: &Task, node: &str, now_ns: i64) -> Option<Task> {
+fn assigned(task: &Task, node: &NodeId, now_ns: i64) -> Option<Task> {
     let task = task.advanced(TaskState::Assigned, "scheduler assigned task to node", now_ns)?;
-    Some(Task { node_id: node.to_owned(), ..task })
+    Some(Task { node_id: node.clone(), ..task })
 }
 
 fn refuse(task: &Task, reason: String, decision: &mut Decision) {
-    if task.error() == reason {
+    if task.status.err == reason {
         return;
     }
     let mut task = task.clone();
-    task.status.get_or_insert_default().err = reason;
-    decision.change(update(object::Object::Task(task)));
+    task.status.err = reason;
+    decision.change(update(task));
 }

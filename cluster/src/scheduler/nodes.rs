@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::api::{Node, Resources, Task, TaskState};
+use crate::model::{Node, NodeId, PortProtocol, Resources, ServiceId, Task, TaskState};
 use crate::store::View;
 
 /// So many failures of a service's version within [`FAILURE_WINDOW_NS`] send a node to the end of the queue.
@@ -22,11 +22,11 @@ pub struct NodeInfo {
     /// Tasks that are meant to run.
     pub tasks: usize,
     /// The same by service.
-    pub by_service: BTreeMap<String, usize>,
+    pub by_service: BTreeMap<ServiceId, usize>,
     /// Host-mode ports in use: (protocol, port).
-    pub host_ports: BTreeSet<(i32, u32)>,
+    pub host_ports: BTreeSet<(PortProtocol, u32)>,
     /// Recent failures by (service, version).
-    pub failures: BTreeMap<(String, u64), usize>,
+    pub failures: BTreeMap<(ServiceId, u64), usize>,
 }
 
 impl NodeInfo {
@@ -36,8 +36,8 @@ impl NodeInfo {
     }
 
     /// Whether this version of the service keeps failing there.
-    pub fn is_faulty(&self, service: &str, version: u64) -> bool {
-        self.failures.get(&(service.to_owned(), version)).is_some_and(|count| *count >= FAILURES_MAX)
+    pub fn is_faulty(&self, service: &ServiceId, version: u64) -> bool {
+        self.failures.get(&(service.clone(), version)).is_some_and(|count| *count >= FAILURES_MAX)
     }
 
     /// Tasks of the service that are meant to run there.
@@ -50,7 +50,7 @@ impl NodeInfo {
         if task.state() > TaskState::Running {
             return;
         }
-        let reserved = task.reservations().cloned().unwrap_or_default();
+        let reserved = &task.spec.resources.reservations;
         self.available.nano_cpus -= reserved.nano_cpus;
         self.available.memory_bytes -= reserved.memory_bytes;
         for (kind, count) in &reserved.generic {
@@ -65,8 +65,8 @@ impl NodeInfo {
 }
 
 /// All nodes by id, with the tasks that they have.
-pub fn survey(view: &View, now_ns: i64) -> BTreeMap<String, NodeInfo> {
-    let mut nodes: BTreeMap<String, NodeInfo> = BTreeMap::new();
+pub fn survey(view: &View, now_ns: i64) -> BTreeMap<NodeId, NodeInfo> {
+    let mut nodes: BTreeMap<NodeId, NodeInfo> = BTreeMap::new();
     for node in view.nodes().values() {
         let available = node.resources().cloned().unwrap_or_default();
         let mut info = NodeInfo {

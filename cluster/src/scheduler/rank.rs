@@ -6,26 +6,25 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use super::filters::Filter;
 use super::nodes::NodeInfo;
-use crate::api::Task;
 use crate::model::constraints::descriptor;
+use crate::model::{NodeId, ServiceId, Task};
 
-type Score = (bool, usize, usize, String);
+type Score = (bool, usize, usize, NodeId);
 
 /// The nodes that may take a task of one group, best first.
 pub struct Queue {
-    service: String,
+    service: ServiceId,
     version: u64,
     /// Nodes of each branch; the path has one value for each level.
     branches: BTreeMap<Vec<String>, BinaryHeap<Reverse<Score>>>,
     /// Tasks of the service under each prefix of a path.
     counts: BTreeMap<Vec<String>, usize>,
-    paths: BTreeMap<String, Vec<String>>,
+    paths: BTreeMap<NodeId, Vec<String>>,
 }
 
 impl Queue {
     /// All nodes that `filter` lets pass now.
-    pub fn new(task: &Task, nodes: &BTreeMap<String, NodeInfo>, filter: &Filter) -> Self {
-        let spread = task.placement().map(|p| p.spread.as_slice());
+    pub fn new(task: &Task, nodes: &BTreeMap<NodeId, NodeInfo>, filter: &Filter) -> Self {
         let mut queue = Self {
             service: task.service_id.clone(),
             version: task.spec_version,
@@ -34,8 +33,10 @@ impl Queue {
             paths: BTreeMap::new(),
         };
         for info in nodes.values() {
-            let path: Vec<String> = spread
-                .unwrap_or_default()
+            let path: Vec<String> = task
+                .spec
+                .placement
+                .spread
                 .iter()
                 .filter_map(|level| descriptor(&info.node, level).map(str::to_owned))
                 .collect();
@@ -57,7 +58,7 @@ impl Queue {
     }
 
     /// The best node left; it is out of the queue until [`Queue::placed`].
-    pub fn next<'n>(&mut self, nodes: &'n mut BTreeMap<String, NodeInfo>, filter: &Filter) -> Option<&'n mut NodeInfo> {
+    pub fn next<'n>(&mut self, nodes: &'n mut BTreeMap<NodeId, NodeInfo>, filter: &Filter) -> Option<&'n mut NodeInfo> {
         loop {
             let path = self.least_branch()?;
             let heap = self.branches.get_mut(&path)?;

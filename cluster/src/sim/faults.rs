@@ -139,20 +139,20 @@ proptest! {
         let mut world = World::new(3);
         world.add_network("app", false);
         world.add_service("g", ServiceSpec {
-            mode: Some(service_spec::Mode::Global(crate::api::GlobalService {})),
+            mode: Mode::Global,
             ..on_network(replicated(0, "agent"), "app")
         });
         let mut made = 0;
         for (kind, index) in events {
             let node = format!("node{index}");
-            let known = world.view.nodes().contains_key(&node);
+            let known = world.view.nodes().contains_key(node.as_str());
             match kind {
                 0 if !known => {
                     world.cut_off.remove(&node);
                     world.running.retain(|_, at| *at != node);
                     world.add_node(&node);
                 }
-                1 if known && world.view.nodes().len() > 1 => {
+                1 if known && world.view.nodes().size() > 1 => {
                     world.cut_off.insert(node.clone());
                     world.commit(vec![remove(ObjectKind::Node, &node)]);
                 }
@@ -164,16 +164,16 @@ proptest! {
                 }
                 5 if made > 0 => {
                     let id = format!("s{}", index % made + 1);
-                    if let Some(service) = world.view.services().get(&id) {
+                    if let Some(service) = world.view.services().get(id.as_str()) {
                         let service = Service { pending_delete: true, ..Service::clone(service) };
-                        world.commit(vec![update(object::Object::Service(service))]);
+                        world.commit(vec![update(service)]);
                     }
                 }
                 _ => {}
             }
             world.ticks(index);
         }
-        let nodes: Vec<String> = world.view.nodes().keys().cloned().collect();
+        let nodes: Vec<String> = world.view.nodes().keys().map(ToString::to_string).collect();
         nodes.iter().for_each(|node| world.heal(node));
         world.ticks(100);
         prop_assert_eq!(world.up("g").len(), nodes.len());

@@ -22,11 +22,12 @@ use crate::agent::{Agent, AgentConfig, ConnectError, ManagerLink};
 use crate::api::dispatcher_client::DispatcherClient;
 use crate::api::dispatcher_server::DispatcherServer;
 use crate::api::log_broker_server::LogBrokerServer;
-use crate::api::*;
+use crate::api::{self, *};
 use crate::dispatcher::Dispatcher;
 use crate::executor::{Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
 use crate::leader::run_leader;
 use crate::logs::LogBroker;
+use crate::model::{Annotations, Cluster, ClusterSpec, Network, NetworkSpec, Node, Service, ServiceSpec, Task};
 use crate::store::{MemoryStore, Store, View, create, remove, update};
 use crate::wire::Caller;
 
@@ -82,7 +83,7 @@ struct MachineExecutor(Arc<Machine>);
 
 struct MachineController {
     machine: Arc<Machine>,
-    task: Task,
+    task: api::Task,
 }
 
 #[async_trait]
@@ -99,7 +100,7 @@ impl Executor for MachineExecutor {
         Ok(())
     }
 
-    fn controller(&self, task: &Task) -> Arc<dyn Controller> {
+    fn controller(&self, task: &api::Task) -> Arc<dyn Controller> {
         Arc::new(MachineController { machine: self.0.clone(), task: task.clone() })
     }
 
@@ -282,8 +283,8 @@ impl Swarm {
         let store = Arc::new(MemoryStore::new());
         let spec =
             ClusterSpec { task_history_limit: Some(5), dispatcher_heartbeat_ns: 700_000_000, ..ClusterSpec::default() };
-        let cluster = Cluster { id: "cluster".into(), spec: Some(spec), ..Cluster::default() };
-        store.propose(vec![create(object::Object::Cluster(cluster))]).await.unwrap();
+        let cluster = Cluster { id: "cluster".into(), spec, ..Cluster::default() };
+        store.propose(vec![create(cluster)]).await.unwrap();
         let leader = Leader::start(store.clone()).await;
         let mut swarm = Self {
             store,
@@ -297,8 +298,8 @@ impl Swarm {
         swarm.add_network("app", false).await;
         for index in 0..nodes {
             let id = format!("node{index}");
-            let node = Node { id: id.clone(), spec: Some(NodeSpec::default()), ..Node::default() };
-            swarm.store.propose(vec![create(object::Object::Node(node))]).await.unwrap();
+            let node = Node { id: id.as_str().into(), ..Node::default() };
+            swarm.store.propose(vec![create(node)]).await.unwrap();
             swarm.machines.insert(id.clone(), Machine::new());
             swarm.start_agent(&id);
         }
@@ -306,10 +307,10 @@ impl Swarm {
     }
 
     async fn add_network(&self, id: &str, ingress: bool) {
-        let annotations = Some(Annotations { name: id.into(), ..Annotations::default() });
+        let annotations = Annotations { name: id.into(), ..Annotations::default() };
         let spec = NetworkSpec { annotations, driver: "overlay".into(), ingress, ..NetworkSpec::default() };
-        let network = Network { id: id.into(), spec: Some(spec), ..Network::default() };
-        self.store.propose(vec![create(object::Object::Network(network))]).await.unwrap();
+        let network = Network { id: id.into(), spec, ..Network::default() };
+        self.store.propose(vec![create(network)]).await.unwrap();
     }
 
     fn start_agent(&mut self, id: &str) {
@@ -335,16 +336,16 @@ impl Swarm {
 
     async fn add_service(&self, id: &str, spec: ServiceSpec) {
         let version = self.store.view().version() + 1;
-        let service = Service { id: id.into(), spec: Some(spec), spec_version: version, ..Service::default() };
-        self.store.propose(vec![create(object::Object::Service(service))]).await.unwrap();
+        let service = Service { id: id.into(), spec, spec_version: version, ..Service::default() };
+        self.store.propose(vec![create(service)]).await.unwrap();
     }
 
     async fn change_spec(&self, id: &str, change: impl Fn(&mut ServiceSpec)) {
         loop {
             let mut service = Service::clone(&self.store.view().services()[id]);
-            change(service.spec.as_mut().unwrap());
+            change(&mut service.spec);
             service.spec_version = self.store.view().version() + 1;
-            if self.store.propose(vec![update(object::Object::Service(service))]).await.is_ok() {
+            if self.store.propose(vec![update(service)]).await.is_ok() {
                 return;
             }
         }
@@ -373,7 +374,7 @@ impl Swarm {
 }
 
 fn up(view: &View, service: &str) -> usize {
-    let up = |t: &&Arc<Task>| t.state() == TaskState::Running && t.desired_state() == TaskState::Running;
+    let up = |t: &&Arc<Task>| t.state() == TaskState::Running && t.desired_state == TaskState::Running;
     view.tasks_of_service(service).filter(up).count()
 }
 
@@ -386,7 +387,7 @@ async fn a_service_comes_up_is_scaled_and_goes() {
     let swarm = Swarm::new(2).await;
     // A node that has its certificate and never came harms nobody.
     let absent = Node { id: "absent".into(), ..Node::default() };
-    swarm.store.propose(vec![create(object::Object::Node(absent))]).await.unwrap();
+    swarm.store.propose(vec![create(absent)]).await.unwrap();
     swarm.add_service("s", published(on_network(replicated(4, "x"), "app"), 8080)).await;
     swarm.until("four tasks run", |view| up(view, "s") == 4).await;
     let all_serving = |machines: &BTreeMap<String, Arc<Machine>>| {
@@ -399,7 +400,7 @@ async fn a_service_comes_up_is_scaled_and_goes() {
     };
     swarm.until_machines("every node knows all four", all_serving).await;
     swarm.change_spec("s", scale(1)).await;
-    swarm.until("one task is left", |view| view.tasks().len() == 1 && up(view, "s") == 1).await;
+    swarm.until("one task is left", |view| view.tasks().size() == 1 && up(view, "s") == 1).await;
     let one =
         |machines: &BTreeMap<_, Arc<Machine>>| machines.values().map(|m| m.containers().len()).sum::<usize>() == 1;
     swarm.until_machines("one container is left", one).await;
@@ -428,9 +429,9 @@ async fn an_agent_that_starts_again_adopts_what_runs_without_a_leader() {
     swarm.leader = Some(leader);
     swarm
         .until("the end is known", |view| {
-            view.tasks().get(&victim).is_some_and(|t| {
-                t.state() == TaskState::Failed && t.status.as_ref().unwrap().err == "task: non-zero exit (9)"
-            })
+            view.tasks()
+                .get(victim.as_str())
+                .is_some_and(|t| t.state() == TaskState::Failed && t.status.err == "task: non-zero exit (9)")
         })
         .await;
     swarm.until("it is replaced", |view| up(view, "s") == 2).await;
@@ -444,9 +445,9 @@ async fn a_silent_node_is_down_and_its_tasks_move_and_are_stopped_on_its_return(
     swarm.stop_agent("node1").await;
     swarm
         .until("all run on the other node", |view| {
-            view.nodes()["node1"].status.as_ref().unwrap().state() == NodeState::Down
+            view.nodes()["node1"].is_down()
                 && up(view, "s") == 4
-                && view.tasks_of_node("node1").all(|t| t.desired_state() > TaskState::Running)
+                && view.tasks_of_node("node1").all(|t| t.desired_state > TaskState::Running)
         })
         .await;
     let goes_on = |machines: &BTreeMap<String, Arc<Machine>>| {
@@ -470,14 +471,13 @@ async fn an_unhealthy_task_gets_no_connections_while_it_is_being_stopped() {
     machine.with(&victim, |c| c.sick = true);
     let drained = |machines: &BTreeMap<String, Arc<Machine>>| {
         let network = machines["node1"].network.lock().unwrap().clone().unwrap_or_default();
-        network.endpoints.iter().any(|e| e.task_id == victim && e.draining && !e.serving)
+        network.endpoints.iter().any(|e| victim == e.task_id && e.draining && !e.serving)
     };
     swarm.until_machines("the other node drains it", drained).await;
-    assert!(machine.containers()[&victim].running);
+    assert!(machine.containers()[victim.as_str()].running);
     machine.stubborn.store(false, Ordering::Relaxed);
     let failed = |t: &Arc<Task>| {
-        let status = t.status.clone().unwrap_or_default();
-        status.state() == TaskState::Failed && status.err == "task: unhealthy container" && !status.draining
+        t.state() == TaskState::Failed && t.status.err == "task: unhealthy container" && !t.status.draining
     };
     swarm.until("it has failed", |view| view.tasks().get(&victim).is_some_and(failed)).await;
     swarm.until("it is replaced", |view| up(view, "s") == 2).await;
@@ -487,19 +487,14 @@ async fn an_unhealthy_task_gets_no_connections_while_it_is_being_stopped() {
 async fn an_image_that_does_not_exist_rejects_the_task_with_the_reason() {
     let swarm = Swarm::new(1).await;
     swarm.add_service("s", replicated(1, "missing")).await;
-    let rejected =
-        |t: &Arc<Task>| t.state() == TaskState::Rejected && t.status.as_ref().unwrap().err == "No such image: missing";
+    let rejected = |t: &Arc<Task>| t.state() == TaskState::Rejected && t.status.err == "No such image: missing";
     swarm.until("the task is rejected", |view| view.tasks().values().any(rejected)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn containers_of_forgotten_tasks_are_removed() {
     let mut swarm = Swarm::new(1).await;
-    swarm
-        .until("the node is ready", |view| {
-            view.nodes()["node0"].status.as_ref().is_some_and(|s| s.state() == NodeState::Ready)
-        })
-        .await;
+    swarm.until("the node is ready", |view| view.nodes()["node0"].status.state == NodeState::Ready).await;
     swarm.stop_agent("node0").await;
     swarm.machines["node0"].with("stranger", |c| c.running = true);
     swarm.start_agent("node0");
@@ -519,7 +514,7 @@ async fn a_late_clean_up_spares_the_tasks_that_came_meanwhile() {
     let gone = |machines: &BTreeMap<String, Arc<Machine>>| !machines["node0"].containers().contains_key("stranger");
     swarm.until_machines("the stranger is gone", gone).await;
     assert_eq!(live(&swarm.machines), 2);
-    assert_eq!(swarm.store.view().tasks().len(), 2, "none was replaced");
+    assert_eq!(swarm.store.view().tasks().size(), 2, "none was replaced");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -544,7 +539,7 @@ async fn a_node_sees_and_reports_its_own_tasks_only() {
         }
     }
     let status = TaskStatus { state: TaskState::Failed.into(), ..TaskStatus::default() };
-    let updates = vec![TaskStatusUpdate { task_id: foreign, status: Some(status) }];
+    let updates = vec![TaskStatusUpdate { task_id: foreign.into(), status: Some(status) }];
     let refused = client.update_task_status(UpdateTaskStatusRequest { session_id, updates }).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     let other = client.heartbeat(HeartbeatRequest { session_id: "guessed".into() }).await.unwrap_err();
@@ -558,7 +553,7 @@ async fn a_node_sees_and_reports_its_own_tasks_only() {
 async fn a_node_that_registers_without_end_is_slowed_down() {
     let swarm = Swarm::new(0).await;
     let node = Node { id: "eager".into(), ..Node::default() };
-    swarm.store.propose(vec![create(object::Object::Node(node))]).await.unwrap();
+    swarm.store.propose(vec![create(node)]).await.unwrap();
     let link = Link { node_id: "eager".into(), addr: swarm.addr.subscribe() };
     let mut client = DispatcherClient::new(link.channel().await.unwrap());
     for _ in 0..3 {
@@ -571,7 +566,7 @@ async fn a_node_that_registers_without_end_is_slowed_down() {
 async fn a_data_path_that_no_node_could_use_is_refused() {
     let swarm = Swarm::new(0).await;
     let node = Node { id: "odd".into(), ..Node::default() };
-    swarm.store.propose(vec![create(object::Object::Node(node))]).await.unwrap();
+    swarm.store.propose(vec![create(node)]).await.unwrap();
     let link = Link { node_id: "odd".into(), addr: swarm.addr.subscribe() };
     let mut client = DispatcherClient::new(link.channel().await.unwrap());
     for bad in ["fd00::1", "0.0.0.0", "224.0.0.1", "255.255.255.255", "10.0.0.1:2377", "somewhere"] {
@@ -614,7 +609,8 @@ async fn logs_come_from_all_tasks_and_name_them() {
         assert!(attempt < 199, "the logs stay incomplete");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let tasks: Vec<_> = swarm.store.view().tasks().values().map(|t| (t.id.clone(), t.node_id.clone())).collect();
+    let tasks: Vec<_> =
+        swarm.store.view().tasks().values().map(|t| (t.id.to_string(), t.node_id.to_string())).collect();
     assert_eq!(lines.keys().cloned().collect::<Vec<_>>(), tasks);
     assert!(lines.values().all(|lines| lines == &["one", "two"]));
     let follow = leader.logs.service_logs(logs_of("s", true)).unwrap();

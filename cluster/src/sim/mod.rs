@@ -9,15 +9,14 @@ mod update;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::allocator::Allocator;
-use crate::api::{
-    Annotations, Cluster, ClusterSpec, ContainerSpec, EndpointSpec, Network, NetworkAttachmentSpec, NetworkSpec, Node,
-    NodeAvailability, NodeDescription, NodeSpec, NodeState, NodeStatus, Platform, PortConfig, ReplicatedService,
-    Resources, Service, ServiceSpec, StoreAction, StoreTransaction, Task, TaskSpec, TaskState, TaskStatus, object,
-    service_spec,
-};
+use crate::api::{StoreAction, StoreTransaction};
 use crate::brain::Brain;
 use crate::dispatcher::status::reported;
-use crate::model::Place;
+use crate::model::{
+    Annotations, Cluster, ClusterSpec, ContainerSpec, Mode, Network, NetworkAttachmentSpec, NetworkSpec, Node,
+    NodeAvailability, NodeDescription, NodeState, NodeStatus, Place, Platform, PortConfig, Resources, Service,
+    ServiceSpec, Task, TaskSpec, TaskState, TaskStatus,
+};
 use crate::orchestrator::{Orchestrator, Reaper};
 use crate::scheduler::Scheduler;
 use crate::store::{TRANSACTION_ACTIONS_MAX, View, create, update};
@@ -67,8 +66,8 @@ impl World {
             doubles: Vec::new(),
         };
         let spec = ClusterSpec { task_history_limit: Some(5), ..ClusterSpec::default() };
-        let cluster = Cluster { id: "cluster".into(), spec: Some(spec), ..Cluster::default() };
-        world.commit(vec![create(object::Object::Cluster(cluster))]);
+        let cluster = Cluster { id: "cluster".into(), spec, ..Cluster::default() };
+        world.commit(vec![create(cluster)]);
         world.add_network("ingress", true);
         for index in 0..nodes {
             world.add_node(&format!("node{index}"));
@@ -82,10 +81,10 @@ impl World {
     }
 
     pub(crate) fn add_network(&mut self, name: &str, ingress: bool) {
-        let annotations = Some(Annotations { name: name.into(), ..Annotations::default() });
+        let annotations = Annotations { name: name.into(), ..Annotations::default() };
         let spec = NetworkSpec { annotations, driver: "overlay".into(), ingress, ..NetworkSpec::default() };
-        let network = Network { id: name.into(), spec: Some(spec), ..Network::default() };
-        self.commit(vec![create(object::Object::Network(network))]);
+        let network = Network { id: name.into(), spec, ..Network::default() };
+        self.commit(vec![create(network)]);
     }
 
     pub(crate) fn add_node(&mut self, id: &str) {
@@ -93,54 +92,51 @@ impl World {
         let resources = Some(Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30, ..Resources::default() });
         let node = Node {
             id: id.into(),
-            spec: Some(NodeSpec::default()),
             description: Some(NodeDescription { hostname: id.into(), platform, resources, ..Default::default() }),
-            status: Some(NodeStatus { state: NodeState::Ready.into(), ..NodeStatus::default() }),
-            data_path_addr: format!("192.168.1.{}", self.view.nodes().len() + 1),
+            status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
+            data_path_addr: format!("192.168.1.{}", self.view.nodes().size() + 1),
             ..Node::default()
         };
-        self.commit(vec![create(object::Object::Node(node))]);
+        self.commit(vec![create(node)]);
     }
 
     pub(crate) fn change_node(&mut self, id: &str, change: impl Fn(&mut Node)) {
         let mut node = Node::clone(&self.view.nodes()[id]);
         change(&mut node);
-        self.commit(vec![update(object::Object::Node(node))]);
+        self.commit(vec![update(node)]);
     }
 
     pub(crate) fn set_availability(&mut self, id: &str, availability: NodeAvailability) {
-        self.change_node(id, |node| node.spec.get_or_insert_default().set_availability(availability));
+        self.change_node(id, |node| node.spec.availability = availability);
     }
 
     pub(crate) fn set_node_state(&mut self, id: &str, state: NodeState) {
         let now = self.now;
         self.change_node(id, |node| {
-            let status = node.status.get_or_insert_default();
-            status.set_state(state);
-            status.since_ns = now;
+            node.status.state = state;
+            node.status.since_ns = now;
         });
     }
 
     pub(crate) fn add_service(&mut self, id: &str, spec: ServiceSpec) {
-        let service =
-            Service { id: id.into(), spec: Some(spec), spec_version: self.view.version() + 1, ..Service::default() };
-        self.commit(vec![create(object::Object::Service(service))]);
+        let service = Service { id: id.into(), spec, spec_version: self.view.version() + 1, ..Service::default() };
+        self.commit(vec![create(service)]);
     }
 
     /// As the control API does it.
     pub(crate) fn update_service(&mut self, id: &str, change: impl Fn(&mut ServiceSpec)) {
         let mut service = Service::clone(&self.view.services()[id]);
-        let old = service.spec.clone().unwrap();
+        let old = service.spec.clone();
         let mut spec = old.clone();
         change(&mut spec);
         if spec.task != old.task || spec.endpoint != old.endpoint {
             service.update_status = None;
         }
-        service.spec = Some(spec);
+        service.spec = spec;
         service.previous_spec = Some(old);
         service.previous_spec_version = service.spec_version;
         service.spec_version = self.view.version() + 1;
-        self.commit(vec![update(object::Object::Service(service))]);
+        self.commit(vec![update(service)]);
     }
 
     /// One round of everything, and a second.
@@ -181,38 +177,37 @@ impl World {
         let view = self.view.clone();
         let mut changed = Vec::new();
         for task in view.tasks().values().filter(|t| t.state() >= TaskState::Assigned) {
-            if self.cut_off.contains(&task.node_id) {
+            if self.cut_off.contains(task.node_id.as_str()) {
                 continue;
             }
             if let Some(next) = self.next_state(task) {
-                let status = TaskStatus { state: next.into(), timestamp_ns: self.now, ..TaskStatus::default() };
+                let status = TaskStatus { state: next, timestamp_ns: self.now, ..TaskStatus::default() };
                 changed.extend(reported(task, &status, self.now));
             }
         }
         // What is not assigned any more goes.
         let cut_off = self.cut_off.clone();
-        self.running.retain(|task, node| cut_off.contains(node) || view.tasks().contains_key(task));
+        self.running.retain(|task, node| cut_off.contains(node) || view.tasks().contains_key(task.as_str()));
         for task in changed {
-            self.commit(vec![update(object::Object::Task(task))]);
+            self.commit(vec![update(task)]);
         }
     }
 
     fn next_state(&mut self, task: &Task) -> Option<TaskState> {
-        let image = task.spec.as_ref().and_then(|s| s.container.as_ref()).map_or("", |c| c.image.as_str());
-        let fate = self.fates.get(image).copied().unwrap_or_default();
-        if task.state() > TaskState::Running || task.desired_state() > TaskState::Running {
-            self.running.remove(&task.id);
+        let fate = self.fates.get(&task.spec.container.image).copied().unwrap_or_default();
+        if task.state() > TaskState::Running || task.desired_state > TaskState::Running {
+            self.running.remove(task.id.as_str());
             return (task.state() <= TaskState::Running).then_some(TaskState::Shutdown);
         }
         match task.state() {
             TaskState::Assigned => Some(TaskState::Preparing),
             TaskState::Preparing if fate == Fate::IsRejected => Some(TaskState::Rejected),
             TaskState::Preparing => Some(TaskState::Ready),
-            TaskState::Ready if task.desired_state() == TaskState::Running && fate == Fate::FailsToStart => {
+            TaskState::Ready if task.desired_state == TaskState::Running && fate == Fate::FailsToStart => {
                 Some(TaskState::Failed)
             }
-            TaskState::Ready if task.desired_state() == TaskState::Running => {
-                self.running.insert(task.id.clone(), task.node_id.clone());
+            TaskState::Ready if task.desired_state == TaskState::Running => {
+                self.running.insert(task.id.to_string(), task.node_id.to_string());
                 Some(TaskState::Running)
             }
             TaskState::Running => {
@@ -221,7 +216,7 @@ impl World {
                     Fate::Fails => TaskState::Failed,
                     Fate::Completes => TaskState::Complete,
                 };
-                self.running.remove(&task.id);
+                self.running.remove(task.id.as_str());
                 Some(next)
             }
             _ => None,
@@ -254,11 +249,13 @@ impl World {
             if task.state() <= TaskState::Running {
                 task.networks.iter().for_each(|n| unique(&n.network_id, &n.address, &task.id));
             }
-            let last = self.last_states.insert(task.id.clone(), task.state());
+            let last = self.last_states.insert(task.id.to_string(), task.state());
             assert!(last.is_none_or(|last| last <= task.state()), "{} went back from {last:?}", task.id);
-            let answers = self.running.contains_key(&task.id) && !self.cut_off.contains(&task.node_id);
-            if answers && let Some(other) = slots.insert((task.service_id.clone(), task.place()), task.id.clone()) {
-                self.doubles.push((other, task.id.clone()));
+            let answers = self.running.contains_key(task.id.as_str()) && !self.cut_off.contains(task.node_id.as_str());
+            if answers
+                && let Some(other) = slots.insert((task.service_id.to_string(), task.place()), task.id.to_string())
+            {
+                self.doubles.push((other, task.id.to_string()));
             }
         }
     }
@@ -267,7 +264,7 @@ impl World {
     pub(crate) fn up(&self, service: &str) -> Vec<&Task> {
         self.view
             .tasks_of_service(service)
-            .filter(|t| t.state() == TaskState::Running && t.desired_state() == TaskState::Running)
+            .filter(|t| t.state() == TaskState::Running && t.desired_state == TaskState::Running)
             .map(AsRef::as_ref)
             .collect()
     }
@@ -275,7 +272,7 @@ impl World {
     pub(crate) fn images(&self, service: &str) -> BTreeMap<String, usize> {
         let mut images = BTreeMap::new();
         for task in self.up(service) {
-            *images.entry(task.spec.clone().unwrap().container.unwrap().image).or_default() += 1;
+            *images.entry(task.spec.container.image.clone()).or_default() += 1;
         }
         images
     }
@@ -283,35 +280,32 @@ impl World {
 
 pub(crate) fn replicated(replicas: u64, image: &str) -> ServiceSpec {
     ServiceSpec {
-        annotations: Some(Annotations { name: "web".into(), ..Annotations::default() }),
-        task: Some(TaskSpec {
-            container: Some(ContainerSpec { image: image.into(), ..ContainerSpec::default() }),
+        annotations: Annotations { name: "web".into(), ..Annotations::default() },
+        task: TaskSpec {
+            container: ContainerSpec { image: image.into(), ..ContainerSpec::default() },
             ..TaskSpec::default()
-        }),
-        mode: Some(service_spec::Mode::Replicated(ReplicatedService { replicas })),
+        },
+        mode: Mode::Replicated(replicas),
         ..ServiceSpec::default()
     }
 }
 
 pub(crate) fn scale(replicas: u64) -> impl Fn(&mut ServiceSpec) {
-    move |spec| spec.mode = Some(service_spec::Mode::Replicated(ReplicatedService { replicas }))
+    move |spec| spec.mode = Mode::Replicated(replicas)
 }
 
 pub(crate) fn image(name: &'static str) -> impl Fn(&mut ServiceSpec) {
-    move |spec| {
-        let task = spec.task.get_or_insert_default();
-        name.clone_into(&mut task.container.get_or_insert_default().image);
-    }
+    move |spec| name.clone_into(&mut spec.task.container.image)
 }
 
 pub(crate) fn on_network(mut spec: ServiceSpec, network: &str) -> ServiceSpec {
     let attachment = NetworkAttachmentSpec { target: network.into(), ..NetworkAttachmentSpec::default() };
-    spec.task.get_or_insert_default().networks.push(attachment);
+    spec.task.networks.push(attachment);
     spec
 }
 
 pub(crate) fn published(mut spec: ServiceSpec, port: u32) -> ServiceSpec {
     let port = PortConfig { target_port: 80, published_port: port, ..PortConfig::default() };
-    spec.endpoint.get_or_insert_with(EndpointSpec::default).ports.push(port);
+    spec.endpoint.ports.push(port);
     spec
 }

@@ -1,23 +1,21 @@
 //! Where tasks go, and why they go nowhere.
 
 use super::*;
-use crate::api::{Placement, PublishMode, ResourceRequirements};
+use crate::model::{Placement, PublishMode};
 
 fn placed(mut spec: ServiceSpec, placement: Placement) -> ServiceSpec {
-    spec.task.as_mut().unwrap().placement = Some(placement);
+    spec.task.placement = placement;
     spec
 }
 
 fn reserving(mut spec: ServiceSpec, memory_bytes: i64) -> ServiceSpec {
-    let reservations = Some(Resources { memory_bytes, ..Resources::default() });
-    spec.task.as_mut().unwrap().resources =
-        Some(ResourceRequirements { reservations, ..ResourceRequirements::default() });
+    spec.task.resources.reservations.memory_bytes = memory_bytes;
     spec
 }
 
 fn reasons(world: &World) -> BTreeSet<String> {
     let waiting = world.view.tasks().values().filter(|t| t.state() == TaskState::Pending);
-    waiting.map(|t| t.status.as_ref().unwrap().err.clone()).collect()
+    waiting.map(|t| t.status.err.clone()).collect()
 }
 
 fn only(reason: &str) -> BTreeSet<String> {
@@ -66,7 +64,7 @@ fn a_foreign_platform_is_refused() {
 fn a_host_port_is_used_once_on_a_node() {
     let mut world = World::new(2);
     let mut spec = published(replicated(3, "x"), 8090);
-    spec.endpoint.as_mut().unwrap().ports[0].set_publish_mode(PublishMode::Host);
+    spec.endpoint.ports[0].publish_mode = PublishMode::Host;
     world.add_service("s", spec);
     world.ticks(6);
     assert_eq!(world.up("s").len(), 2);
@@ -87,8 +85,7 @@ fn tasks_spread_over_the_values_of_a_label() {
     let mut world = World::new(4);
     for (node, zone) in [("node0", "east"), ("node1", "east"), ("node2", "east"), ("node3", "west")] {
         world.change_node(node, |node| {
-            let annotations = node.spec.get_or_insert_default().annotations.get_or_insert_default();
-            annotations.labels.insert("zone".into(), zone.into());
+            node.spec.annotations.labels.insert("zone".into(), zone.into());
         });
     }
     let spread = vec!["node.labels.zone".to_owned()];
@@ -105,10 +102,10 @@ fn a_node_where_tasks_keep_failing_is_avoided() {
     for _ in 0..6 {
         let here: Vec<Task> = world.up("s").into_iter().filter(|t| t.node_id == "node0").cloned().collect();
         for task in here {
-            let status = TaskStatus { state: TaskState::Failed.into(), ..TaskStatus::default() };
-            world.running.remove(&task.id);
+            let status = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
+            world.running.remove(task.id.as_str());
             let failed = reported(&task, &status, world.now).unwrap();
-            world.commit(vec![update(object::Object::Task(failed))]);
+            world.commit(vec![update(failed)]);
         }
         world.ticks(12);
     }
@@ -117,18 +114,18 @@ fn a_node_where_tasks_keep_failing_is_avoided() {
 
 #[test]
 fn a_single_container_gets_the_address_it_asked_for_or_the_reason() {
-    use crate::api::Attachment;
+    use crate::model::Attachment;
     let mut world = World::new(1);
     world.add_network("app", false);
     world.ticks(1);
     let attachment = |id: &str, address: &str| {
-        create(object::Object::Attachment(Attachment {
+        create(Attachment {
             id: id.into(),
             network_id: "app".into(),
             node_id: "node0".into(),
             address: address.into(),
             ..Attachment::default()
-        }))
+        })
     };
     world.commit(vec![attachment("a", "10.0.1.77"), attachment("b", ""), attachment("c", "10.0.1.77")]);
     world.ticks(2);

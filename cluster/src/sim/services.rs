@@ -1,10 +1,10 @@
 //! Services come up, scale, follow nodes and go.
 
 use super::*;
-use crate::api::{GlobalService, IpamConfig, RestartCondition, RestartPolicy};
+use crate::model::{IpamConfig, RestartCondition, RestartPolicy};
 
 fn global() -> ServiceSpec {
-    ServiceSpec { mode: Some(service_spec::Mode::Global(GlobalService {})), ..replicated(0, "agent") }
+    ServiceSpec { mode: Mode::Global, ..replicated(0, "agent") }
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn scaling_down_to_nothing_frees_everything() {
     world.update_service("s", scale(2));
     world.ticks(4);
     assert_eq!(world.up("s").len(), 2);
-    assert_eq!(world.view.tasks().len(), 2);
+    assert_eq!(world.view.tasks().size(), 2);
     assert!(world.view.services()["s"].update_status.is_none());
     world.update_service("s", scale(0));
     world.ticks(4);
@@ -57,7 +57,7 @@ fn a_removed_service_goes_after_its_tasks_and_its_network_after_it() {
     network.pending_delete = true;
     let mut service = Service::clone(&world.view.services()["s"]);
     service.pending_delete = true;
-    world.commit(vec![update(object::Object::Network(network)), update(object::Object::Service(service))]);
+    world.commit(vec![update(network), update(service)]);
     // Its port is free at once.
     world.add_service("s2", published(replicated(1, "nginx"), 8080));
     world.ticks(6);
@@ -77,10 +77,10 @@ fn a_taken_port_is_told_and_given_when_it_is_free() {
     let refused = &world.view.services()["b"];
     assert_eq!(refused.allocation_error, "port '8080' is already in use by service 'web' (a) as an ingress port");
     let task = world.view.tasks_of_service("b").next().unwrap();
-    assert_eq!(task.status.as_ref().unwrap().err, refused.allocation_error);
+    assert_eq!(task.status.err, refused.allocation_error);
     let mut first = Service::clone(&world.view.services()["a"]);
     first.pending_delete = true;
-    world.commit(vec![update(object::Object::Service(first))]);
+    world.commit(vec![update(first)]);
     world.ticks(6);
     assert_eq!(world.up("b").len(), 1);
     assert!(world.view.services()["b"].allocation_error.is_empty());
@@ -89,7 +89,7 @@ fn a_taken_port_is_told_and_given_when_it_is_free() {
 #[test]
 fn a_node_that_never_came_takes_no_address() {
     let mut world = World::new(1);
-    world.commit(vec![create(object::Object::Node(Node { id: "ghost".into(), ..Node::default() }))]);
+    world.commit(vec![create(Node { id: "ghost".into(), ..Node::default() })]);
     world.ticks(2);
     assert!(world.view.nodes()["ghost"].attachments.is_empty());
     assert_eq!(world.view.nodes()["node0"].attachments.len(), 1);
@@ -101,8 +101,8 @@ fn a_network_that_overlaps_is_refused_with_the_reason() {
     world.ticks(1);
     world.add_network("mine", false);
     let mut network = Network::clone(&world.view.networks()["mine"]);
-    network.spec.as_mut().unwrap().ipam = vec![IpamConfig { subnet: "10.0.0.128/25".into(), ..IpamConfig::default() }];
-    world.commit(vec![update(object::Object::Network(network))]);
+    network.spec.ipam = vec![IpamConfig { subnet: "10.0.0.128/25".into(), ..IpamConfig::default() }];
+    world.commit(vec![update(network)]);
     world.ticks(1);
     assert_eq!(
         world.view.networks()["mine"].allocation_error,
@@ -115,15 +115,15 @@ fn a_subnet_runs_out_visibly_and_freed_addresses_are_used_again() {
     let mut world = World::new(1);
     world.add_network("tiny", false);
     let mut network = Network::clone(&world.view.networks()["tiny"]);
-    network.spec.as_mut().unwrap().ipam = vec![IpamConfig { subnet: "10.9.0.0/29".into(), ..IpamConfig::default() }];
-    world.commit(vec![update(object::Object::Network(network))]);
+    network.spec.ipam = vec![IpamConfig { subnet: "10.9.0.0/29".into(), ..IpamConfig::default() }];
+    world.commit(vec![update(network)]);
     // Six hosts: gateway, virtual address, the node's load balancer and three tasks.
     world.add_service("s", on_network(replicated(5, "nginx"), "tiny"));
     world.ticks(6);
     let stuck: Vec<_> = world.view.tasks_of_service("s").filter(|t| t.state() == TaskState::New).collect();
     assert!(!stuck.is_empty());
     for task in stuck {
-        let err = &task.status.as_ref().unwrap().err;
+        let err = &task.status.err;
         assert_eq!(err, "no free address in 10.9.0.0/29 of network tiny: remove tasks or use a larger subnet");
     }
     world.update_service("s", scale(0));
@@ -142,7 +142,7 @@ fn a_failed_task_is_replaced_in_its_slot_after_the_delay() {
     let tasks: Vec<_> = world.view.tasks_of_service("s").collect();
     assert_eq!(tasks.len(), 5, "the history is limited");
     assert!(tasks.iter().all(|t| t.slot == 1));
-    let mut started: Vec<_> = tasks.iter().map(|t| t.status.as_ref().unwrap().running_at_ns).collect();
+    let mut started: Vec<_> = tasks.iter().map(|t| t.status.running_at_ns).collect();
     started.retain(|at| *at > 0);
     started.sort_unstable();
     assert!(started.windows(2).all(|pair| pair[1] - pair[0] >= 5 * SECOND), "{started:?}");
@@ -155,8 +155,7 @@ fn a_rejected_task_is_replaced_no_faster() {
     world.fates.insert("unknown".into(), Fate::IsRejected);
     world.add_service("s", replicated(1, "unknown"));
     world.ticks(60);
-    let mut made: Vec<_> =
-        world.view.tasks_of_service("s").map(|task| task.meta.as_ref().unwrap().created_at_ns).collect();
+    let mut made: Vec<_> = world.view.tasks_of_service("s").map(|task| task.meta.created_at_ns).collect();
     assert!(made.len() > 3, "{made:?}");
     made.sort_unstable();
     assert!(made.windows(2).all(|pair| pair[1] - pair[0] >= 5 * SECOND), "{made:?}");
@@ -166,8 +165,8 @@ fn a_rejected_task_is_replaced_no_faster() {
 fn with_a_history_of_nought_only_the_present_task_is_kept() {
     let mut world = World::new(1);
     let mut cluster = Cluster::clone(world.view.cluster().unwrap());
-    cluster.spec.as_mut().unwrap().task_history_limit = Some(0);
-    world.commit(vec![update(object::Object::Cluster(cluster))]);
+    cluster.spec.task_history_limit = Some(0);
+    world.commit(vec![update(cluster)]);
     world.fates.insert("bad".into(), Fate::Fails);
     world.add_service("s", replicated(1, "bad"));
     world.ticks(60);
@@ -176,9 +175,8 @@ fn with_a_history_of_nought_only_the_present_task_is_kept() {
 
 fn with_restart(condition: RestartCondition, max_attempts: u64, image: &str) -> ServiceSpec {
     let mut spec = replicated(1, image);
-    let policy =
-        RestartPolicy { condition: condition.into(), max_attempts, delay_ns: Some(SECOND), ..RestartPolicy::default() };
-    spec.task.as_mut().unwrap().restart = Some(policy);
+    let policy = RestartPolicy { condition, max_attempts, delay_ns: Some(SECOND), ..RestartPolicy::default() };
+    spec.task.restart = Some(policy);
     spec
 }
 
@@ -197,7 +195,7 @@ fn the_restart_policy_is_obeyed() {
         world.ticks(60);
         let tasks: Vec<_> = world.view.tasks_of_service("s").collect();
         assert_eq!(tasks.len(), expected, "{condition:?} {attempts}");
-        assert!(tasks.iter().all(|t| t.desired_state() == TaskState::Shutdown));
+        assert!(tasks.iter().all(|t| t.desired_state == TaskState::Shutdown));
     }
 }
 
@@ -228,14 +226,12 @@ fn a_global_service_keeps_to_its_constraints() {
     let mut world = World::new(2);
     let label = |value: &'static str| {
         move |node: &mut Node| {
-            let annotations = node.spec.get_or_insert_default().annotations.get_or_insert_default();
-            annotations.labels.insert("disk".into(), value.into());
+            node.spec.annotations.labels.insert("disk".into(), value.into());
         }
     };
     world.change_node("node0", label("ssd"));
     let mut spec = global();
-    spec.task.as_mut().unwrap().placement =
-        Some(crate::api::Placement { constraints: vec!["node.labels.disk==ssd".into()], ..Default::default() });
+    spec.task.placement.constraints = vec!["node.labels.disk==ssd".into()];
     world.add_service("g", spec);
     world.ticks(5);
     assert_eq!(world.up("g").iter().map(|t| t.node_id.as_str()).collect::<Vec<_>>(), ["node0"]);

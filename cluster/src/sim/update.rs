@@ -1,7 +1,7 @@
 //! Rolling updates: pace, order, failure.
 
 use super::*;
-use crate::api::{UpdateConfig, UpdateFailureAction, UpdateOrder, UpdateState};
+use crate::model::{UpdateConfig, UpdateFailureAction, UpdateOrder, UpdateState};
 
 fn with_update(mut spec: ServiceSpec, config: UpdateConfig) -> ServiceSpec {
     spec.update = Some(config);
@@ -13,7 +13,7 @@ fn one_by_one() -> UpdateConfig {
 }
 
 fn update_state(world: &World) -> UpdateState {
-    world.view.services()["s"].update_status.as_ref().map_or(UpdateState::Unknown, |s| s.state())
+    world.view.services()["s"].update_state()
 }
 
 /// Ticks until the update ends; the fewest tasks that ran meanwhile and the most that did not.
@@ -53,7 +53,7 @@ fn parallelism_nought_is_all_at_once() {
 #[test]
 fn start_first_never_has_too_few() {
     let mut world = World::new(3);
-    let config = UpdateConfig { order: UpdateOrder::StartFirst.into(), ..one_by_one() };
+    let config = UpdateConfig { order: UpdateOrder::StartFirst, ..one_by_one() };
     world.add_service("s", with_update(replicated(3, "v1"), config));
     world.ticks(6);
     world.update_service("s", image("v2"));
@@ -71,7 +71,7 @@ fn the_delay_lies_between_two_slots() {
     world.ticks(6);
     world.update_service("s", image("v2"));
     world.ticks(80);
-    let mut started: Vec<i64> = world.up("s").iter().map(|t| t.status.as_ref().unwrap().running_at_ns).collect();
+    let mut started: Vec<i64> = world.up("s").iter().map(|t| t.status.running_at_ns).collect();
     started.sort_unstable();
     assert!(started.windows(2).all(|pair| pair[1] - pair[0] >= 10 * SECOND), "{started:?}");
     assert_eq!(update_state(&world), UpdateState::Completed);
@@ -102,7 +102,7 @@ fn a_failing_update_pauses_and_leaves_the_rest_alone() {
 fn a_failing_start_first_update_keeps_what_runs() {
     let mut world = World::new(3);
     world.fates.insert("bad".into(), Fate::FailsToStart);
-    let config = UpdateConfig { order: UpdateOrder::StartFirst.into(), ..one_by_one() };
+    let config = UpdateConfig { order: UpdateOrder::StartFirst, ..one_by_one() };
     world.add_service("s", with_update(replicated(3, "v1"), config));
     world.ticks(6);
     world.update_service("s", image("bad"));
@@ -115,7 +115,7 @@ fn a_failing_start_first_update_keeps_what_runs() {
 fn a_failing_update_rolls_back_and_says_so() {
     let mut world = World::new(3);
     world.fates.insert("bad".into(), Fate::Fails);
-    let config = UpdateConfig { failure_action: UpdateFailureAction::Rollback.into(), ..one_by_one() };
+    let config = UpdateConfig { failure_action: UpdateFailureAction::Rollback, ..one_by_one() };
     let mut spec = with_update(replicated(4, "v1"), config);
     spec.rollback = Some(one_by_one());
     world.add_service("s", spec);
@@ -131,7 +131,7 @@ fn a_failing_update_rolls_back_and_says_so() {
 fn with_continue_a_failing_update_reaches_every_slot() {
     let mut world = World::new(3);
     world.fates.insert("bad".into(), Fate::FailsToStart);
-    let config = UpdateConfig { failure_action: UpdateFailureAction::Continue.into(), ..one_by_one() };
+    let config = UpdateConfig { failure_action: UpdateFailureAction::Continue, ..one_by_one() };
     world.add_service("s", with_update(replicated(3, "v1"), config));
     world.ticks(6);
     world.update_service("s", image("bad"));
@@ -150,9 +150,10 @@ fn a_ratio_of_failures_is_tolerated() {
     world.update_service("s", image("bad"));
     world.ticks(100);
     assert_eq!(update_state(&world), UpdateState::Paused);
-    let old = world.view.tasks_of_service("s").filter(|t| {
-        t.desired_state() == TaskState::Running && t.spec.as_ref().unwrap().container.as_ref().unwrap().image == "v1"
-    });
+    let old = world
+        .view
+        .tasks_of_service("s")
+        .filter(|t| t.desired_state == TaskState::Running && t.spec.container.image == "v1");
     assert_eq!(old.count(), 1, "three of four are more than half");
 }
 
@@ -165,7 +166,7 @@ fn a_new_port_replaces_the_tasks() {
     world.ticks(40);
     assert_eq!(update_state(&world), UpdateState::Completed);
     for task in world.up("s") {
-        assert_eq!(task.endpoint.as_ref().unwrap().ports[0].published_port, 8080);
+        assert_eq!(task.endpoint.ports[0].published_port, 8080);
         assert_eq!(task.networks.len(), 1);
     }
 }

@@ -9,7 +9,7 @@ mod view;
 pub use memory::MemoryStore;
 pub(crate) use pack::{Packed, packed};
 pub use pack::{TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX};
-pub use view::{ApplyError, View};
+pub use view::{ApplyError, Table, View};
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -74,13 +74,13 @@ pub fn now_ns() -> i64 {
 }
 
 /// A create action.
-pub fn create(object: object::Object) -> StoreAction {
-    StoreAction { action: Some(store_action::Action::Create(Object { object: Some(object) })) }
+pub fn create(object: impl Into<object::Object>) -> StoreAction {
+    StoreAction { action: Some(store_action::Action::Create(Object { object: Some(object.into()) })) }
 }
 
 /// An update action; applied only if the object's `meta.version` is still the stored one.
-pub fn update(object: object::Object) -> StoreAction {
-    StoreAction { action: Some(store_action::Action::Update(Object { object: Some(object) })) }
+pub fn update(object: impl Into<object::Object>) -> StoreAction {
+    StoreAction { action: Some(store_action::Action::Update(Object { object: Some(object.into()) })) }
 }
 
 /// A remove action; removing what is gone is no error.

@@ -1,11 +1,13 @@
 //! The tables of the store and the deterministic application of a transaction to them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::api::{
-    Attachment, Cluster, Meta, Network, Node, Object, ObjectKind, Service, StoreAction, StoreSnapshot,
-    StoreTransaction, Task, object, store_action,
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+
+use crate::api::{Object, ObjectKind, StoreAction, StoreSnapshot, StoreTransaction, object, store_action};
+use crate::model::{
+    Attachment, AttachmentId, Cluster, ClusterId, Meta, Network, NetworkId, Node, NodeId, Service, ServiceId, Task,
+    TaskId,
 };
 
 /// Why a transaction does not fit on the state that it met.
@@ -44,18 +46,24 @@ pub enum ApplyError {
     Unknown,
 }
 
-/// All objects at one version. Cheap to clone (objects are shared); never changed once published.
+/// All objects of a kind, by id.
+pub type Table<K, V> = RedBlackTreeMapSync<K, Arc<V>>;
+/// The tasks that belong to a service or a node.
+type Index<K> = RedBlackTreeMapSync<K, RedBlackTreeSetSync<TaskId>>;
+
+/// All objects at one version. Never changed once published. A clone costs nothing, and a change copies only the way
+/// to what it changes: two versions share the rest.
 #[derive(Debug, Clone, Default)]
 pub struct View {
     version: u64,
-    clusters: BTreeMap<String, Arc<Cluster>>,
-    nodes: BTreeMap<String, Arc<Node>>,
-    services: BTreeMap<String, Arc<Service>>,
-    tasks: BTreeMap<String, Arc<Task>>,
-    networks: BTreeMap<String, Arc<Network>>,
-    attachments: BTreeMap<String, Arc<Attachment>>,
-    tasks_by_service: BTreeMap<String, BTreeSet<String>>,
-    tasks_by_node: BTreeMap<String, BTreeSet<String>>,
+    clusters: Table<ClusterId, Cluster>,
+    nodes: Table<NodeId, Node>,
+    services: Table<ServiceId, Service>,
+    tasks: Table<TaskId, Task>,
+    networks: Table<NetworkId, Network>,
+    attachments: Table<AttachmentId, Attachment>,
+    tasks_by_service: Index<ServiceId>,
+    tasks_by_node: Index<NodeId>,
 }
 
 impl View {
@@ -70,38 +78,38 @@ impl View {
     }
 
     /// All nodes, by id.
-    pub fn nodes(&self) -> &BTreeMap<String, Arc<Node>> {
+    pub fn nodes(&self) -> &Table<NodeId, Node> {
         &self.nodes
     }
 
     /// All services, by id.
-    pub fn services(&self) -> &BTreeMap<String, Arc<Service>> {
+    pub fn services(&self) -> &Table<ServiceId, Service> {
         &self.services
     }
 
     /// All tasks, by id.
-    pub fn tasks(&self) -> &BTreeMap<String, Arc<Task>> {
+    pub fn tasks(&self) -> &Table<TaskId, Task> {
         &self.tasks
     }
 
     /// All networks, by id.
-    pub fn networks(&self) -> &BTreeMap<String, Arc<Network>> {
+    pub fn networks(&self) -> &Table<NetworkId, Network> {
         &self.networks
     }
 
     /// All attachments of single containers, by id.
-    pub fn attachments(&self) -> &BTreeMap<String, Arc<Attachment>> {
+    pub fn attachments(&self) -> &Table<AttachmentId, Attachment> {
         &self.attachments
     }
 
     /// The tasks of a service, in the order of their ids.
     pub fn tasks_of_service<'a>(&'a self, service_id: &str) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
-        self.tasks_by_service.get(service_id).into_iter().flatten().filter_map(|id| self.tasks.get(id))
+        self.tasks_by_service.get(service_id).into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.tasks.get(id))
     }
 
     /// The tasks of a node, in the order of their ids.
     pub fn tasks_of_node<'a>(&'a self, node_id: &str) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
-        self.tasks_by_node.get(node_id).into_iter().flatten().filter_map(|id| self.tasks.get(id))
+        self.tasks_by_node.get(node_id).into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.tasks.get(id))
     }
 
     /// The state after `transaction`, committed at raft index `version`. All of it applies or nothing does.
@@ -129,15 +137,16 @@ impl View {
 
     /// Everything, in the form in which it is written to disk and sent to a follower.
     pub fn snapshot(&self) -> StoreSnapshot {
-        let mut objects = Vec::new();
-        let mut push = |object: object::Object| objects.push(Object { object: Some(object) });
-        self.clusters.values().for_each(|o| push(object::Object::Cluster((**o).clone())));
-        self.nodes.values().for_each(|o| push(object::Object::Node((**o).clone())));
-        self.services.values().for_each(|o| push(object::Object::Service((**o).clone())));
-        self.tasks.values().for_each(|o| push(object::Object::Task((**o).clone())));
-        self.networks.values().for_each(|o| push(object::Object::Network((**o).clone())));
-        self.attachments.values().for_each(|o| push(object::Object::Attachment((**o).clone())));
-        StoreSnapshot { objects, version: self.version }
+        fn all<K: Ord, V: Clone + Into<object::Object>>(table: &Table<K, V>) -> impl Iterator<Item = Object> {
+            table.values().map(|found| Object { object: Some(V::clone(found).into()) })
+        }
+        let objects = all(&self.clusters)
+            .chain(all(&self.nodes))
+            .chain(all(&self.services))
+            .chain(all(&self.tasks))
+            .chain(all(&self.networks))
+            .chain(all(&self.attachments));
+        StoreSnapshot { objects: objects.collect(), version: self.version }
     }
 
     /// The view that [`View::snapshot`] was taken of.
@@ -149,37 +158,37 @@ impl View {
         view
     }
 
-    fn stored_version(&self, object: &object::Object) -> (&'static str, String, Option<u64>) {
-        fn version(meta: Option<&Option<Meta>>) -> Option<u64> {
-            meta.map(|m| m.as_ref().map_or(0, |m| m.version))
+    /// The stored object's version; `None` if there is none.
+    fn stored_version(&self, kind: ObjectKind, id: &str) -> Option<u64> {
+        match kind {
+            ObjectKind::Cluster => self.clusters.get(id).map(|found| found.meta.version),
+            ObjectKind::Node => self.nodes.get(id).map(|found| found.meta.version),
+            ObjectKind::Service => self.services.get(id).map(|found| found.meta.version),
+            ObjectKind::Task => self.tasks.get(id).map(|found| found.meta.version),
+            ObjectKind::Network => self.networks.get(id).map(|found| found.meta.version),
+            ObjectKind::Attachment => self.attachments.get(id).map(|found| found.meta.version),
+            ObjectKind::Unspecified => None,
         }
-        let (kind, id, stored) = match object {
-            object::Object::Cluster(o) => ("cluster", &o.id, version(self.clusters.get(&o.id).map(|o| &o.meta))),
-            object::Object::Node(o) => ("node", &o.id, version(self.nodes.get(&o.id).map(|o| &o.meta))),
-            object::Object::Service(o) => ("service", &o.id, version(self.services.get(&o.id).map(|o| &o.meta))),
-            object::Object::Task(o) => ("task", &o.id, version(self.tasks.get(&o.id).map(|o| &o.meta))),
-            object::Object::Network(o) => ("network", &o.id, version(self.networks.get(&o.id).map(|o| &o.meta))),
-            object::Object::Attachment(o) => {
-                ("attachment", &o.id, version(self.attachments.get(&o.id).map(|o| &o.meta)))
-            }
-        };
-        (kind, id.clone(), stored)
     }
 
     fn check(&self, action: &StoreAction) -> Result<(), ApplyError> {
         match &action.action {
-            Some(store_action::Action::Create(Object { object: Some(object) })) => match self.stored_version(object) {
-                (kind, id, Some(_)) => Err(ApplyError::Exists { kind, id }),
-                _ => Ok(()),
-            },
+            Some(store_action::Action::Create(Object { object: Some(object) })) => {
+                let (kind, id, _) = key(object);
+                match self.stored_version(kind, id) {
+                    Some(_) => Err(ApplyError::Exists { kind: name(kind), id: id.to_owned() }),
+                    None => Ok(()),
+                }
+            }
             Some(store_action::Action::Update(Object { object: Some(object) })) => {
-                let expected = meta_of(object).map_or(0, |m| m.version);
-                match self.stored_version(object) {
-                    (kind, id, None) => Err(ApplyError::NotFound { kind, id }),
-                    (kind, id, Some(stored)) if stored != expected => {
-                        Err(ApplyError::Version { kind, id, stored, expected })
+                let (kind, id, meta) = key(object);
+                let expected = meta.map_or(0, |meta| meta.version);
+                match self.stored_version(kind, id) {
+                    None => Err(ApplyError::NotFound { kind: name(kind), id: id.to_owned() }),
+                    Some(stored) if stored != expected => {
+                        Err(ApplyError::Version { kind: name(kind), id: id.to_owned(), stored, expected })
                     }
-                    _ => Ok(()),
+                    Some(_) => Ok(()),
                 }
             }
             Some(store_action::Action::Remove(reference)) if reference.kind() != ObjectKind::Unspecified => Ok(()),
@@ -208,60 +217,93 @@ impl View {
 
     fn insert(&mut self, object: object::Object) {
         match object {
-            object::Object::Cluster(o) => drop(self.clusters.insert(o.id.clone(), Arc::new(o))),
-            object::Object::Node(o) => drop(self.nodes.insert(o.id.clone(), Arc::new(o))),
-            object::Object::Service(o) => drop(self.services.insert(o.id.clone(), Arc::new(o))),
-            object::Object::Network(o) => drop(self.networks.insert(o.id.clone(), Arc::new(o))),
-            object::Object::Attachment(o) => drop(self.attachments.insert(o.id.clone(), Arc::new(o))),
-            object::Object::Task(o) => {
-                self.unindex_task(&o.id);
-                if !o.service_id.is_empty() {
-                    self.tasks_by_service.entry(o.service_id.clone()).or_default().insert(o.id.clone());
-                }
-                if !o.node_id.is_empty() {
-                    self.tasks_by_node.entry(o.node_id.clone()).or_default().insert(o.id.clone());
-                }
-                self.tasks.insert(o.id.clone(), Arc::new(o));
+            object::Object::Cluster(o) => put(&mut self.clusters, Cluster::from(o), |o| &o.id),
+            object::Object::Node(o) => put(&mut self.nodes, Node::from(o), |o| &o.id),
+            object::Object::Service(o) => put(&mut self.services, Service::from(o), |o| &o.id),
+            object::Object::Network(o) => put(&mut self.networks, Network::from(o), |o| &o.id),
+            object::Object::Attachment(o) => put(&mut self.attachments, Attachment::from(o), |o| &o.id),
+            object::Object::Task(o) => self.insert_task(Task::from(o)),
+        }
+    }
+
+    fn insert_task(&mut self, task: Task) {
+        let known = self.tasks.get(&task.id);
+        if !known.is_some_and(|old| old.service_id == task.service_id && old.node_id == task.node_id) {
+            self.unindex_task(&task.id.clone());
+            if !task.service_id.is_empty() {
+                index(&mut self.tasks_by_service, &task.service_id, &task.id);
+            }
+            if !task.node_id.is_empty() {
+                index(&mut self.tasks_by_node, &task.node_id, &task.id);
             }
         }
+        put(&mut self.tasks, task, |o| &o.id);
     }
 
     fn delete(&mut self, kind: ObjectKind, id: &str) {
         match kind {
-            ObjectKind::Cluster => drop(self.clusters.remove(id)),
-            ObjectKind::Node => drop(self.nodes.remove(id)),
-            ObjectKind::Service => drop(self.services.remove(id)),
-            ObjectKind::Network => drop(self.networks.remove(id)),
-            ObjectKind::Attachment => drop(self.attachments.remove(id)),
+            ObjectKind::Cluster => self.clusters.remove_mut(id),
+            ObjectKind::Node => self.nodes.remove_mut(id),
+            ObjectKind::Service => self.services.remove_mut(id),
+            ObjectKind::Network => self.networks.remove_mut(id),
+            ObjectKind::Attachment => self.attachments.remove_mut(id),
             ObjectKind::Task => {
                 self.unindex_task(id);
-                self.tasks.remove(id);
+                self.tasks.remove_mut(id)
             }
-            ObjectKind::Unspecified => {}
-        }
+            ObjectKind::Unspecified => false,
+        };
     }
 
     fn unindex_task(&mut self, id: &str) {
-        let Some(task) = self.tasks.get(id) else { return };
-        for (index, key) in [(&mut self.tasks_by_service, &task.service_id), (&mut self.tasks_by_node, &task.node_id)] {
-            if let Some(ids) = index.get_mut(key) {
-                ids.remove(id);
-                if ids.is_empty() {
-                    index.remove(key);
-                }
-            }
-        }
+        let Some(task) = self.tasks.get(id).cloned() else { return };
+        unindex(&mut self.tasks_by_service, &task.service_id, id);
+        unindex(&mut self.tasks_by_node, &task.node_id, id);
     }
 }
 
-fn meta_of(object: &object::Object) -> Option<&Meta> {
+fn put<K: Ord + Clone, V>(table: &mut Table<K, V>, object: V, id: impl Fn(&V) -> &K) {
+    table.insert_mut(id(&object).clone(), Arc::new(object));
+}
+
+fn index<K: Ord + Clone>(index: &mut Index<K>, key: &K, task: &TaskId) {
+    let mut tasks = index.get(key).cloned().unwrap_or_default();
+    tasks.insert_mut(task.clone());
+    index.insert_mut(key.clone(), tasks);
+}
+
+fn unindex<K: Ord + Clone>(index: &mut Index<K>, key: &K, task: &str) {
+    let Some(mut tasks) = index.get(key).cloned() else { return };
+    tasks.remove_mut(task);
+    if tasks.is_empty() {
+        index.remove_mut(key);
+    } else {
+        index.insert_mut(key.clone(), tasks);
+    }
+}
+
+/// Names a kind in an error.
+fn name(kind: ObjectKind) -> &'static str {
+    match kind {
+        ObjectKind::Cluster => "cluster",
+        ObjectKind::Node => "node",
+        ObjectKind::Service => "service",
+        ObjectKind::Task => "task",
+        ObjectKind::Network => "network",
+        ObjectKind::Attachment => "attachment",
+        ObjectKind::Unspecified => "object",
+    }
+}
+
+/// What an object is called, and what the system keeps of it.
+fn key(object: &object::Object) -> (ObjectKind, &str, Option<&Meta>) {
     match object {
-        object::Object::Cluster(o) => o.meta.as_ref(),
-        object::Object::Node(o) => o.meta.as_ref(),
-        object::Object::Service(o) => o.meta.as_ref(),
-        object::Object::Task(o) => o.meta.as_ref(),
-        object::Object::Network(o) => o.meta.as_ref(),
-        object::Object::Attachment(o) => o.meta.as_ref(),
+        object::Object::Cluster(o) => (ObjectKind::Cluster, &o.id, o.meta.as_ref()),
+        object::Object::Node(o) => (ObjectKind::Node, &o.id, o.meta.as_ref()),
+        object::Object::Service(o) => (ObjectKind::Service, &o.id, o.meta.as_ref()),
+        object::Object::Task(o) => (ObjectKind::Task, &o.id, o.meta.as_ref()),
+        object::Object::Network(o) => (ObjectKind::Network, &o.id, o.meta.as_ref()),
+        object::Object::Attachment(o) => (ObjectKind::Attachment, &o.id, o.meta.as_ref()),
     }
 }
 
@@ -281,27 +323,27 @@ mod tests {
     #[test]
     fn an_update_of_an_old_version_changes_nothing() {
         let mut view = View::default();
-        view.apply(&transaction(vec![create(object::Object::Task(task("t", "")))]), 1).unwrap();
+        view.apply(&transaction(vec![create(task("t", ""))]), 1).unwrap();
         let read = (*view.tasks()["t"]).clone();
         let mut first = read.clone();
         first.node_id = "a".into();
-        view.apply(&transaction(vec![update(object::Object::Task(first))]), 2).unwrap();
+        view.apply(&transaction(vec![update(first)]), 2).unwrap();
         let mut second = read;
         second.node_id = "b".into();
-        let other = create(object::Object::Task(task("u", "b")));
-        let error = view.apply(&transaction(vec![other, update(object::Object::Task(second))]), 3).unwrap_err();
+        let other = create(task("u", "b"));
+        let error = view.apply(&transaction(vec![other, update(second)]), 3).unwrap_err();
         assert_eq!(error, ApplyError::Version { kind: "task", id: "t".into(), stored: 2, expected: 1 });
-        assert_eq!(view.tasks().len(), 1);
+        assert_eq!(view.tasks().size(), 1);
         assert_eq!(view.tasks()["t"].node_id, "a");
     }
 
     #[test]
     fn indexes_follow_the_tasks() {
         let mut view = View::default();
-        view.apply(&transaction(vec![create(object::Object::Task(task("t", "a")))]), 1).unwrap();
+        view.apply(&transaction(vec![create(task("t", "a"))]), 1).unwrap();
         let mut moved = (*view.tasks()["t"]).clone();
         moved.node_id = "b".into();
-        view.apply(&transaction(vec![update(object::Object::Task(moved))]), 2).unwrap();
+        view.apply(&transaction(vec![update(moved)]), 2).unwrap();
         assert_eq!(view.tasks_of_node("a").count(), 0);
         assert_eq!(view.tasks_of_node("b").count(), 1);
         view.apply(&transaction(vec![remove(ObjectKind::Task, "t")]), 3).unwrap();
@@ -310,9 +352,22 @@ mod tests {
     }
 
     #[test]
+    fn two_versions_share_what_did_not_change() {
+        let mut view = View::default();
+        let tasks = (0..100).map(|index| create(task(&format!("t{index}"), "a")));
+        view.apply(&transaction(tasks.collect()), 1).unwrap();
+        let before = view.clone();
+        view.apply(&transaction(vec![remove(ObjectKind::Task, "t7")]), 2).unwrap();
+        assert_eq!((before.tasks().size(), view.tasks().size()), (100, 99));
+        assert_eq!((before.tasks_of_node("a").count(), view.tasks_of_node("a").count()), (100, 99));
+        assert!(Arc::ptr_eq(&before.tasks()["t8"], &view.tasks()["t8"]));
+        assert!(before.nodes.ptr_eq(&view.nodes));
+    }
+
+    #[test]
     fn a_snapshot_restores_the_view() {
         let mut view = View::default();
-        view.apply(&transaction(vec![create(object::Object::Task(task("t", "a")))]), 4).unwrap();
+        view.apply(&transaction(vec![create(task("t", "a"))]), 4).unwrap();
         let restored = View::from_snapshot(view.snapshot());
         assert_eq!(restored.version(), 4);
         assert_eq!(restored.tasks()["t"], view.tasks()["t"]);
