@@ -12,8 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::StoreAction;
+use crate::error::chain;
 use crate::store::{Packed, ProposeError, Store, TRANSACTION_ACTIONS_MAX, View, now_ns, packed};
-use crate::wire::chain;
 
 /// Source of ids for new objects; random in production, counted under test.
 pub type IdSource<'a> = &'a mut dyn FnMut() -> String;

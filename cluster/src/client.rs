@@ -66,7 +66,7 @@ impl ClientError {
 
 impl From<ClientError> for Error {
     fn from(error: ClientError) -> Self {
-        Self::new(error.kind(), crate::wire::chain(&error))
+        Self::new(error.kind(), crate::error::chain(&error))
     }
 }
 

@@ -84,6 +84,20 @@ impl From<Status> for Error {
     }
 }
 
+/// An error with all its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    text
+}
+
 /// A status with another code than the kind's own.
 pub(crate) fn status(code: Code, kind: ErrorKind, message: impl Into<String>) -> Status {
     let mut metadata = MetadataMap::new();

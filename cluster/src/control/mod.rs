@@ -98,7 +98,7 @@ impl ControlService {
 
 fn refusal(error: &ProposeError) -> Error {
     match error {
-        ProposeError::Conflict(_) => Error::new(ErrorKind::OutOfSequence, crate::wire::chain(error)),
+        ProposeError::Conflict(_) => Error::new(ErrorKind::OutOfSequence, crate::error::chain(error)),
         ProposeError::TooLarge { .. } => Error::bad_argument(error.to_string()),
         // Whoever leads now has to be found first: for the user that is the same as none.
         ProposeError::NotLeader { .. } | ProposeError::NoQuorum | ProposeError::Stopped(_) => {

@@ -95,7 +95,7 @@ impl Shared {
                 }
             });
             if let Err(error) = changed.await {
-                tracing::debug!(node.id = id, error = crate::wire::chain(&error), "node not marked as unknown");
+                tracing::debug!(node.id = id, error = crate::error::chain(&error), "node not marked as unknown");
             }
         }
     }
@@ -119,7 +119,7 @@ impl Shared {
                     Ok(false) => self.sessions.forget(&id),
                     // No majority now; whoever leads next counts anew.
                     Err(error) => {
-                        tracing::warn!(node.id = id, error = crate::wire::chain(&error), "node not marked as down");
+                        tracing::warn!(node.id = id, error = crate::error::chain(&error), "node not marked as down");
                         let ids = std::iter::once(id.as_str());
                         self.sessions.expect(ids, period(self.store.as_ref()));
                     }

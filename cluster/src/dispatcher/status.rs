@@ -81,7 +81,7 @@ async fn commit(store: &dyn Store, newest: BTreeMap<TaskId, TaskStatus>) -> Resu
             match store.propose(part.actions).await {
                 Ok(_) | Err(ProposeError::Conflict(_)) => {}
                 Err(error @ ProposeError::TooLarge { .. }) if part.units == 1 => {
-                    tracing::error!(task.id = %first, error = crate::wire::chain(&error), "a report is left out");
+                    tracing::error!(task.id = %first, error = crate::error::chain(&error), "a report is left out");
                     left_out.insert(first);
                 }
                 Err(error) => return Err(Status::unavailable(error.to_string())),

@@ -76,8 +76,8 @@ impl Active {
             && let Err(error) = active.start_manager(listener).await
         {
             // The worker's part goes on; the loop below tries again.
-            tracing::error!(error = %crate::wire::chain(&error), "the manager cannot run");
-            active.set_error(crate::wire::chain(&error));
+            tracing::error!(error = %crate::error::chain(&error), "the manager cannot run");
+            active.set_error(crate::error::chain(&error));
         }
         active.start_worker();
         active.tasks.spawn(active.clone().follow_role());
@@ -322,7 +322,7 @@ impl Active {
         };
         while let Err(source) = Agent::new(config.clone()).run(self.stop.clone()).await {
             let error = context("use", &config.state_dir)(source);
-            let reason = crate::wire::chain(&error);
+            let reason = crate::error::chain(&error);
             tracing::error!(error = reason, "the worker cannot run");
             set(&self.worker_error, reason);
             // Cancel safe: both arms only wait.
@@ -377,8 +377,8 @@ impl Active {
                     delay = self.config.timing.scale(100);
                 }
                 Err(error) => {
-                    tracing::error!(error = %crate::wire::chain(&error), "the node is not what its role asks for");
-                    self.set_error(crate::wire::chain(&error));
+                    tracing::error!(error = %crate::error::chain(&error), "the node is not what its role asks for");
+                    self.set_error(crate::error::chain(&error));
                     delay = (delay * 2).min(self.config.timing.scale(30_000));
                 }
             }
@@ -476,7 +476,7 @@ impl Active {
                 () = tokio::time::sleep(due) => {}
             }
             if let Err(error) = self.renew().await {
-                tracing::warn!(error = %crate::wire::chain(&error), "the certificate is not renewed yet");
+                tracing::warn!(error = %crate::error::chain(&error), "the certificate is not renewed yet");
                 // Cancel safe: both arms only wait.
                 tokio::select! {
                     () = self.stop.cancelled() => return,

@@ -199,7 +199,7 @@ impl Inner {
         match result {
             Ok(response) => Ok(response.map(Body::new)),
             Err(error) => {
-                tracing::debug!(addr, error = %crate::wire::chain(&error), "the leader cannot be reached");
+                tracing::debug!(addr, error = %crate::error::chain(&error), "the leader cannot be reached");
                 Err(if is_unconnected(&error) { Undelivered::Never } else { Undelivered::Unknown })
             }
         }

@@ -129,7 +129,7 @@ impl LocalService {
 
 /// The words with all their causes: they are what the user reads.
 fn status(error: &NodeError) -> Status {
-    Error::new(error.kind(), crate::wire::chain(error)).into()
+    Error::new(error.kind(), crate::error::chain(error)).into()
 }
 
 fn refused(kind: ErrorKind, words: &str) -> Status {
@@ -252,7 +252,7 @@ impl Entrance {
         let channel = managers.channel().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let answer = channel.oneshot(request).await.map_err(|error| {
             managers.failed();
-            Status::unavailable(crate::wire::chain(&error))
+            Status::unavailable(crate::error::chain(&error))
         })?;
         Ok(answer.map(Body::new))
     }

@@ -95,7 +95,7 @@ impl Manager {
             let (tls, gate, stop, timing) = (parts.tls.clone(), gate.clone(), stop.clone(), parts.timing);
             async move {
                 if let Err(error) = wire::serve(listener, tls, timing, gate, stop).await {
-                    tracing::error!(error = %wire::chain(&error), "the manager's port is no longer served");
+                    tracing::error!(error = %crate::error::chain(&error), "the manager's port is no longer served");
                 }
             }
         });
@@ -208,7 +208,7 @@ async fn lead(
             won = leadership.wait_for(|now| now.leading) => if won.is_err() { return },
         }
         if let Err(error) = prepare(&raft, &parts, &mut first).await {
-            tracing::warn!(error = wire::chain(&error), "won the leadership, but cannot use it yet");
+            tracing::warn!(error = crate::error::chain(&error), "won the leadership, but cannot use it yet");
             tokio::time::sleep(parts.timing.scale(200)).await;
             continue;
         }
@@ -244,7 +244,10 @@ async fn prepare(
             raft.propose(actions).await?;
         }
         if let Err(error) = bootstrap::done(&parts.files.bootstrap()) {
-            tracing::warn!(error = wire::chain(&error), "the first objects are committed, but their file stays");
+            tracing::warn!(
+                error = crate::error::chain(&error),
+                "the first objects are committed, but their file stays"
+            );
         }
         *first = None;
     }

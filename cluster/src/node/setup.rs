@@ -95,7 +95,7 @@ pub async fn join(config: &NodeConfig, layout: &Layout, request: JoinRequest) ->
     let application = Application {
         token: token.to_string(),
         availability: availability(request.availability),
-        unable_to_manage: listener.as_ref().err().map(|error| wire::chain(error)).unwrap_or_default(),
+        unable_to_manage: listener.as_ref().err().map(|error| crate::error::chain(error)).unwrap_or_default(),
     };
     let mut failure = None;
     for remote in &request.remote_addrs {

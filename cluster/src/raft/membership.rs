@@ -252,7 +252,7 @@ impl MembershipService {
 fn status(error: &MembershipError) -> Status {
     match error {
         MembershipError::NotLeader | MembershipError::Timeout(_) | MembershipError::Store(_) => {
-            crate::error::status(Code::Unavailable, ErrorKind::NoQuorum, crate::wire::chain(error))
+            crate::error::status(Code::Unavailable, ErrorKind::NoQuorum, crate::error::chain(error))
         }
         MembershipError::Removed => Status::aborted(error.to_string()),
         _ => Status::failed_precondition(error.to_string()),

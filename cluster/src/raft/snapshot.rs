@@ -78,7 +78,7 @@ impl SnapshotFile {
         replace(&self.path, &sealed).map_err(std::io::Error::other)?;
         *current = Some(stored);
         if let Err(error) = self.prune(usize::try_from(older).unwrap_or(usize::MAX)) {
-            tracing::warn!(error = crate::wire::chain(&error), "old snapshots are not removed");
+            tracing::warn!(error = crate::error::chain(&error), "old snapshots are not removed");
         }
         Ok(())
     }

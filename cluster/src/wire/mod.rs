@@ -22,20 +22,6 @@ use std::net::SocketAddr;
 
 use skep_common::ErrorKind;
 
-/// An error with all its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let cause = error.to_string();
-        if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-        source = error.source();
-    }
-    text
-}
-
 /// A failed call in one line: what the peer said, or why it could not be asked.
 pub fn explain(status: &tonic::Status) -> String {
     let mut reason = status.message().to_owned();
