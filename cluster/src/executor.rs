@@ -2,6 +2,7 @@
 //!
 //! Implemented in `skep-engine` over the `runtime`, `net` and `image` crates, and by a fake one under test.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -46,6 +47,16 @@ pub struct NodeNetwork {
     pub services: Vec<NetworkService>,
 }
 
+/// How far a node's networks are made as described.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configured {
+    /// The networks that are not there, by id, and why: they are tried again. All others are there, or never will be,
+    /// which a task is told when it wants to join.
+    pub missing: BTreeMap<String, String>,
+    /// Why something has to be tried again: a network that is missing, or one that could not be changed.
+    pub trouble: Option<String>,
+}
+
 /// How a task's container stands.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
@@ -74,7 +85,9 @@ pub trait Executor: Send + Sync + 'static {
     async fn describe(&self) -> Result<NodeDescription, ExecutorError>;
 
     /// Makes the data plane as described. Called again with every change, never concurrently. Idempotent.
-    async fn configure_network(&self, network: &NodeNetwork) -> Result<(), ExecutorError>;
+    ///
+    /// A network that cannot be made stops no other: it is told in the result. An error concerns all of them.
+    async fn configure_network(&self, network: &NodeNetwork) -> Result<Configured, ExecutorError>;
 
     /// The handle of a task's container, whether or not it exists yet.
     fn controller(&self, task: &Task) -> Arc<dyn Controller>;

@@ -1,7 +1,10 @@
 //! Carries operations out, in order, against a kernel behind a trait.
 //!
 //! Used by `net`. On the way up the first failure ends it, so that nothing is built on what is not
-//! there; on the way down every operation is tried, so that as little as possible is left.
+//! there; what consists of parts goes on with the other parts. On the way down every operation is tried, so that as
+//! little as possible is left.
+
+use std::collections::BTreeMap;
 
 use crate::diff::Op;
 use crate::error::{Error, Result};
@@ -19,6 +22,26 @@ pub(crate) fn up(kernel: &mut dyn Kernel, ops: &[Op]) -> Result<()> {
         kernel.execute(op)?;
     }
     Ok(())
+}
+
+/// Carries out all operations but those of a part behind one of its own that failed. Returns the failed parts.
+pub(crate) fn up_in_parts<P: Ord>(
+    kernel: &mut dyn Kernel,
+    ops: &[Op],
+    part_of: impl Fn(&Op) -> P,
+) -> BTreeMap<P, Error> {
+    let mut failures = BTreeMap::new();
+    for op in ops {
+        let part = part_of(op);
+        if failures.contains_key(&part) {
+            continue;
+        }
+        tracing::debug!(?op, "apply");
+        if let Err(failure) = kernel.execute(op) {
+            failures.insert(part, failure);
+        }
+    }
+    failures
 }
 
 /// Carries out all operations, whatever fails.

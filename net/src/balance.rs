@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use skep_common::PortProtocol;
 
-use crate::intent::PortProtocol;
 use crate::model::{Firewall, Space};
-use crate::net::Backend;
 use crate::nft::ruleset::{self, Value, Verdict, rule};
 use crate::nft::{Chain, Data, E, Hook, Key, Map, Rule, Ruleset};
 use crate::plan::{TRANSPORTS, transports_set};
+use crate::results::Backend;
 
 /// What one namespace balances.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! From what is to what should be: the operations, in order. Pure.
 //!
 //! Used by every change. Order: what carries traffic to things goes before the things, removals
-//! before additions; namespaces first of what comes and last of what goes; rules are in place
+//! (and drains) before additions; namespaces first of what comes and last of what goes; rules are in place
 //! before a link comes up. Properties (tested): nothing to do when nothing differs; carrying the
 //! operations out reaches the plan.
 
@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::intent::MacAddress;
+use crate::ids::MacAddress;
 use crate::model::{Link, LinkKind, Place, Plan, Route, Space};
 use crate::nft::Ruleset;
 
@@ -119,6 +119,59 @@ pub(crate) enum Op {
     },
 }
 
+impl Op {
+    /// The namespace that is changed.
+    pub(crate) fn place(&self) -> Place {
+        match self {
+            Self::AddNamespace { name } | Self::RemoveNamespace { name } => Place::Named(name.clone()),
+            Self::RemoveService { place, .. }
+            | Self::RemoveBackend { place, .. }
+            | Self::RemoveNeighbour { place, .. }
+            | Self::RemoveForwarding { place, .. }
+            | Self::RemoveRoute { place, .. }
+            | Self::RemoveAddress { place, .. }
+            | Self::RemoveLink { place, .. }
+            | Self::RemoveFirewall { place }
+            | Self::AddLink { place, .. }
+            | Self::ChangeLink { place, .. }
+            | Self::AddAddress { place, .. }
+            | Self::SetNeighbour { place, .. }
+            | Self::SetForwarding { place, .. }
+            | Self::SetSysctl { place, .. }
+            | Self::SetFirewall { place, .. }
+            | Self::AddService { place, .. }
+            | Self::SetBackend { place, .. }
+            | Self::RaiseLink { place, .. }
+            | Self::AddRoute { place, .. } => place.clone(),
+        }
+    }
+
+    /// The link that is changed, or on which something is.
+    pub(crate) fn link(&self) -> Option<&str> {
+        match self {
+            Self::RemoveNeighbour { link, .. }
+            | Self::RemoveForwarding { link, .. }
+            | Self::RemoveAddress { link, .. }
+            | Self::RemoveLink { link, .. }
+            | Self::AddAddress { link, .. }
+            | Self::SetNeighbour { link, .. }
+            | Self::SetForwarding { link, .. }
+            | Self::RaiseLink { link, .. } => Some(link),
+            Self::AddLink { name, .. } | Self::ChangeLink { name, .. } => Some(name),
+            Self::RemoveRoute { route, .. } | Self::AddRoute { route, .. } => Some(&route.link),
+            Self::AddNamespace { .. }
+            | Self::RemoveNamespace { .. }
+            | Self::RemoveService { .. }
+            | Self::RemoveBackend { .. }
+            | Self::RemoveFirewall { .. }
+            | Self::SetSysctl { .. }
+            | Self::SetFirewall { .. }
+            | Self::AddService { .. }
+            | Self::SetBackend { .. } => None,
+        }
+    }
+}
+
 /// What has to be done for `observed` to become `desired`.
 pub(crate) fn diff(observed: &Plan, desired: &Plan) -> Vec<Op> {
     let mut ops = Vec::new();
@@ -136,6 +189,9 @@ pub(crate) fn diff(observed: &Plan, desired: &Plan) -> Vec<Op> {
         places.iter().map(|place| (*place, of(observed, place), of(desired, place))).collect();
     for (place, old, new) in &pairs {
         remove_traffic(place, old, new, &mut ops);
+    }
+    for (place, old, new) in &pairs {
+        replace_rules(place, old, new, &mut ops);
     }
     for (place, old, new) in &pairs {
         remove_links(place, old, new, &mut ops);
@@ -188,8 +244,12 @@ fn remove_traffic(place: &Place, old: &Space, new: &Space, ops: &mut Vec<Op>) {
             ops.push(Op::RemoveService { place: at(), mark: *mark });
             continue;
         };
-        for backend in backends.keys().filter(|backend| !wanted.contains_key(backend)) {
-            ops.push(Op::RemoveBackend { place: at(), mark: *mark, backend: *backend });
+        for (backend, weight) in backends {
+            match wanted.get(backend) {
+                None => ops.push(Op::RemoveBackend { place: at(), mark: *mark, backend: *backend }),
+                Some(0) if *weight != 0 => ops.push(drain(place, *mark, *backend)),
+                Some(_) => {}
+            }
         }
     }
     let stays = |link: &String| survives(link, old, new);
@@ -212,6 +272,24 @@ fn remove_traffic(place: &Place, old: &Space, new: &Space, ops: &mut Vec<Op>) {
     if old.firewall.is_some() && new.firewall.is_none() {
         ops.push(Op::RemoveFirewall { place: at() });
     }
+}
+
+/// Rules of a namespace whose links stay: they may lead traffic away from what goes, and wait for nothing that comes.
+fn replace_rules(place: &Place, old: &Space, new: &Space, ops: &mut Vec<Op>) {
+    if rules_come_first(old, new)
+        && let Some(firewall) = new.firewall.as_ref().filter(|_| old.firewall != new.firewall)
+    {
+        ops.push(Op::SetFirewall { place: place.clone(), ruleset: firewall.ruleset.clone().unwrap_or_default() });
+    }
+}
+
+fn rules_come_first(old: &Space, new: &Space) -> bool {
+    old.firewall.is_some() && new.links.keys().all(|link| survives(link, old, new))
+}
+
+/// Lets a backend end what it has, and takes nothing new to it.
+fn drain(place: &Place, mark: u32, backend: Ipv4Addr) -> Op {
+    Op::SetBackend { place: place.clone(), mark, backend, weight: 0 }
 }
 
 /// Links that go. One end of a pair of veths takes the other along; that both are named is fine.
@@ -289,7 +367,8 @@ fn add_content(place: &Place, old: &Space, new: &Space, ops: &mut Vec<Op>) {
             ops.push(Op::SetSysctl { place: at(), name: name.clone(), value: value.clone() });
         }
     }
-    if let Some(firewall) = new.firewall.as_ref().filter(|_| old.firewall != new.firewall) {
+    let later = new.firewall.as_ref().filter(|_| old.firewall != new.firewall && !rules_come_first(old, new));
+    if let Some(firewall) = later {
         let ruleset = firewall.ruleset.clone().unwrap_or_default();
         ops.push(Op::SetFirewall { place: at(), ruleset });
     }
@@ -315,7 +394,9 @@ fn add_traffic(place: &Place, old: &Space, new: &Space, ops: &mut Vec<Op>) {
             ops.push(Op::AddService { place: at(), mark: *mark });
         }
         for (backend, weight) in backends {
-            if before.and_then(|before| before.get(backend)) != Some(weight) {
+            let known = before.and_then(|before| before.get(backend));
+            let drained = *weight == 0 && known.is_some();
+            if known != Some(weight) && !drained {
                 ops.push(Op::SetBackend { place: at(), mark: *mark, backend: *backend, weight: *weight });
             }
         }

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
-
-use crate::intent::{PortProtocol, SandboxId};
+use skep_common::files::{FileError, LoadError};
+use skep_common::{ErrorKind, PortProtocol};
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -167,7 +167,7 @@ pub enum Error {
     #[error("network sandbox {id} not found")]
     SandboxNotFound {
         /// Its id.
-        id: SandboxId,
+        id: String,
     },
     /// The kernel cannot make VXLAN links.
     #[error("kernel has no vxlan: run `modprobe vxlan` (or install the kernel's extra modules package) and try again")]
@@ -261,24 +261,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A state file could not be read.
-    #[error("cannot read {path}", path = path.display())]
-    ReadState {
-        /// The file or directory.
-        path: PathBuf,
-        /// The refusal.
-        #[source]
-        source: io::Error,
-    },
-    /// A state file could not be written.
-    #[error("cannot write {path}", path = path.display())]
-    WriteState {
-        /// The file or directory.
-        path: PathBuf,
-        /// The refusal.
-        #[source]
-        source: io::Error,
-    },
+    /// A state file could not be read, written, locked or removed.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A state file does not hold what it should.
     #[error("damaged state file {path}", path = path.display())]
     ParseState {
@@ -287,15 +272,6 @@ pub enum Error {
         /// Where it is damaged.
         #[source]
         source: serde_json::Error,
-    },
-    /// A lock file could not be locked.
-    #[error("cannot lock {path}", path = path.display())]
-    Lock {
-        /// The lock file.
-        path: PathBuf,
-        /// The refusal.
-        #[source]
-        source: io::Error,
     },
     /// Tearing down went on to the end, but not everything could be removed.
     #[error("{count} of the network's objects could not be removed; first failure: {first}")]
@@ -308,7 +284,58 @@ pub enum Error {
     },
 }
 
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::File(error) => Self::File(error),
+            LoadError::Damaged { path, source } => Self::ParseState { path, source },
+        }
+    }
+}
+
 impl Error {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NetworkNotFound { .. } | Self::SandboxNotFound { .. } => ErrorKind::NotFound,
+            Self::InvalidName { .. }
+            | Self::InvalidMac { .. }
+            | Self::NetworkAmbiguous { .. }
+            | Self::InvalidSubnet { .. }
+            | Self::InvalidIntent { .. }
+            | Self::HostAddressMissing { .. } => ErrorKind::BadArgument,
+            Self::NetworkNameTaken { .. }
+            | Self::SubnetOverlaps { .. }
+            | Self::AddressUnavailable { .. }
+            | Self::PortAllocated { .. }
+            | Self::PortForeign { .. }
+            | Self::VxlanPortTaken { .. } => ErrorKind::Conflict,
+            Self::NetworkInUse { .. } => ErrorKind::InUse,
+            Self::NetworkPredefined { .. } => ErrorKind::Forbidden,
+            Self::EncryptionUnsupported { .. } | Self::NoVxlan { .. } => ErrorKind::NotSupported,
+            Self::PoolExhausted
+            | Self::SubnetExhausted { .. }
+            | Self::PortsExhausted { .. }
+            | Self::OverlayNotHere { .. } => ErrorKind::Unavailable,
+            // The setting does not exist, or does not take the value: both are the user's.
+            Self::Sysctl { source, .. }
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) =>
+            {
+                ErrorKind::BadArgument
+            }
+            Self::Teardown { first, .. } => first.kind(),
+            Self::Firewall { .. }
+            | Self::Kernel { .. }
+            | Self::Observe { .. }
+            | Self::Socket { .. }
+            | Self::Namespace { .. }
+            | Self::NamespaceThread { .. }
+            | Self::Sysctl { .. }
+            | Self::File(_)
+            | Self::ParseState { .. } => ErrorKind::Internal,
+        }
+    }
+
     /// Whether trying again later, without changing anything, can succeed.
     pub fn is_retryable(&self) -> bool {
         matches!(
@@ -323,5 +350,36 @@ impl Error {
                 | Self::PortForeign { .. }
                 | Self::PortAllocated { .. }
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_say_whose_fault_it_is() {
+        let name = || "web".to_owned();
+        let refused = |kind: io::ErrorKind| Error::Sysctl {
+            name: "net/ipv4/x".to_owned(),
+            value: "1".to_owned(),
+            place: "the host's namespace".to_owned(),
+            source: kind.into(),
+        };
+        for (error, kind) in [
+            (Error::NetworkNotFound { name: name() }, ErrorKind::NotFound),
+            (Error::NetworkNameTaken { name: name() }, ErrorKind::Conflict),
+            (Error::NetworkInUse { name: name(), users: name() }, ErrorKind::InUse),
+            (Error::NetworkPredefined { name: name(), verb: "removed" }, ErrorKind::Forbidden),
+            (Error::InvalidMac { value: name() }, ErrorKind::BadArgument),
+            (Error::EncryptionUnsupported { name: name() }, ErrorKind::NotSupported),
+            (Error::OverlayNotHere { network: name() }, ErrorKind::Unavailable),
+            (refused(io::ErrorKind::NotFound), ErrorKind::BadArgument),
+            (refused(io::ErrorKind::PermissionDenied), ErrorKind::Internal),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+        let first = Box::new(Error::NetworkNotFound { name: name() });
+        assert_eq!(Error::Teardown { count: 2, first }.kind(), ErrorKind::NotFound);
     }
 }

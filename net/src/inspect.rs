@@ -5,18 +5,20 @@
 use std::fs;
 
 use ipnet::Ipv4Net;
+use skep_common::files::load;
 
 use crate::error::{Error, Result};
-use crate::files;
-use crate::intent::{NetworkId, OverlayIntent};
+use crate::ids::NetworkId;
+use crate::intent::OverlayIntent;
 use crate::model::Place;
-use crate::net::{EndpointView, Finding, Net, NetworkView};
+use crate::net::Net;
 use crate::netlink::{NetlinkSocket, Protocol};
 use crate::nft::barrier::{self, Barrier};
 use crate::nft::foreign;
+use crate::results::{EndpointView, Finding, NetworkView};
 use crate::state::{NodeRecord, State};
 use crate::store::NetworkDefinition;
-use crate::{linux, names};
+use crate::{names, sysctl};
 
 /// Its table; it is told of as a whole, with its own remedy.
 const FIREWALLD: &str = "firewalld";
@@ -67,7 +69,7 @@ impl Net {
                 "iptables-legacy -P FORWARD ACCEPT, or accept skep0 and skep_gwbridge in that chain",
             ));
         }
-        if fs::read_to_string(linux::sysctl_file("net/ipv4/ip_forward")).is_ok_and(|value| value.trim() == "0") {
+        if sysctl::read("net/ipv4/ip_forward").is_ok_and(|value| value.trim() == "0") {
             findings.push(finding(
                 "net.ipv4.ip_forward is 0: containers reach nothing but each other",
                 "nothing before the first container; after that, sysctl -w net.ipv4.ip_forward=1",
@@ -81,7 +83,7 @@ impl Net {
     /// # Errors
     /// When the record cannot be read.
     pub fn overlays(&self) -> Result<Vec<OverlayIntent>> {
-        let node: Option<NodeRecord> = files::load(&self.paths.node())?;
+        let node: Option<NodeRecord> = load(&self.paths.node())?;
         let mut networks = node.map(|node| node.intent.networks).unwrap_or_default();
         networks.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(networks)

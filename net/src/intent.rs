@@ -5,159 +5,15 @@
 //! nothing can be planned from an intent that contradicts itself.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use skep_common::PortProtocol;
 
 use crate::error::{Error, Result};
-
-macro_rules! id_type {
-    ($(#[$meta:meta])* $name:ident, $kind:literal) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
-
-        impl $name {
-            /// Checks and wraps an id.
-            ///
-            /// # Errors
-            /// [`Error::InvalidName`] unless it matches `[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}`.
-            pub fn new(id: impl Into<String>) -> Result<Self> {
-                let id = id.into();
-                if is_name(&id) { Ok(Self(id)) } else { Err(Error::InvalidName { kind: $kind, value: id }) }
-            }
-
-            /// The id as text.
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = Error;
-            fn try_from(id: String) -> Result<Self> {
-                Self::new(id)
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = Error;
-            fn from_str(id: &str) -> Result<Self> {
-                Self::new(id)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.0
-            }
-        }
-    };
-}
-
-id_type!(
-    /// A network's id, local or overlay (64 hexadecimal digits, or a swarm's 25 characters).
-    NetworkId,
-    "network id"
-);
-id_type!(
-    /// A sandbox's id: the id of the container whose network namespace it is.
-    SandboxId,
-    "sandbox id"
-);
-id_type!(
-    /// A swarm service's id.
-    ServiceId,
-    "service id"
-);
-
-/// Whether `text` may be used as a name or id.
-pub fn is_name(text: &str) -> bool {
-    text.len() <= 128
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
-}
-
-/// An Ethernet address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct MacAddress(pub [u8; 6]);
-
-impl fmt::Display for MacAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl FromStr for MacAddress {
-    type Err = Error;
-    fn from_str(text: &str) -> Result<Self> {
-        let invalid = || Error::InvalidMac { value: text.to_owned() };
-        let octets = text.split([':', '-']).map(|octet| match octet.len() {
-            1 | 2 => u8::from_str_radix(octet, 16).map_err(|_| invalid()),
-            _ => Err(invalid()),
-        });
-        let octets = octets.collect::<Result<Vec<u8>>>()?;
-        <[u8; 6]>::try_from(octets).map(Self).map_err(|_| invalid())
-    }
-}
-
-impl TryFrom<String> for MacAddress {
-    type Error = Error;
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<MacAddress> for String {
-    fn from(mac: MacAddress) -> Self {
-        mac.to_string()
-    }
-}
-
-/// Transport protocol of a published port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PortProtocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// SCTP.
-    Sctp,
-}
-
-impl PortProtocol {
-    /// The IP protocol number.
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Sctp => 132,
-        }
-    }
-}
-
-impl fmt::Display for PortProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        })
-    }
-}
+use crate::ids::{MacAddress, NetworkId, SandboxId, ServiceId};
+use crate::sysctl;
 
 /// A port of a container, published on the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -275,7 +131,7 @@ impl SandboxIntent {
                 return invalid(format!("overlay {} comes without an address", endpoint.network.id()));
             }
         }
-        if let Some(name) = self.sysctls.keys().find(|name| !is_network_sysctl(name)) {
+        if let Some(name) = self.sysctls.keys().find(|name| sysctl::path(name).is_none()) {
             return invalid(format!("sysctl {name:?} is not one of a network namespace (net.…)"));
         }
         if self.ports.iter().any(|port| port.container_port == 0 || port.host_port == Some(0)) {
@@ -286,12 +142,6 @@ impl SandboxIntent {
         }
         Ok(())
     }
-}
-
-fn is_network_sysctl(name: &str) -> bool {
-    name.starts_with("net.")
-        && !name.contains("..")
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/'))
 }
 
 /// An overlay network as it is to be on this node.
@@ -430,6 +280,15 @@ impl NodeIntent {
         }
         self.endpoints = kept.into_values().collect();
         self
+    }
+
+    /// The same with one network more, as it is in another intent, with all that is on it.
+    pub(crate) fn with_network(&self, source: &Self, id: &NetworkId) -> Self {
+        let mut more = self.clone();
+        more.networks.extend(source.networks.iter().filter(|network| network.id == *id).cloned());
+        more.endpoints.extend(source.endpoints.iter().filter(|endpoint| endpoint.network == *id).cloned());
+        more.services.extend(source.services.iter().filter(|service| service.network == *id).cloned());
+        more
     }
 
     /// Checks that networks, endpoints and services fit together.

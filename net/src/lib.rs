@@ -18,6 +18,7 @@ mod balance;
 mod diff;
 mod error;
 mod files;
+mod ids;
 mod inspect;
 mod intent;
 mod ipvs;
@@ -30,24 +31,30 @@ mod netns;
 mod nft;
 mod node;
 mod observe;
+mod parts;
 mod plan;
 mod ports;
 mod resolve;
+mod results;
 mod state;
 mod store;
 mod sys;
+mod sysctl;
 
 pub use error::{Error, Result};
 pub use files::NetPaths;
+pub use ids::{MacAddress, NetworkId, SandboxId, ServiceId};
 pub use intent::{
-    DnsPorts, EndpointIntent, MacAddress, NetworkId, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent,
-    PortMapping, PortProtocol, PublishedPort, SandboxId, SandboxIntent, ServiceId, ServiceIntent, VXLAN_PORT,
+    DnsPorts, EndpointIntent, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent, PortMapping, PublishedPort,
+    SandboxIntent, ServiceIntent, VXLAN_PORT,
 };
 pub use names::{
     DEFAULT_BRIDGE, GATEWAY_BRIDGE, GATEWAY_BRIDGE_ALIAS, INGRESS_SANDBOX, mac_of, of_network as name_of_network,
 };
-pub use net::{
-    Backend, BoundPort, DisplacedPort, Endpoint, EndpointView, Finding, Net, NetworkView, NodeReport, Sandbox,
-};
+pub use net::Net;
 pub use netns::in_namespace;
+pub use results::{
+    Backend, BoundPort, DisplacedPort, Endpoint, EndpointView, Finding, NetworkView, NodeFailure, NodeReport, Sandbox,
+};
+pub use skep_common::PortProtocol;
 pub use store::{NetworkDefinition, NetworkDriver, NetworkSpec, NetworkStore};

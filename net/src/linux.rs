@@ -4,17 +4,18 @@
 //! socket in it or to write a setting; all else goes through the sockets.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::apply::Kernel;
 use crate::diff::Op;
 use crate::error::{Error, Result};
 use crate::files::NetPaths;
-use crate::intent::{MacAddress, VXLAN_PORT};
+use crate::ids::MacAddress;
+use crate::intent::VXLAN_PORT;
 use crate::ipvs;
 use crate::model::{Link, LinkKind, Place};
 use crate::netlink::route::{self, LinkChange, NewLink, RouteSocket};
@@ -23,6 +24,7 @@ use crate::netlink::{NetlinkSocket, Protocol};
 use crate::netns;
 use crate::nft::conntrack::{self, Connection};
 use crate::nft::table;
+use crate::sysctl;
 
 /// The kernel, as seen from the calling thread's namespace.
 #[derive(Debug)]
@@ -216,8 +218,7 @@ impl Linux {
     }
 
     fn set_sysctl(&mut self, place: &Place, name: &str, value: &str) -> Result<()> {
-        let path = sysctl_file(name);
-        let written = self.inside(place, || fs::write(&path, value))?;
+        let written = self.inside(place, || sysctl::write(name, value))?;
         match written {
             Err(failure) if failure.kind() == io::ErrorKind::NotFound && is_optional(name) => Ok(()),
             Err(source) => {
@@ -239,11 +240,6 @@ impl Linux {
         let result = family.ok_or_else(missing).and_then(|family| work(socket, family));
         result.map_err(|source| Error::Kernel { operation: operation(), place: place.to_string(), source })
     }
-}
-
-/// Where a setting is, seen from the namespace of the thread that looks.
-pub(crate) fn sysctl_file(name: &str) -> PathBuf {
-    Path::new("/proc/sys").join(name)
 }
 
 /// Settings that some kernels have no use for: without IPv6, without IPVS, before 4.11.

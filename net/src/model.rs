@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::intent::MacAddress;
+use crate::ids::MacAddress;
 use crate::ipvs::Services;
 use crate::nft::Ruleset;
 use crate::nft::table::Fingerprint;

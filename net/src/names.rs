@@ -5,7 +5,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::intent::{MacAddress, NetworkId, SandboxId};
+use crate::ids::{MacAddress, NetworkId, SandboxId};
 
 /// The Linux bridge of the default network.
 pub const DEFAULT_BRIDGE: &str = "skep0";

@@ -6,22 +6,22 @@
 //! made under one lock, so each call finds the kernel as the intents say, or makes it so.
 
 use std::fs;
-use std::net::Ipv4Addr;
-use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
+use skep_common::PortProtocol;
+use skep_common::files::{FileError, FileLock, load, load_all, remove_replaced};
 
 use crate::diff::{self, Op};
 use crate::dns::records;
 use crate::error::{Error, Result};
-use crate::files::{self, FileLock, NetPaths};
-use crate::intent::{DnsPorts, MacAddress, NetworkId, NetworkRef, PortProtocol, SandboxId, SandboxIntent};
+use crate::files::{self, NetPaths};
+use crate::ids::{NetworkId, SandboxId};
+use crate::intent::{DnsPorts, NetworkRef, SandboxIntent};
 use crate::linux::Linux;
 use crate::model::{Place, Plan, Reach, Scope, Space};
 use crate::netlink::Protocol;
 use crate::netns::outside_of_event_loops;
 use crate::nft::foreign;
+use crate::results::Sandbox;
 use crate::state::{self, SandboxRecord, State};
 use crate::store::{NetworkDefinition, NetworkStore};
 use crate::{apply, names, observe, plan, ports, resolve};
@@ -33,136 +33,14 @@ pub struct Net {
     pub(crate) networks: NetworkStore,
 }
 
-/// A connected sandbox: what a container got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sandbox {
-    /// The container's id.
-    pub id: SandboxId,
-    /// The container's name.
-    pub name: String,
-    /// File of its network namespace.
-    pub namespace: PathBuf,
-    /// Its legs, eth0 first.
-    pub endpoints: Vec<Endpoint>,
-    /// Its published ports, with the host ports chosen.
-    pub ports: Vec<BoundPort>,
-    /// Where its DNS is answered, if it is.
-    pub dns: Option<DnsPorts>,
-}
-
-/// A leg of a connected sandbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoint {
-    /// The network.
-    pub network: NetworkId,
-    /// The network's name.
-    pub network_name: String,
-    /// Whether the network is an overlay.
-    pub overlay: bool,
-    /// Interface in the container: eth0, eth1, …
-    pub interface: String,
-    /// Its address, with the subnet's prefix length.
-    pub address: Ipv4Net,
-    /// The network's gateway.
-    pub gateway: Option<Ipv4Addr>,
-    /// Whether the default route is over this leg.
-    pub default_route: bool,
-    /// Its MAC address.
-    pub mac: MacAddress,
-    /// Link MTU in octets.
-    pub mtu: u32,
-    /// Names it is found by.
-    pub aliases: Vec<String>,
-}
-
-/// A published port, with the host port that was chosen.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct BoundPort {
-    /// Address published on; 0.0.0.0 for all.
-    pub host_ip: Ipv4Addr,
-    /// Port on the host.
-    pub host_port: u16,
-    /// Port in the container.
-    pub container_port: u16,
-    /// Protocol.
-    pub protocol: PortProtocol,
-}
-
-/// Which load balancer is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Backend {
-    /// The kernel's IP virtual server.
-    Ipvs,
-    /// nftables' numbered maps.
-    Nftables,
-}
-
-/// What [`Net::apply_node`] did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NodeReport {
-    /// Kernel operations carried out; 0 when everything was as it should be.
-    pub operations: usize,
-    /// Ports of the routing mesh that lead to a container of this node instead.
-    pub displaced: Vec<DisplacedPort>,
-}
-
-/// A port of the routing mesh that a container had first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct DisplacedPort {
-    /// The port on this node.
-    pub port: u16,
-    /// Its protocol.
-    pub protocol: PortProtocol,
-    /// The service's name.
-    pub service: String,
-    /// The container's name.
-    pub container: String,
-}
-
-/// A network and who is on it, here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NetworkView {
-    /// The network.
-    pub id: NetworkId,
-    /// Its name.
-    pub name: String,
-    /// Its definition, for a local network.
-    pub definition: Option<NetworkDefinition>,
-    /// Its legs on this machine.
-    pub endpoints: Vec<EndpointView>,
-}
-
-/// A leg in a [`NetworkView`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct EndpointView {
-    /// Container id, `ingress-sbox`, or `lb-NETWORK`.
-    pub sandbox: String,
-    /// The container's name; `ingress-endpoint` or `NETWORK-endpoint` for load balancers.
-    pub name: String,
-    /// Its MAC address.
-    pub mac: MacAddress,
-    /// Its address, with the subnet's prefix length.
-    pub address: Ipv4Net,
-}
-
-/// Something about this machine that stands in the way of traffic.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What is wrong.
-    pub problem: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
 impl Net {
     /// Opens the networks below two roots, whose directories are made. Touches no kernel state.
     ///
     /// # Errors
-    /// [`Error::WriteState`] when a directory cannot be made.
+    /// [`Error::File`] when a directory cannot be made.
     pub fn open(paths: NetPaths) -> Result<Self> {
         for directory in [paths.networks(), paths.sandboxes(), paths.namespaces()] {
-            fs::create_dir_all(&directory).map_err(|source| Error::WriteState { path: directory, source })?;
+            fs::create_dir_all(&directory).map_err(FileError::context("create directory", directory))?;
         }
         let networks = NetworkStore::new(paths.networks());
         Ok(Self { paths, networks })
@@ -191,7 +69,7 @@ impl Net {
         if intent.endpoints.iter().any(|endpoint| matches!(endpoint.network, NetworkRef::Overlay(_))) {
             self.networks.gateway_bridge()?;
         }
-        let _lock = FileLock::acquire(&self.paths.lock())?;
+        let _lock = FileLock::exclusive(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         let previous = state.sandboxes.remove(&intent.id);
         let mut intent = intent.clone();
@@ -226,7 +104,7 @@ impl Net {
     }
 
     fn disconnect_now(&self, id: &SandboxId) -> Result<()> {
-        let _lock = FileLock::acquire(&self.paths.lock())?;
+        let _lock = FileLock::exclusive(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         match state.sandboxes.remove(id) {
             Some(record) => self.unmake(&state, &record),
@@ -239,10 +117,10 @@ impl Net {
     /// # Errors
     /// [`Error::SandboxNotFound`], or the kernel refuses.
     pub fn redirect_dns(&self, id: &SandboxId, ports: DnsPorts) -> Result<()> {
-        let _lock = FileLock::acquire(&self.paths.lock())?;
+        let _lock = FileLock::exclusive(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         let Some(mut record) = state.sandboxes.remove(id) else {
-            return Err(Error::SandboxNotFound { id: id.clone() });
+            return Err(Error::SandboxNotFound { id: id.to_string() });
         };
         record.intent.dns = Some(ports);
         record.sandbox.dns = Some(ports);
@@ -258,7 +136,7 @@ impl Net {
     /// # Errors
     /// When its record cannot be read.
     pub fn sandbox(&self, id: &SandboxId) -> Result<Option<Sandbox>> {
-        let record: Option<SandboxRecord> = files::load(&self.paths.sandbox(id))?;
+        let record: Option<SandboxRecord> = load(&self.paths.sandbox(id))?;
         Ok(record.map(|record| record.sandbox))
     }
 
@@ -267,7 +145,7 @@ impl Net {
     /// # Errors
     /// When a record cannot be read.
     pub fn sandboxes(&self) -> Result<Vec<Sandbox>> {
-        let records: Vec<SandboxRecord> = files::load_all(&self.paths.sandboxes())?;
+        let records: Vec<SandboxRecord> = load_all(&self.paths.sandboxes())?;
         Ok(records.into_iter().map(|record| record.sandbox).collect())
     }
 
@@ -296,7 +174,7 @@ impl Net {
     }
 
     fn remove_network_now(&self, name: &str) -> Result<NetworkDefinition> {
-        let _lock = FileLock::acquire(&self.paths.lock())?;
+        let _lock = FileLock::exclusive(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         let definition = self.networks.get(name)?;
         if definition.is_predefined() {
@@ -316,7 +194,7 @@ impl Net {
         state.networks.remove(&definition.id);
         self.remove_bridge(&state, &definition)?;
         self.networks.forget(&definition.id)?;
-        files::remove(&self.paths.dns_records(&definition.id))?;
+        remove_replaced(&self.paths.dns_records(&definition.id))?;
         Ok(definition)
     }
 
@@ -390,7 +268,7 @@ impl Net {
         crate::netns::remove(&record.sandbox.namespace)?;
         self.let_through(state, &mut linux);
         forget_translated(record, &mut linux);
-        files::remove(&self.paths.sandbox(&record.intent.id))?;
+        remove_replaced(&self.paths.sandbox(&record.intent.id))?;
         self.write_local_names(state, std::iter::once(record))
     }
 

@@ -5,21 +5,24 @@
 //! not see.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
 use std::net::Ipv4Addr;
-use std::path::Path;
+
+use skep_common::PortProtocol;
+use skep_common::files::{FileLock, remove_replaced};
 
 use crate::diff::{self, Op};
 use crate::dns::records;
 use crate::error::{Error, Result};
-use crate::files::{self, FileLock};
-use crate::intent::{NodeIntent, PortProtocol, SandboxId};
+use crate::files;
+use crate::ids::SandboxId;
+use crate::intent::NodeIntent;
 use crate::linux::Linux;
 use crate::model::{Place, Plan, Reach, Scope};
-use crate::net::{Backend, Net, NodeReport, forget_untranslated};
+use crate::net::{Net, forget_untranslated};
 use crate::netlink::route;
 use crate::netns::outside_of_event_loops;
+use crate::parts::{self, Part, Parts};
+use crate::results::{Backend, NodeFailure, NodeReport};
 use crate::state::{self, NodeRecord, State};
 use crate::{apply, ipam, names, observe, plan};
 
@@ -31,35 +34,41 @@ const USUAL_MTU: u32 = 1500;
 impl Net {
     /// Makes this node's overlay data plane as the intent says. Applying the same again does nothing.
     ///
+    /// A network that cannot be made does not stop the others: it is told in the report, and keeps what it had.
+    ///
     /// # Errors
-    /// Any; applying again continues where this ended.
+    /// What concerns all networks: the state or the kernel cannot be read. Applying again continues where this ended.
     pub fn apply_node(&self, intent: &NodeIntent) -> Result<NodeReport> {
         outside_of_event_loops(|| self.apply_node_now(intent))
     }
 
     fn apply_node_now(&self, intent: &NodeIntent) -> Result<NodeReport> {
-        let intent = &intent.clone().without_strays();
-        intent.validate()?;
-        if intent.networks.iter().any(|network| !network.internal) {
+        let wanted = intent.clone().without_strays();
+        if wanted.networks.iter().any(|network| !network.internal) {
             self.networks.gateway_bridge()?;
         }
-        let _lock = FileLock::acquire(&self.paths.lock())?;
+        let _lock = FileLock::exclusive(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         let mut linux = Linux::new(&self.paths);
         let before = state.node.take();
-        let record = self.node_record(&state, before.as_ref(), intent, &mut linux)?;
+        let (intent, mut failures) =
+            parts::without_contradictions(wanted, before.as_ref().map(|record| &record.intent));
+        intent.validate()?;
+        let record = self.node_record(&state, before.as_ref(), &intent, &mut linux)?;
         if before.as_ref() != Some(&record) {
             files::store_volatile(&self.paths.node(), &record)?;
         }
         state.node = Some(record);
         let (desired, observed) = self.compare(&state, &mut linux)?;
         let ops = diff::diff(&observed, &desired);
-        apply::up(&mut linux, &ops)?;
+        let parts = Parts::new(Some(&intent), &desired);
+        let failed = apply::up_in_parts(&mut linux, &ops, |op| parts.of(op));
+        failures.extend(failed.into_iter().map(|(part, error)| failure(part, error)));
         forget_lost_backends(&state, &ops, &mut linux);
         forget_unpublished(&state, &ops, &mut linux);
         self.let_through(&state, &mut linux);
         self.write_overlay_names(&state)?;
-        Ok(NodeReport { operations: ops.len(), displaced: plan::displaced(&state) })
+        Ok(NodeReport { operations: ops.len(), displaced: plan::displaced(&state), failures })
     }
 
     /// Removes the node's whole overlay data plane (`swarm leave`).
@@ -71,13 +80,13 @@ impl Net {
     }
 
     fn teardown_node_now(&self) -> Result<()> {
-        let _lock = FileLock::acquire(&self.paths.lock())?;
+        let _lock = FileLock::exclusive(&self.paths.lock())?;
         let mut state = State::load(&self.paths, &self.networks)?;
         let mut linux = Linux::new(&self.paths);
         state.node = None;
         let (desired, observed) = self.compare(&state, &mut linux)?;
         apply::down(&mut linux, &diff::diff(&observed, &desired))?;
-        files::remove(&self.paths.node())?;
+        remove_replaced(&self.paths.node())?;
         self.write_overlay_names(&state)?;
         if let Some(bridge) = state.gateway_bridge().filter(|bridge| !state.in_use(bridge)).cloned() {
             state.networks.remove(&bridge.id);
@@ -133,7 +142,7 @@ impl Net {
                 || name.starts_with(names::BALANCER_PREFIX)
                 || name.starts_with(names::OVERLAY_PREFIX)
         };
-        Ok(file_names(&self.paths.namespaces())?.into_iter().filter(ours).collect())
+        Ok(files::names_in(&self.paths.namespaces())?.into_iter().filter(ours).collect())
     }
 
     fn node_record(
@@ -168,14 +177,22 @@ impl Net {
             known.insert(network.id.to_string());
         }
         let directory = self.paths.run_root.join("dns");
-        for name in file_names(&directory)? {
+        for name in files::names_in(&directory)? {
             let network = name.strip_suffix(".json").filter(|network| !network.starts_with('.'));
             if network.is_some_and(|network| !known.contains(network)) {
-                files::remove(&directory.join(&name))?;
+                remove_replaced(&directory.join(&name))?;
             }
         }
         Ok(())
     }
+}
+
+fn failure(part: Part, error: Error) -> NodeFailure {
+    let network = match part {
+        Part::Network(network) => Some(network),
+        Part::Other(_) | Part::Host => None,
+    };
+    NodeFailure { network, error }
 }
 
 /// Where rules that balance were replaced, connections to backends that are gone are forgotten, so
@@ -205,21 +222,6 @@ fn forget_unpublished(state: &State, ops: &[Op], linux: &mut Linux) {
     let published = node.intent.services.iter().flat_map(|service| &service.ports);
     let udp = published.filter(|port| port.protocol == PortProtocol::Udp);
     forget_untranslated(&udp.map(|port| port.published).collect::<Vec<u16>>(), linux);
-}
-
-fn file_names(directory: &Path) -> Result<Vec<String>> {
-    let failed = |source| Error::ReadState { path: directory.to_owned(), source };
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(failure) if failure.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(failed(source)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry.map_err(failed)?.file_name().into_string().ok());
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// The mesh's address on the gateway bridge.

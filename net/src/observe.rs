@@ -4,19 +4,19 @@
 //! the plan asks for. Invariant: observing changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use crate::error::{Error, Result};
-use crate::intent::MacAddress;
+use crate::ids::MacAddress;
 use crate::linux::{self, Linux};
 use crate::model::{Firewall, Link, LinkKind, Place, Plan, PortMode, Reach, Route, Scope, Space};
 use crate::netlink::Protocol;
 use crate::netlink::route::{self, KernelLink, RouteSocket};
 use crate::netns::outside_of_event_loops;
 use crate::nft::table;
+use crate::sysctl;
 use crate::{ipvs, names};
 
 /// A route of the host.
@@ -224,7 +224,7 @@ fn sysctls(linux: &Linux, place: &Place, wanted: &BTreeMap<String, String>) -> R
     linux.inside(place, || {
         let mut values = BTreeMap::new();
         for (name, value) in wanted {
-            match fs::read_to_string(linux::sysctl_file(name)) {
+            match sysctl::read(name) {
                 Ok(text) => {
                     let words: Vec<&str> = text.split_whitespace().collect();
                     values.insert(name.clone(), words.join(" "));

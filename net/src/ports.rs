@@ -6,9 +6,12 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 
+use skep_common::PortProtocol;
+
 use crate::error::{Error, Result};
-use crate::intent::{PortMapping, PortProtocol, SandboxId};
-use crate::net::{BoundPort, Sandbox};
+use crate::ids::SandboxId;
+use crate::intent::PortMapping;
+use crate::results::{BoundPort, Sandbox};
 use crate::state::State;
 
 /// Ports that are given out when none is asked for: the kernel's own ephemeral range.

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use skep_common::files::{load, load_all};
 
 use crate::error::{Error, Result};
-use crate::files::{self, NetPaths};
-use crate::intent::{NetworkId, NodeIntent, OverlayIntent, SandboxId, SandboxIntent, ServiceIntent};
-use crate::net::{Backend, Sandbox};
+use crate::files::NetPaths;
+use crate::ids::{NetworkId, SandboxId};
+use crate::intent::{NodeIntent, OverlayIntent, SandboxIntent, ServiceIntent};
+use crate::results::{Backend, Sandbox};
 use crate::store::{NetworkDefinition, NetworkStore};
 
 /// Version of the record formats.
@@ -102,10 +104,10 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn load(paths: &NetPaths, networks: &NetworkStore) -> Result<Self> {
         let networks = networks.list()?.into_iter().map(|network| (network.id.clone(), network)).collect();
-        let records: Vec<SandboxRecord> = files::load_all(&paths.sandboxes())?;
+        let records: Vec<SandboxRecord> = load_all(&paths.sandboxes())?;
         let sandboxes = records.into_iter().map(|record| (record.intent.id.clone(), record)).collect();
         let filters_bridged = std::fs::read(FILTERS_BRIDGED).is_ok_and(|value| value.starts_with(b"1"));
-        Ok(Self { networks, sandboxes, node: files::load(&paths.node())?, filters_bridged })
+        Ok(Self { networks, sandboxes, node: load(&paths.node())?, filters_bridged })
     }
 
     pub(crate) fn gateway_bridge(&self) -> Option<&NetworkDefinition> {

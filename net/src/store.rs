@@ -5,18 +5,18 @@
 //! change is made under one lock, so concurrent commands see each other's.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use skep_common::files::{FileLock, load_all, remove_replaced};
+use skep_common::names::random_id;
 
 use crate::error::{Error, Result};
-use crate::files::{self, FileLock};
-use crate::intent::{self, NetworkId};
+use crate::files;
+use crate::ids::{self, NetworkId};
 use crate::{ipam, names};
 
 /// How a local network works.
@@ -128,7 +128,7 @@ impl NetworkStore {
     /// # Errors
     /// When the directory cannot be read or written, or the host's routes cannot be read.
     pub fn list(&self) -> Result<Vec<NetworkDefinition>> {
-        let all = files::load_all(&self.directory)?;
+        let all = load_all(&self.directory)?;
         if has_predefined(&all) {
             return Ok(sorted(all));
         }
@@ -179,11 +179,11 @@ impl NetworkStore {
     /// Forgets a network. Whether it is in use is for [`crate::Net::remove_network`] to check.
     pub(crate) fn forget(&self, id: &NetworkId) -> Result<()> {
         let _lock = self.lock()?;
-        files::remove(&self.file(id))
+        Ok(remove_replaced(&self.file(id))?)
     }
 
     fn with_predefined(&self) -> Result<Vec<NetworkDefinition>> {
-        let mut all: Vec<NetworkDefinition> = files::load_all(&self.directory)?;
+        let mut all: Vec<NetworkDefinition> = load_all(&self.directory)?;
         for (name, driver) in PREDEFINED {
             if all.iter().any(|network| network.name == name) {
                 continue;
@@ -210,7 +210,7 @@ impl NetworkStore {
     }
 
     fn lock(&self) -> Result<FileLock> {
-        FileLock::acquire(&self.directory.join(".lock"))
+        Ok(FileLock::exclusive(&self.directory.join(".lock"))?)
     }
 }
 
@@ -256,13 +256,13 @@ fn find(all: Vec<NetworkDefinition>, name: &str) -> Result<NetworkDefinition> {
 
 /// A whole definition from a spec: subnet chosen or checked against the others, gateway, options.
 fn define(spec: &NetworkSpec, bridge: Option<&str>, existing: &[NetworkDefinition]) -> Result<NetworkDefinition> {
-    if !intent::is_name(&spec.name) {
+    if !ids::is_name(&spec.name) {
         return Err(Error::InvalidName { kind: "network name", value: spec.name.clone() });
     }
     if existing.iter().any(|network| network.name == spec.name) {
         return Err(Error::NetworkNameTaken { name: spec.name.clone() });
     }
-    let id = random_id(Path::new("/dev/urandom"))?;
+    let id = NetworkId::new(random_id())?;
     let bridge = bridge.map_or_else(|| names::bridge(&id), str::to_owned);
     let subnet = match spec.subnet {
         Some(subnet) => subnet.trunc(),
@@ -338,7 +338,7 @@ fn blank(name: &str, driver: NetworkDriver, directory: &Path) -> Result<NetworkD
     tracing::debug!(name, directory = %directory.display(), "defining network");
     Ok(NetworkDefinition {
         version: 1,
-        id: random_id(Path::new("/dev/urandom"))?,
+        id: NetworkId::new(random_id())?,
         name: name.to_owned(),
         driver,
         created_seconds: now_seconds(),
@@ -353,13 +353,6 @@ fn blank(name: &str, driver: NetworkDriver, directory: &Path) -> Result<NetworkD
         labels: BTreeMap::new(),
         options: BTreeMap::new(),
     })
-}
-
-fn random_id(source: &Path) -> Result<NetworkId> {
-    let mut octets = [0_u8; 32];
-    let read = File::open(source).and_then(|mut file| file.read_exact(&mut octets));
-    read.map_err(|failure| Error::ReadState { path: source.to_owned(), source: failure })?;
-    NetworkId::new(octets.iter().map(|octet| format!("{octet:02x}")).collect::<String>())
 }
 
 fn now_seconds() -> u64 {

@@ -154,7 +154,8 @@ fn intent(nodes: &[Node; 2], node: &Node, tasks: &[Task]) -> NodeIntent {
 fn apply(nodes: &[Node; 2], tasks: &[Task]) {
     for node in nodes {
         let wanted = intent(nodes, node, tasks);
-        node.run(|net| net.apply_node(&wanted)).unwrap();
+        let report = node.run(|net| net.apply_node(&wanted)).unwrap();
+        assert!(report.failures.is_empty(), "{report:?}");
     }
 }
 
@@ -434,7 +435,7 @@ fn a_task_keeps_its_ports_while_its_service_is_updated() {
         for node in &nodes {
             let mut wanted = intent(&nodes, node, &TASKS);
             wanted.services[1].ports[0].target = 81;
-            node.run(|net| net.apply_node(&wanted)).unwrap();
+            assert!(node.run(|net| net.apply_node(&wanted)).unwrap().failures.is_empty());
         }
         assert_eq!(spread(6, || ask(nodes[0].address, 8080).unwrap()), half_each(6));
         leave_quietly(&nodes);
@@ -463,7 +464,7 @@ fn a_sender_over_udp_reaches_a_port_that_the_mesh_publishes_meanwhile() {
         for node in &nodes {
             let mut wanted = intent(&nodes, node, &[task]);
             wanted.services[1].ports = vec![port.clone()];
-            node.run(|net| net.apply_node(&wanted)).unwrap();
+            assert!(node.run(|net| net.apply_node(&wanted)).unwrap().failures.is_empty());
         }
         let server =
             in_namespace(&sandbox.namespace, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 99)).unwrap()).unwrap();
@@ -532,7 +533,11 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
         let node = &nodes[0];
         let mut encrypted = intent(&nodes, node, &[]);
         encrypted.networks[1].encrypted = true;
-        assert!(matches!(node.net.apply_node(&encrypted), Err(Error::EncryptionUnsupported { .. })));
+        let report = node.run(|net| net.apply_node(&encrypted)).unwrap();
+        let [failure] = &report.failures[..] else { panic!("{report:?}") };
+        assert_eq!(failure.network.as_ref(), Some(&network(APP)));
+        assert!(matches!(failure.error, Error::EncryptionUnsupported { .. }));
+        node.run(Net::teardown_node).unwrap();
         let mut wanted = SandboxIntent::new(id(1), "early");
         let mut leg = EndpointIntent::new(NetworkRef::Overlay(network(APP)));
         leg.address = Some(app(30));
@@ -541,16 +546,59 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
         // Another program on the tunnel's port.
         let squatter = in_namespace(&node.path, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 4789)).unwrap()).unwrap();
         let taken = intent(&nodes, node, &[]);
-        let failure = node.run(|net| net.apply_node(&taken)).unwrap_err();
-        assert!(matches!(failure, Error::VxlanPortTaken { port: 4789, .. }), "{failure}");
+        let report = node.run(|net| net.apply_node(&taken)).unwrap();
+        assert_eq!(report.failures.len(), 2, "{report:?}");
+        for failure in &report.failures {
+            assert!(matches!(failure.error, Error::VxlanPortTaken { port: 4789, .. }), "{failure:?}");
+        }
         // Another port is free; and afterwards the first one is, too.
         let elsewhere = NodeIntent { data_path_port: 4790, ..taken.clone() };
-        node.run(|net| net.apply_node(&elsewhere)).unwrap();
+        assert!(node.run(|net| net.apply_node(&elsewhere)).unwrap().failures.is_empty());
         assert!(tunnel(node).contains("dstport 4790"), "{}", tunnel(node));
         drop(squatter);
-        node.run(|net| net.apply_node(&taken)).unwrap();
+        assert!(node.run(|net| net.apply_node(&taken)).unwrap().failures.is_empty());
         assert!(tunnel(node).contains("dstport 4789"), "{}", tunnel(node));
         node.run(Net::teardown_node).unwrap();
         assert_eq!(node.tables(), "");
+    });
+}
+
+#[test]
+fn a_network_that_cannot_be_made_does_not_stop_the_others() {
+    on_a_host(|| {
+        let machine = Machine::new();
+        let nodes = wire(&machine);
+        // Another program's tunnel on each node has the identifier that the managers chose for `app`.
+        for node in &nodes {
+            inside(&node.path, "ip", &["link", "add", "foreign", "type", "vxlan", "id", "4097", "dstport", "4789"]);
+        }
+        let failed = |node: &Node, tasks: &[Task]| {
+            let wanted = intent(&nodes, node, tasks);
+            let report = node.run(|net| net.apply_node(&wanted)).unwrap();
+            report.failures.into_iter().map(|failure| failure.network.unwrap().to_string()).collect::<Vec<_>>()
+        };
+        for node in &nodes {
+            assert_eq!(failed(node, &TASKS), [APP]);
+        }
+        let [_first, _second] = TASKS.map(|task| {
+            let sandbox = connect(&nodes[task.node], task.number, &[(INGRESS, ingress(task.ingress))]);
+            Server::start(&sandbox.namespace, 80, &format!("web{}", task.number))
+        });
+        assert_eq!(spread(20, || ask_patiently(None, nodes[0].address, 8080)), half_each(20));
+        // Drains and removals get through, too.
+        let draining = [TASKS[0], Task { serving: false, ..TASKS[1] }];
+        let remaining = BTreeMap::from([("web1".to_owned(), 10)]);
+        for tasks in [&draining[..], &TASKS[..1]] {
+            assert_eq!(failed(&nodes[0], tasks), [APP]);
+            assert_eq!(spread(10, || ask_patiently(None, nodes[0].address, 8080)), remaining);
+        }
+        // Nothing is left to be done by hand once the other program is gone.
+        for node in &nodes {
+            inside(&node.path, "ip", &["link", "del", "foreign"]);
+            assert!(failed(node, &TASKS).is_empty());
+        }
+        let client = connect(&nodes[1], 3, &[(APP, app(10))]);
+        assert_eq!(client.endpoints[0].address.addr(), app(10));
+        leave_quietly(&nodes);
     });
 }

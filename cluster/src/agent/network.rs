@@ -1,6 +1,6 @@
 //! Brings the node's data plane to the newest tables, one call of the executor at a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::executor::{Executor, NodeNetwork};
+use crate::executor::{Configured, Executor, NodeNetwork};
 
 const SETTLE: Duration = Duration::from_millis(30);
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -21,7 +21,9 @@ const REPAIR: Duration = Duration::from_secs(30);
 pub struct Carried {
     /// Ids of the networks that the node carries.
     pub networks: BTreeSet<String>,
-    /// Why it does not carry all that it should.
+    /// Those that it should carry and does not, and why.
+    pub missing: BTreeMap<String, String>,
+    /// Why nothing could be changed when that was tried last.
     pub trouble: Option<String>,
 }
 
@@ -39,11 +41,16 @@ pub async fn run(
             None => Duration::MAX,
             // A half-made change is not interrupted, or the kernel and the plan would differ until the next one.
             Some(network) => match executor.configure_network(&network).await {
-                Ok(()) => {
-                    retry = RETRY_MIN;
-                    let networks = network.networks.iter().map(|n| n.id.clone()).collect();
-                    carried.send_replace(Carried { networks, trouble: None });
-                    REPAIR
+                Ok(Configured { missing, trouble }) => {
+                    if let Some(error) = &trouble {
+                        tracing::warn!(error, "not all of the node's networks could be configured");
+                    }
+                    let present = network.networks.iter().filter(|n| !missing.contains_key(&n.id));
+                    let networks = present.map(|n| n.id.clone()).collect();
+                    let now = Carried { networks, missing, trouble: None };
+                    carried.send_if_modified(|carried| std::mem::replace(carried, now.clone()) != now);
+                    retry = if trouble.is_some() { (retry * 2).min(RETRY_MAX) } else { RETRY_MIN };
+                    if trouble.is_some() { retry } else { REPAIR }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the node's networks could not be configured");
@@ -64,5 +71,70 @@ pub async fn run(
             changed = wanted.changed() => if changed.is_err() { return },
         }
         sleep(SETTLE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::api::{AssignedNetwork, NodeDescription, Task};
+    use crate::executor::{Controller, ExecutorError};
+
+    /// A machine on which the network `broken` cannot be made at the first attempt.
+    #[derive(Default)]
+    struct Machine {
+        attempts: std::sync::Mutex<u32>,
+    }
+
+    #[async_trait]
+    impl Executor for Machine {
+        async fn describe(&self) -> Result<NodeDescription, ExecutorError> {
+            Ok(NodeDescription::default())
+        }
+
+        async fn configure_network(&self, _network: &NodeNetwork) -> Result<Configured, ExecutorError> {
+            let mut attempts = self.attempts.lock().unwrap();
+            *attempts += 1;
+            let reason = "File exists".to_owned();
+            Ok(match *attempts {
+                1 => Configured { missing: [("broken".to_owned(), reason.clone())].into(), trouble: Some(reason) },
+                _ => Configured::default(),
+            })
+        }
+
+        fn controller(&self, _task: &Task) -> Arc<dyn Controller> {
+            unreachable!("networks have no tasks")
+        }
+
+        async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError> {
+            Ok(Vec::new())
+        }
+
+        async fn leave(&self) -> Result<(), ExecutorError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_network_that_cannot_be_made_is_tried_again_and_the_others_are_carried() {
+        let assigned = |id: &str| AssignedNetwork { id: id.to_owned(), ..AssignedNetwork::default() };
+        let wanted = NodeNetwork { networks: vec![assigned("broken"), assigned("healthy")], ..NodeNetwork::default() };
+        let (_wanted, receiver) = watch::channel(Some(Arc::new(wanted)));
+        let (sender, mut carried) = watch::channel(Carried::default());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(run(Arc::new(Machine::default()), receiver, sender, stop.clone()));
+        carried.changed().await.unwrap();
+        let first = carried.borrow_and_update().clone();
+        assert_eq!(first.networks, ["healthy".to_owned()].into());
+        assert_eq!(first.missing["broken"], "File exists");
+        assert_eq!(first.trouble, None);
+        carried.changed().await.unwrap();
+        let second = carried.borrow().clone();
+        assert_eq!(second.networks.len(), 2);
+        assert!(second.missing.is_empty());
+        stop.cancel();
+        running.await.unwrap();
     }
 }

@@ -270,7 +270,11 @@ impl TaskManager {
         if self.network_ready() {
             return true;
         }
-        let trouble = carried.borrow().trouble.clone();
+        let trouble = {
+            let carried = carried.borrow();
+            let own = self.task.networks.iter().find_map(|n| carried.missing.get(n.network_id.as_str()));
+            own.or(carried.trouble.as_ref()).cloned()
+        };
         if let Some(reason) = trouble {
             self.tell(reason);
         }

@@ -24,7 +24,7 @@ use crate::api::dispatcher_server::DispatcherServer;
 use crate::api::log_broker_server::LogBrokerServer;
 use crate::api::{self, *};
 use crate::dispatcher::Dispatcher;
-use crate::executor::{Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
+use crate::executor::{Configured, Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
 use crate::leader::run_leader;
 use crate::logs::LogBroker;
 use crate::model::{Annotations, Cluster, ClusterSpec, Network, NetworkSpec, Node, Service, ServiceSpec, Task};
@@ -92,12 +92,12 @@ impl Executor for MachineExecutor {
         Ok(NodeDescription { hostname: "machine".into(), ..NodeDescription::default() })
     }
 
-    async fn configure_network(&self, network: &NodeNetwork) -> Result<(), ExecutorError> {
+    async fn configure_network(&self, network: &NodeNetwork) -> Result<Configured, ExecutorError> {
         if network.endpoints.iter().any(|e| e.node_addr.is_empty()) {
             return Err(ExecutorError::Fatal("an endpoint is nowhere".into()));
         }
         *self.0.network.lock().unwrap() = Some(network.clone());
-        Ok(())
+        Ok(Configured::default())
     }
 
     fn controller(&self, task: &api::Task) -> Arc<dyn Controller> {

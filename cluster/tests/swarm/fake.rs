@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use skep_cluster::api::{ContainerStatus, LogMessage, NodeDescription, Platform, Resources, Task};
-use skep_cluster::executor::{Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
+use skep_cluster::executor::{Configured, Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
 use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +55,8 @@ impl Executor for Machine {
         })
     }
 
-    async fn configure_network(&self, _network: &NodeNetwork) -> Result<(), ExecutorError> {
-        Ok(())
+    async fn configure_network(&self, _network: &NodeNetwork) -> Result<Configured, ExecutorError> {
+        Ok(Configured::default())
     }
 
     fn controller(&self, task: &Task) -> Arc<dyn Controller> {

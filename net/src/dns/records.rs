@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use skep_common::files::load as load_file;
 
 use crate::error::Result;
 use crate::files;
@@ -70,7 +71,7 @@ impl RecordFile {
 /// # Errors
 /// When it cannot be read, or is not a record file.
 pub fn load(path: &Path) -> Result<Option<RecordFile>> {
-    files::load(path)
+    Ok(load_file(path)?)
 }
 
 /// Replaces a record file, unless it holds the same already.

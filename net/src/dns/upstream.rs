@@ -1,12 +1,11 @@
 //! The machine's own name servers, to which unknown names are forwarded.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Port of DNS.
-const PORT: u16 = 53;
-/// As every resolver, no more servers than this are asked (resolv.conf(5), MAXNS).
-const SERVERS_MAX: usize = 3;
+use skep_common::resolv_conf::{ResolvConf, SERVERS_MAX};
+
+use crate::names;
 
 /// Who is asked for names that are not ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,22 +30,13 @@ impl Upstream {
 }
 
 fn read(path: &Path) -> Vec<SocketAddr> {
-    std::fs::read_to_string(path).map(|text| parse(&text)).unwrap_or_default()
+    std::fs::read_to_string(path).map(|text| known(&text)).unwrap_or_default()
 }
 
-/// The `nameserver` lines of a resolv.conf(5). Our own address is left out: it would ask itself for ever.
-fn parse(text: &str) -> Vec<SocketAddr> {
-    let own = IpAddr::from([127, 0, 0, 11]);
-    text.lines()
-        .filter_map(|line| {
-            let mut words = line.split_whitespace();
-            (words.next() == Some("nameserver")).then(|| words.next())?
-        })
-        .filter_map(|address| address.parse::<IpAddr>().ok())
-        .filter(|address| *address != own)
-        .map(|address| SocketAddr::new(address, PORT))
-        .take(SERVERS_MAX)
-        .collect()
+/// The name servers of a resolv.conf(5). Our own address is left out: it would ask itself for ever.
+fn known(text: &str) -> Vec<SocketAddr> {
+    let servers = ResolvConf::parse(text).servers.into_iter().filter(|server| server.address != names::RESOLVER);
+    servers.filter_map(|server| server.socket_address()).take(SERVERS_MAX).collect()
 }
 
 #[cfg(test)]
@@ -56,9 +46,9 @@ mod tests {
 
     #[test]
     fn resolv_conf_lines() {
-        let text = "# c\nnameserver 10.0.0.1\nnameserver\nnameserver x\n nameserver fd00::1\nnameserver 127.0.0.11\n\
+        let text = "# c\nnameserver 10.0.0.1\nnameserver\nnameserver x\nnameserver fe80::1%lo\nnameserver 127.0.0.11\n\
                     options ndots:0\nnameserver 10.0.0.3\nnameserver 10.0.0.4\n";
-        let servers: Vec<String> = parse(text).iter().map(ToString::to_string).collect();
-        assert_eq!(servers, ["10.0.0.1:53", "[fd00::1]:53", "10.0.0.3:53"]);
+        let servers: Vec<String> = known(text).iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["10.0.0.1:53", "[fe80::1%1]:53", "10.0.0.3:53"]);
     }
 }

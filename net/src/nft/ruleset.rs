@@ -6,8 +6,8 @@
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use skep_common::PortProtocol;
 
-use crate::intent::PortProtocol;
 use crate::names;
 
 /// A whole table.

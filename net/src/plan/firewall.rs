@@ -6,9 +6,9 @@ use ipnet::Ipv4Net;
 
 use super::sandbox::bridge_name;
 use crate::model::Firewall;
-use crate::net::DisplacedPort;
 use crate::nft::ruleset::{self, Value, rule};
 use crate::nft::{Chain, Data, E, Hook, Key, Map, Rule, Ruleset};
+use crate::results::DisplacedPort;
 use crate::state::State;
 use crate::store::NetworkDefinition;
 

@@ -14,7 +14,7 @@ pub(crate) use sandbox::{TRANSPORTS, bridge_mtu, bridge_name, look_into, sandbox
 
 use std::collections::BTreeSet;
 
-use crate::intent::MacAddress;
+use crate::ids::MacAddress;
 use crate::model::{Link, LinkKind, Place, Plan, PortMode, Reach, Scope};
 
 /// One end of a pair of links to be planned.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use crate::dns::records::RecordFile;
-use crate::intent::{OverlayIntent, ServiceId};
+use crate::ids::ServiceId;
+use crate::intent::OverlayIntent;
 use crate::state::{NodeRecord, State};
 use crate::store::NetworkDefinition;
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
+use skep_common::PortProtocol;
 
 use super::tests::{HERE, THERE, local, network_id, overlay};
 use super::*;
@@ -13,11 +14,11 @@ use crate::apply;
 use crate::diff::diff;
 use crate::diff::tests::{Model, extras};
 use crate::files::NetPaths;
+use crate::ids::{SandboxId, ServiceId};
 use crate::intent::{
-    EndpointIntent, NetworkRef, NodeIntent, OverlayEndpoint, PortMapping, PortProtocol, PublishedPort, SandboxId,
-    SandboxIntent, ServiceId, ServiceIntent,
+    EndpointIntent, NetworkRef, NodeIntent, OverlayEndpoint, PortMapping, PublishedPort, SandboxIntent, ServiceIntent,
 };
-use crate::net::Backend;
+use crate::results::Backend;
 use crate::state::{self, NodeRecord, SandboxRecord, State};
 use crate::{names, resolve};
 

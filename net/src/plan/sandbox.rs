@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 
 use ipnet::Ipv4Net;
+use skep_common::PortProtocol;
 
 use super::{End, look_at, namespace_basics, veth};
 use crate::error::Result;
-use crate::intent::PortProtocol;
-use crate::intent::SandboxId;
+use crate::ids::SandboxId;
 use crate::model::{Firewall, Link, LinkKind, Place, Plan, PortMode, Reach, Route, Scope};
 use crate::names;
-use crate::net::Endpoint;
 use crate::nft::ruleset::{self, rule};
 use crate::nft::{Chain, Data, E, Hook, Key, Map, Rule, Ruleset};
+use crate::results::Endpoint;
 use crate::state::{NodeRecord, SandboxRecord, State};
 use crate::store::NetworkDefinition;
+use crate::sysctl;
 
 /// MTU of bridges unless another is asked for, in octets.
 const DEFAULT_MTU: u32 = 1500;
@@ -28,9 +29,8 @@ pub(crate) fn sandbox(state: &State, record: &SandboxRecord, plan: &mut Plan, sc
     // As docker: an unprivileged server may listen on port 80, and ping works without privilege.
     space.sysctls.insert("net/ipv4/ip_unprivileged_port_start".to_owned(), "0".to_owned());
     space.sysctls.insert("net/ipv4/ping_group_range".to_owned(), "0 2147483647".to_owned());
-    for (name, value) in &record.intent.sysctls {
-        space.sysctls.insert(sysctl_path(name), value.clone());
-    }
+    let given = record.intent.sysctls.iter().filter_map(|(name, value)| Some((sysctl::path(name)?, value.clone())));
+    space.sysctls.extend(given);
     for endpoint in &record.sandbox.endpoints {
         leg(state, &record.intent.id, endpoint, &place, plan, scope)?;
     }
@@ -56,21 +56,6 @@ pub(crate) fn look_into(record: &SandboxRecord, scope: &mut Scope) {
 /// The namespace in which a leg's outer end is.
 fn outside(leg: &Endpoint) -> Place {
     if leg.overlay { Place::Named(names::overlay_namespace(&leg.network)) } else { Place::Host }
-}
-
-/// Dots to slashes; a dot inside an interface's name is written as a slash, as sysctl(8) has it.
-fn sysctl_path(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c == '.' {
-                '/'
-            } else if c == '/' {
-                '.'
-            } else {
-                c
-            }
-        })
-        .collect()
 }
 
 fn leg(

@@ -6,16 +6,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
+use skep_common::PortProtocol;
 
 use super::*;
 use crate::error::Error;
 use crate::files::NetPaths;
+use crate::ids::{NetworkId, SandboxId, ServiceId};
 use crate::intent::{
-    EndpointIntent, NetworkId, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent, PortProtocol, PublishedPort,
-    SandboxId, SandboxIntent, ServiceId, ServiceIntent,
+    EndpointIntent, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent, PublishedPort, SandboxIntent, ServiceIntent,
 };
 use crate::model::Route;
-use crate::net::Backend;
+use crate::results::Backend;
 use crate::state::{self, NodeRecord, SandboxRecord, State};
 use crate::store::{NetworkDefinition, NetworkDriver};
 use crate::{names, resolve};

@@ -77,7 +77,7 @@ impl TaskController {
                 if wanted().all(|id| known.here.contains_key(id)) {
                     return Ok(());
                 }
-                known.error.clone()
+                wanted().find_map(|id| known.failed.get(id)).or(known.error.as_ref()).cloned()
             };
             if tokio::time::Instant::now() >= deadline {
                 return reason.map_or(Ok(()), |reason| Err(ExecutorError::Fatal(reason)));

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use skep_cluster::api::{NodeDescription, Platform, Resources, Task};
-use skep_cluster::executor::{Controller, Executor, ExecutorError, NodeNetwork};
+use skep_cluster::executor::{Configured, Controller, Executor, ExecutorError, NodeNetwork};
 use skep_runtime::{RemoveOptions, Runtime};
 
 pub use pulls::Registries;
@@ -61,7 +61,9 @@ struct Networks {
     here: HashMap<String, Assigned>,
     /// Those that cannot be, and why.
     refused: HashMap<String, String>,
-    /// Why the data plane could not be made when that was tried last.
+    /// Those that could not be made when that was tried last, and why.
+    failed: HashMap<String, String>,
+    /// Why the data plane as a whole could not be made when that was tried last.
     error: Option<String>,
 }
 
@@ -153,7 +155,7 @@ impl Executor for NodeExecutor {
         .await
     }
 
-    async fn configure_network(&self, network: &NodeNetwork) -> Result<(), ExecutorError> {
+    async fn configure_network(&self, network: &NodeNetwork) -> Result<Configured, ExecutorError> {
         let (machine, network) = (Arc::clone(&self.machine), network.clone());
         blocking(move || {
             let result = network::configure(&machine, &network);

@@ -5,26 +5,47 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use skep_cluster::api::{AssignedNetwork, NetworkEndpoint, NetworkService};
-use skep_cluster::executor::{ExecutorError, NodeNetwork};
+use skep_cluster::executor::{Configured, ExecutorError, NodeNetwork};
 use skep_net::{NetworkId, NodeIntent, OverlayEndpoint, OverlayIntent, PublishedPort, ServiceId, ServiceIntent};
 
 use super::{Assigned, Machine, Networks, of_net};
+use crate::error::chain_of;
 use crate::ports::net_protocol;
 
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 
 /// Makes the data plane as it is assigned.
-pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<(), ExecutorError> {
+pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<Configured, ExecutorError> {
     if network.networks.is_empty() && network.endpoints.is_empty() && network.data_path_addr.is_empty() {
         *machine.networks() = Networks::default();
-        return machine.runtime.net().teardown_node().map_err(of_net);
+        return machine.runtime.net().teardown_node().map(|()| Configured::default()).map_err(of_net);
     }
-    let (intent, refused) = intent(network)?;
+    let (intent, mut refused) = intent(network)?;
     let report = machine.runtime.net().apply_node(&intent).map_err(of_net)?;
-    // Only now may tasks join: their networks are there.
-    let here = network.networks.iter().filter(|network| !refused.contains_key(&network.id));
-    let here = here.map(|of| (of.id.clone(), Assigned { name: of.name.clone(), ingress: of.ingress })).collect();
-    *machine.networks() = Networks { here, refused, error: None };
+    let (mut failed, mut trouble) = (HashMap::new(), None);
+    for failure in report.failures {
+        let reason = chain_of(&failure.error);
+        let name = failure.network.as_ref().map_or("", NetworkId::as_str);
+        tracing::error!(network.id = name, error = reason, "a part of the data plane could not be made");
+        match failure.network {
+            Some(id) if !failure.error.is_retryable() => _ = refused.insert(id.to_string(), reason),
+            Some(id) => {
+                trouble = trouble.or_else(|| Some(reason.clone()));
+                failed.insert(id.to_string(), reason);
+            }
+            None => trouble = trouble.or(Some(reason)),
+        }
+    }
+    let missing = {
+        let mut known = machine.networks();
+        // Only now may tasks join: their networks are there. One of which a part could not be changed is still there.
+        failed.retain(|id, _| !known.here.contains_key(id));
+        let is_here = |id: &String| !refused.contains_key(id) && !failed.contains_key(id);
+        let here = network.networks.iter().filter(|network| is_here(&network.id));
+        let here = here.map(|of| (of.id.clone(), Assigned { name: of.name.clone(), ingress: of.ingress })).collect();
+        *known = Networks { here, refused, failed: failed.clone(), error: None };
+        failed.into_iter().collect()
+    };
     // Told when something changed, not every time that somebody else's task does.
     for taken in report.displaced.iter().filter(|_| report.operations > 0) {
         tracing::warn!(
@@ -38,7 +59,7 @@ pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<(), Executo
     if report.operations > 0 {
         tracing::debug!(operations = report.operations, "data plane changed");
     }
-    Ok(())
+    Ok(Configured { missing, trouble })
 }
 
 fn bad(what: &str, value: &str) -> ExecutorError {
