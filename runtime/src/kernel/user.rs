@@ -1,7 +1,9 @@
 //! Who a process runs as: names are looked up in the container's own /etc/passwd and /etc/group.
 //!
 //! Called inside the container's root. Both files belong to the image: they may be missing, be a
-//! FIFO, or be huge. The C library is never asked, since it would load modules from the image.
+//! FIFO, or be huge. The C library is never asked, since it would load modules from the image. They
+//! also belong to whoever wrote the image: a number stands for itself, and the files only say which
+//! home and groups it has.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -38,13 +40,24 @@ fn read(path: &str) -> String {
             .read(true)
             .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC | libc::O_NOCTTY)
             .open(path)?;
+        let status = file.metadata()?;
         let mut text = Vec::new();
-        if file.metadata()?.is_file() {
+        if status.is_file() {
             file.take(FILE_LEN_MAX).read_to_end(&mut text)?;
         }
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        let text = String::from_utf8_lossy(&text);
+        Ok(whole_lines(&text, status.len() > FILE_LEN_MAX).to_owned())
     };
     open().unwrap_or_default()
+}
+
+/// Without the last line of a file that was not read to its end: half a number is another number.
+fn whole_lines(text: &str, cut: bool) -> &str {
+    match text.rfind('\n') {
+        _ if !cut => text,
+        Some(end) => &text[..=end],
+        None => "",
+    }
 }
 
 struct PasswdEntry<'a> {
@@ -90,12 +103,29 @@ fn unknown(message: String) -> ProcessError {
     ProcessError { kind: ProcessErrorKind::UnknownUser, message }
 }
 
-/// A number given by the user that is no known name: taken as it is, if it is in range.
-fn number(text: &str) -> Option<Result<u32, ProcessError>> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
+/// A user or group as it was asked for.
+enum Wanted<'a> {
+    /// An id: never looked up by name, whatever the image calls its users.
+    Id(u32),
+    Name(&'a str),
+}
+
+impl<'a> Wanted<'a> {
+    /// Digits, with or without a sign, are an id; an error if that is out of range.
+    fn parse(text: &'a str) -> Result<Self, ProcessError> {
+        let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(Self::Name(text));
+        }
+        id(text).map(Self::Id).ok_or_else(|| unknown(format!("uids and gids must be in range 0-{ID_MAX}, not {text}")))
     }
-    Some(id(text).ok_or_else(|| unknown(format!("uids and gids must be in range 0-{ID_MAX}, not {text}"))))
+
+    fn is(&self, name: &str, number: u32) -> bool {
+        match self {
+            Self::Id(wanted) => *wanted == number,
+            Self::Name(wanted) => *wanted == name,
+        }
+    }
 }
 
 fn resolve_in(user: &User, passwd: &str, group: &str) -> Result<Identity, ProcessError> {
@@ -103,13 +133,12 @@ fn resolve_in(user: &User, passwd: &str, group: &str) -> Result<Identity, Proces
         Some((name, group_name)) => (name, group_name),
         None => (user.spec.as_str(), ""),
     };
-    let name = if name.is_empty() { "0" } else { name };
-    let wanted_uid = number(name).transpose()?;
-    let entry = passwd_entries(passwd).find(|entry| entry.name == name || wanted_uid == Some(entry.uid));
-    let (uid, mut gid, home) = match (&entry, wanted_uid) {
+    let wanted = Wanted::parse(if name.is_empty() { "0" } else { name })?;
+    let entry = passwd_entries(passwd).find(|entry| wanted.is(entry.name, entry.uid));
+    let (uid, mut gid, home) = match (&entry, wanted) {
         (Some(entry), _) => (entry.uid, entry.gid, entry.home),
-        (None, Some(uid)) => (uid, 0, ""),
-        (None, None) => {
+        (None, Wanted::Id(uid)) => (uid, 0, ""),
+        (None, Wanted::Name(name)) => {
             return Err(unknown(format!("unable to find user {name}: no matching entries in passwd file")));
         }
     };
@@ -133,12 +162,13 @@ fn resolve_in(user: &User, passwd: &str, group: &str) -> Result<Identity, Proces
 }
 
 fn group_id(name: &str, group: &str) -> Result<u32, ProcessError> {
-    let wanted = number(name).transpose()?;
-    group_entries(group)
-        .find(|entry| entry.name == name || wanted == Some(entry.gid))
-        .map(|entry| entry.gid)
-        .or(wanted)
-        .ok_or_else(|| unknown(format!("unable to find group {name}: no matching entries in group file")))
+    match Wanted::parse(name)? {
+        Wanted::Id(gid) => Ok(gid),
+        Wanted::Name(name) => group_entries(group)
+            .find(|entry| entry.name == name)
+            .map(|entry| entry.gid)
+            .ok_or_else(|| unknown(format!("unable to find group {name}: no matching entries in group file"))),
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +178,8 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\n:x:5:5::/:\n\
         web:x:101:102:web,,,:/srv/web:/bin/false\nbig:x:4294967296:0::/:/bin/sh\n1000:x:7:8::/seven:/x\n";
-    const GROUP: &str = "root:x:0:\nwww:x:102:\nlog:x:4:syslog,web\nwheel:x:10:root,web\n";
+    const GROUP: &str = "root:x:0:\nwww:x:102:\nlog:x:4:syslog,web\nwheel:x:10:root,web\n\
+        2000:x:0:\n3000:x:0:\nseven:x:4242:1000\n";
 
     fn find(spec: &str, more: &[&str]) -> Result<Identity, String> {
         let user =
@@ -169,8 +200,25 @@ mod tests {
         assert_eq!(find("web:9", &[]), Ok(identity(101, 9, &[9], "/srv/web")));
         assert_eq!(find("4711", &[]), Ok(identity(4711, 0, &[0], "/")));
         assert_eq!(find("4711:12", &["log", "77", "log"]), Ok(identity(4711, 12, &[4, 12, 77], "/")));
-        // A user whose name is a number comes before the number.
-        assert_eq!(find("1000", &[]), Ok(identity(7, 8, &[8], "/seven")));
+    }
+
+    #[test]
+    fn a_number_is_never_a_name() {
+        assert_eq!(find("1000", &[]), Ok(identity(1000, 0, &[0], "/")));
+        assert_eq!(find("+1000", &[]), Ok(identity(1000, 0, &[0], "/")));
+        assert_eq!(find("01000", &[]), Ok(identity(1000, 0, &[0], "/")));
+        assert_eq!(find("1000:2000", &["3000"]), Ok(identity(1000, 2000, &[2000, 3000], "/")));
+        assert_eq!(find("web:2000", &[]), Ok(identity(101, 2000, &[2000], "/srv/web")));
+        assert_eq!(find("0", &["2000"]), Ok(identity(0, 0, &[0, 10, 2000], "/root")));
+        // The other way round: the table gives home and groups to the id it names.
+        assert_eq!(find("7", &[]), Ok(identity(7, 8, &[8, 4242], "/seven")));
+    }
+
+    #[test]
+    fn what_was_cut_off_is_no_line() {
+        assert_eq!(whole_lines("web:x:10:10:::\nroot:x:0:1", true), "web:x:10:10:::\n");
+        assert_eq!(whole_lines("web:x:10:10:::\nroot:x:0:1", false), "web:x:10:10:::\nroot:x:0:1");
+        assert_eq!(whole_lines("endless", true), "");
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Programs, users, terminals, exit codes, and what is said when it goes wrong.
 
-use skep_runtime::kernel::Rlimit;
+use std::fs;
+
+use skep_runtime::kernel::{KernelConfig, Rlimit};
 
 use crate::Case;
 use crate::lab::{Lab, process};
@@ -9,6 +11,7 @@ pub const CASES: &[Case] = &[
     ("processes::exit_codes_are_those_of_the_program", exit_codes_are_those_of_the_program),
     ("processes::programs_that_cannot_run_are_named_in_dockers_words", programs_that_cannot_run),
     ("processes::users_groups_and_homes", users_groups_and_homes),
+    ("processes::numbers_are_ids_whatever_the_image_calls_root", numbers_are_ids_whatever_the_image_calls_root),
     ("processes::working_directories", working_directories),
     ("processes::terminals", terminals),
     ("processes::interrupts_reach_the_foreground", interrupts_reach_the_foreground),
@@ -78,6 +81,35 @@ fn users_groups_and_homes(lab: &Lab) {
     let outcome = running.exec_script("rm /etc/passwd && mknod /etc/passwd p");
     assert_eq!(outcome.code, Some(0), "{outcome:?}");
     assert_eq!(running.exec_script("echo $HOME").text(), "/");
+    running.stop();
+}
+
+fn numbers_are_ids_whatever_the_image_calls_root(lab: &Lab) {
+    let etc = lab.path("layers/misnamed/etc");
+    fs::create_dir_all(&etc).unwrap();
+    let passwd = "1000:x:0:0::/root:/bin/sh\n+1000:x:0:0::/root:/bin/sh\nalice:x:1001:1001::/home/alice:/bin/sh\n";
+    fs::write(etc.join("passwd"), passwd).unwrap();
+    fs::write(etc.join("group"), "2000:x:0:\n3000:x:0:1000\nalice:x:1001:\n").unwrap();
+    let misnamed = |mut config: KernelConfig| {
+        config.rootfs.lower = vec!["misnamed".to_owned(), "base".to_owned()];
+        config
+    };
+    let running = lab.start(&misnamed(lab.config(&["sleep", "600"]))).up();
+    for (user, groups, expected) in [
+        ("1000", &[][..], "1000 0 0 /"),
+        ("+1000", &[], "1000 0 0 /"),
+        ("1000:2000", &[], "1000 2000 2000 /"),
+        ("alice:2000", &[], "1001 2000 2000 /home/alice"),
+        ("alice", &["2000", "3000"], "1001 1001 1001 2000 3000 /home/alice"),
+    ] {
+        let mut process = process(&["sh", "-c", "echo $(id -u) $(id -g) $(id -G) $HOME"]);
+        process.user.spec = user.to_owned();
+        process.user.additional_groups = groups.iter().map(|name| (*name).to_owned()).collect();
+        let mut config = misnamed(lab.config(&[]));
+        config.process = process.clone();
+        assert_eq!(lab.run(&config).text(), expected, "start as {user}");
+        assert_eq!(running.exec(process).text(), expected, "exec as {user}");
+    }
     running.stop();
 }
 
