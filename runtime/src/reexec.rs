@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use crate::error::DisplayChain;
 use crate::records::roots::Roots;
-use crate::runtime::{Runtime, is_id};
+use crate::runtime::Runtime;
 use crate::shim;
 use crate::streams::exec::helper;
 
@@ -39,7 +39,7 @@ pub fn dispatch() -> Option<i32> {
 
 fn parse(arguments: &[OsString]) -> Option<(Roots, String)> {
     let [_, root, run_root, cgroup_parent, id, ..] = arguments else { return None };
-    let id = id.to_str().filter(|id| is_id(id))?.to_owned();
+    let id = id.to_str().filter(|id| skep_common::names::is_id(id))?.to_owned();
     let cgroup_parent = cgroup_parent.to_str()?.to_owned();
     Some((Roots { root: PathBuf::from(root), run_root: PathBuf::from(run_root), cgroup_parent }, id))
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use skep_common::names;
 use skep_image::{ImageId, ImageStore, ImageUser};
 use skep_net::{Net, NetPaths};
 
@@ -89,7 +90,7 @@ impl Runtime {
         if asked.is_empty() || asked.contains('/') {
             return Err(missing());
         }
-        if is_id(asked) && self.paths(asked).record().exists() {
+        if names::is_id(asked) && self.paths(asked).record().exists() {
             return Ok(asked.to_owned());
         }
         if let Some(id) = self.name_owner(asked) {
@@ -153,7 +154,7 @@ impl Runtime {
         let mut ids = Vec::new();
         for entry in fs::read_dir(&directory).map_err(Error::file("read", &directory))? {
             let name = entry.map_err(Error::file("read", &directory))?.file_name();
-            ids.extend(name.to_str().filter(|name| is_id(name)).map(str::to_owned));
+            ids.extend(name.to_str().filter(|name| names::is_id(name)).map(str::to_owned));
         }
         ids.sort();
         Ok(ids)
@@ -184,14 +185,11 @@ impl Runtime {
     /// The lock that whoever changes the container holds.
     pub(crate) fn lock(&self, id: &str) -> Result<FileLock> {
         let path = self.paths(id).lock();
-        match FileLock::acquire_within(&path, LOCK_PATIENCE) {
-            Ok(Some(lock)) if lock.is_at(&path) => Ok(lock),
-            Ok(Some(_)) => Err(Error::NoSuchContainer(id.to_owned())),
+        match FileLock::existing_within(&path, LOCK_PATIENCE) {
+            Ok(Some(lock)) => Ok(lock),
             Ok(None) => Err(Error::Busy(id.to_owned())),
-            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                Err(Error::NoSuchContainer(id.to_owned()))
-            }
-            Err(error) => Err(error),
+            Err(error) if error.is_not_found() => Err(Error::NoSuchContainer(id.to_owned())),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -203,7 +201,7 @@ impl Runtime {
     /// For whom a name is reserved, if the container is there (or being made).
     fn name_holder(&self, name: &str) -> Option<String> {
         let target = fs::read_link(self.roots.names().join(name)).ok()?;
-        let id = target.to_str().filter(|id| is_id(id))?;
+        let id = target.to_str().filter(|id| names::is_id(id))?;
         self.paths(id).directory.is_dir().then(|| id.to_owned())
     }
 
@@ -220,14 +218,14 @@ impl Runtime {
     /// # Errors
     /// [`Error::NameConflict`], [`Error::InvalidName`].
     pub(crate) fn reserve_name(&self, name: &str, id: &str) -> Result<()> {
-        if !valid_name(name) {
+        if !names::is_object_name(name) {
             return Err(Error::InvalidName(name.to_owned()));
         }
-        let _lock = FileLock::acquire(&self.roots.names().join(".lock"))?;
+        let _lock = FileLock::exclusive(&self.roots.names().join(".lock"))?;
         let path = self.roots.names().join(name);
         if let Some(owner) = self.name_holder(name).filter(|owner| owner != id) {
             // What a rename that was killed has left is free; one that is at work holds the lock.
-            let left = !self.goes_by(&owner, name) && FileLock::attempt(&self.paths(&owner).lock())?.is_some();
+            let left = !self.goes_by(&owner, name) && FileLock::attempt_existing(&self.paths(&owner).lock())?.is_some();
             if !left {
                 return Err(Error::NameConflict { name: name.to_owned(), id: owner });
             }
@@ -238,24 +236,11 @@ impl Runtime {
 
     /// Gives a name back, if it is the container's.
     pub(crate) fn release_name(&self, name: &str, id: &str) -> Result<()> {
-        let _lock = FileLock::acquire(&self.roots.names().join(".lock"))?;
+        let _lock = FileLock::exclusive(&self.roots.names().join(".lock"))?;
         let path = self.roots.names().join(name);
         if fs::read_link(&path).is_ok_and(|target| target.as_os_str() == id) {
             files::remove_file(&path)?;
         }
         Ok(())
     }
-}
-
-/// Whether a text is a whole container id.
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-}
-
-/// Whether a text may name a container.
-pub(crate) fn valid_name(name: &str) -> bool {
-    name.len() >= 2
-        && name.len() <= 255
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }

@@ -44,16 +44,4 @@ pub use container::{Created, Stdio, create, delete, kill_all, start};
 pub use error::{KernelError, ProcessError, ProcessErrorKind, Result};
 pub use probe::{Host, check_host, probe};
 pub use seal::prepare_process;
-
-/// Start time of a process (field 22 of /proc/PID/stat, clock ticks since boot): together with
-/// its id it names the process for good. `None` if there is no such process, or only its remains.
-pub fn start_time(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may contain anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
+pub use skep_common::procfs::start_ticks as start_time;

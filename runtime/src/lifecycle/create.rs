@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
+use skep_common::mount_point;
 use skep_image::Image;
 
 use crate::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::records::config::{self, ContainerConfig, ContainerRecord, MountPoint,
 use crate::records::roots::ContainerPaths;
 use crate::records::state::ContainerState;
 use crate::records::{merge, names};
-use crate::runtime::{Runtime, is_id};
+use crate::runtime::Runtime;
 
 /// A container that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,9 @@ impl Runtime {
         let resolved = merge::resolve(&config, &image.config)?;
         validate(&config)?;
         let id = match config.id.take() {
-            Some(id) if is_id(&id) && !self.paths(&id).directory.exists() => id,
+            Some(id) if skep_common::names::is_id(&id) && !self.paths(&id).directory.exists() => id,
             Some(id) => return Err(Error::InvalidConfig(format!("container id {id} cannot be used"))),
-            None => files::random_id(),
+            None => skep_common::names::random_id(),
         };
         let paths = self.paths(&id);
         let lock = claim(&paths)?;
@@ -92,10 +92,13 @@ impl Runtime {
 
     fn fill(&self, record: ContainerRecord, image: &Image) -> Result<()> {
         let mut points = self.wanted_mounts(&record.config)?;
-        let volumes_of_image =
-            image.config.volumes.iter().filter(|target| clean_target(target).is_some_and(|t| !has_target(&points, &t)));
+        let volumes_of_image = image
+            .config
+            .volumes
+            .iter()
+            .filter(|target| mount_point::target(target).is_some_and(|t| !has_target(&points, &t)));
         let additional: Vec<MountPoint> = volumes_of_image
-            .filter_map(|target| clean_target(target))
+            .filter_map(|target| mount_point::target(target))
             .map(|target| MountPoint {
                 kind: MountType::Volume { name: String::new(), no_copy: false, labels: BTreeMap::new() },
                 target,
@@ -135,7 +138,7 @@ impl Runtime {
     fn wanted_mounts(&self, config: &ContainerConfig) -> Result<Vec<MountPoint>> {
         let mut points = Vec::new();
         for MountSpec { kind, target, read_only } in &config.mounts {
-            let target = clean_target(target).ok_or_else(|| {
+            let target = mount_point::target(target).ok_or_else(|| {
                 Error::InvalidConfig(format!("invalid mount path: {target:?} mount path must be absolute"))
             })?;
             if has_target(&points, &target) {
@@ -165,7 +168,7 @@ impl Runtime {
         match &mut point.kind {
             MountType::Volume { name, no_copy, labels } => {
                 if name.is_empty() {
-                    *name = files::random_id();
+                    *name = skep_common::names::random_id();
                     anonymous.push(name.clone());
                 }
                 let (volume, made) = self.volumes().ensure(name, labels, point.anonymous)?;
@@ -196,12 +199,11 @@ impl Runtime {
 fn claim(paths: &ContainerPaths) -> Result<FileLock> {
     loop {
         files::make_directory(&paths.directory)?;
-        match FileLock::acquire(&paths.lock()) {
-            Ok(lock) if lock.is_at(&paths.lock()) => return Ok(lock),
+        match FileLock::exclusive(&paths.lock()) {
+            Ok(lock) => return Ok(lock),
             // Whoever sweeps came first, and took it for half made.
-            Ok(_) => {}
-            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -212,7 +214,7 @@ fn validate(config: &ContainerConfig) -> Result<()> {
     merge::security(config)?;
     merge::process(config, &config::ResolvedConfig::default(), "")?;
     merge::log_limits(&config.log.driver, &config.log.options)?;
-    merge::resources(&config.limits, &config.device_rules, crate::streams::stats::cpu_count())?;
+    merge::resources(&config.limits, &config.device_rules, skep_common::procfs::processor_count())?;
     if config.auto_remove && config.restart != config::RestartPolicy::No {
         return invalid("can't create 'AutoRemove' container with restart policy".to_owned());
     }
@@ -245,33 +247,4 @@ fn validate(config: &ContainerConfig) -> Result<()> {
 
 fn has_target(points: &[MountPoint], target: &str) -> bool {
     points.iter().any(|point| point.target == target)
-}
-
-/// An absolute path without `.`, `..` and doubled slashes; never the root itself.
-fn clean_target(target: &str) -> Option<String> {
-    if !target.starts_with('/') {
-        return None;
-    }
-    let mut parts: Vec<&str> = Vec::new();
-    for part in Path::new(target).components() {
-        match part {
-            std::path::Component::Normal(name) => parts.push(name.to_str()?),
-            std::path::Component::ParentDir => _ = parts.pop(),
-            _ => {}
-        }
-    }
-    (!parts.is_empty()).then(|| format!("/{}", parts.join("/")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_stay_below_the_root() {
-        assert_eq!(clean_target("/a//b/./../c/").as_deref(), Some("/a/c"));
-        assert_eq!(clean_target("/../../etc").as_deref(), Some("/etc"));
-        assert_eq!(clean_target("/.."), None);
-        assert_eq!(clean_target("relative"), None);
-    }
 }

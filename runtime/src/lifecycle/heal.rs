@@ -21,7 +21,7 @@ use crate::kernel::{self, process};
 use crate::lifecycle::launch::Launch;
 use crate::records::config::{ContainerRecord, RestartPolicy};
 use crate::records::state::{ContainerState, Status};
-use crate::runtime::{Runtime, is_id};
+use crate::runtime::Runtime;
 use crate::shim::restart_wanted;
 
 /// Exit code of a container whose shim was killed, and which was killed for it.
@@ -52,12 +52,12 @@ impl Runtime {
     /// The state cannot be read.
     pub fn recover(&self) -> Result<Vec<(String, Error)>> {
         let marker = self.roots().boot_marker();
-        let boot = process::boot_id();
+        let boot = skep_common::procfs::boot_id();
         let is_done = || fs::read_to_string(&marker).is_ok_and(|done| done == boot);
         if is_done() {
             return Ok(Vec::new());
         }
-        let _lock = FileLock::acquire(&self.roots().run_root.join("recover.lock"))?;
+        let _lock = FileLock::exclusive(&self.roots().run_root.join("recover.lock"))?;
         if is_done() {
             return Ok(Vec::new());
         }
@@ -72,7 +72,7 @@ impl Runtime {
             });
             failed.extend(revived.err().map(|error| (record.name, error)));
         }
-        files::replace(&marker, boot.as_bytes(), 0o600).map_err(Error::file("write", &marker))?;
+        files::replace(&marker, boot.as_bytes(), 0o600)?;
         files::remove_file(&self.roots().recovery_plan())?;
         Ok(failed)
     }
@@ -105,13 +105,17 @@ impl Runtime {
         if !self.needs_healing(id)? {
             return Ok(());
         }
-        match FileLock::attempt(&self.paths(id).lock()) {
+        match FileLock::attempt_existing(&self.paths(id).lock()) {
             Ok(Some(lock)) => self.heal_and_resume(id, lock).map(drop),
             Ok(None) => Ok(()),
-            Err(Error::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                if self.is_abandoned(id) { self.sweep(id) } else { Ok(()) }
+            Err(error) if error.is_not_found() => {
+                if self.is_abandoned(id) {
+                    self.sweep(id)
+                } else {
+                    Ok(())
+                }
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -162,7 +166,7 @@ impl Runtime {
             state => state?.unwrap_or_default(),
         };
         Ok(match state.shim {
-            Some(shim) => state.boot_id != process::boot_id() || !shim.is_alive(),
+            Some(shim) => state.boot_id != skep_common::procfs::boot_id() || !shim.is_alive(),
             // One that is to be removed at its end is gone, unless whoever removes it was killed.
             None => {
                 let ended = state.status == Status::Exited && state.started_at.is_some();
@@ -183,7 +187,7 @@ impl Runtime {
             Err(Error::Damaged { .. }) => (unknown_state(&record), true),
             state => (state?.unwrap_or_default(), false),
         };
-        let rebooted = !state.boot_id.is_empty() && state.boot_id != process::boot_id();
+        let rebooted = !state.boot_id.is_empty() && state.boot_id != skep_common::procfs::boot_id();
         let was_active = state.status.is_active();
         tracing::warn!(container.id = %id, rebooted, "healing");
         let remove = record.config.auto_remove && state.started_at.is_some();
@@ -244,10 +248,10 @@ impl Runtime {
     pub(crate) fn sweep_networks(&self) -> Result<()> {
         let live = |id: &skep_net::SandboxId| {
             let id = id.as_str();
-            if !is_id(id) || self.is_active(id) {
+            if !skep_common::names::is_id(id) || self.is_active(id) {
                 return true;
             }
-            match FileLock::attempt(&self.paths(id).lock()) {
+            match FileLock::attempt_existing(&self.paths(id).lock()) {
                 Ok(Some(_lock)) => match self.state(id) {
                     Ok(state) => state.is_some_and(|state| state.shim.is_some()),
                     Err(_) => true,
@@ -271,7 +275,7 @@ impl Runtime {
         let directory = self.roots().run_containers();
         for entry in fs::read_dir(&directory).map_err(Error::file("read", &directory))? {
             let name = entry.map_err(Error::file("read", &directory))?.file_name();
-            let Some(id) = name.to_str().filter(|name| is_id(name)) else { continue };
+            let Some(id) = name.to_str().filter(|name| skep_common::names::is_id(name)) else { continue };
             if !self.paths(id).directory.exists() {
                 self.tear_down(id, false)?;
             }

@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
+use skep_common::resolv_conf::ResolvConf;
+
 /// What /etc/hosts is made of.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts<'a> {
@@ -68,18 +70,11 @@ pub(crate) enum Resolver {
 
 /// /etc/resolv.conf, from the host's.
 pub(crate) fn resolv_conf(host: &str, dns: &Dns<'_>, resolver: Resolver) -> String {
-    let values = |keyword: &str| -> Vec<Vec<String>> {
-        host.lines()
-            .filter_map(|line| {
-                let mut words = line.split_whitespace().map(str::to_owned);
-                (words.next().as_deref() == Some(keyword)).then(|| words.collect())
-            })
-            .collect()
-    };
+    let host = ResolvConf::parse(host);
     let mut servers: Vec<String> = match resolver {
         Resolver::Embedded => vec!["127.0.0.11".to_owned()],
         _ if !dns.servers.is_empty() => dns.servers.iter().map(ToString::to_string).collect(),
-        _ => values("nameserver").into_iter().filter_map(|words| words.into_iter().next()).collect(),
+        _ => host.servers.iter().map(ToString::to_string).collect(),
     };
     if resolver == Resolver::Filtered {
         servers.retain(|server| server.parse::<IpAddr>().is_ok_and(|address| !address.is_loopback()));
@@ -88,12 +83,12 @@ pub(crate) fn resolv_conf(host: &str, dns: &Dns<'_>, resolver: Resolver) -> Stri
         }
     }
     let search = match dns.search {
-        [] => values("search").pop().unwrap_or_default(),
+        [] => host.search,
         [only] if only == "." => Vec::new(),
         given => given.to_vec(),
     };
     let mut options = match dns.options {
-        [] => values("options").concat(),
+        [] => host.options,
         given => given.to_vec(),
     };
     if resolver == Resolver::Embedded && !options.iter().any(|option| option.starts_with("ndots:")) {

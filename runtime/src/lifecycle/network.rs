@@ -215,7 +215,7 @@ fn leg(
         Some(definition) => NetworkRef::Local(definition.id.clone()),
         None => NetworkRef::Overlay(NetworkId::new(&endpoint.network)?),
     };
-    let mut names = vec![record.name.clone(), files::short(&record.id).to_owned()];
+    let mut names = vec![record.name.clone(), skep_common::names::short_id(&record.id).to_owned()];
     names.extend(endpoint.aliases.iter().cloned());
     names.extend(record.config.hostname.clone());
     names.sort();

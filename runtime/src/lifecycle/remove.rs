@@ -5,7 +5,8 @@
 //! name → anonymous volumes → directory.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use skep_common::files::directory_size;
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -105,7 +106,7 @@ impl Runtime {
             if summary.state.status.is_active() {
                 continue;
             }
-            let bytes = directory_size(&self.paths(&summary.id).upper());
+            let bytes = directory_size(&self.paths(&summary.id).upper()).content_bytes;
             match self.remove(&summary.id, &RemoveOptions::default()) {
                 Ok(()) => {
                     pruned.bytes += bytes;
@@ -179,22 +180,4 @@ impl Runtime {
         }
         Ok(())
     }
-}
-
-/// Bytes of the files below a directory. What cannot be read counts nothing.
-pub(crate) fn directory_size(directory: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let mut waiting: Vec<PathBuf> = vec![directory.to_owned()];
-    let mut bytes = 0;
-    while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let Ok(status) = entry.path().symlink_metadata() else { continue };
-            if status.is_dir() {
-                waiting.push(entry.path());
-            } else if status.is_file() {
-                bytes += status.size();
-            }
-        }
-    }
-    bytes
 }

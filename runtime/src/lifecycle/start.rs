@@ -160,9 +160,7 @@ impl Runtime {
 
     fn write_files(&self, record: &ContainerRecord, joined: &Joined, hostname: &str) -> Result<()> {
         let (paths, config) = (self.paths(&record.id), &record.config);
-        let write = |path: std::path::PathBuf, text: &str| {
-            files::replace_for_now(&path, text.as_bytes(), 0o644).map(drop).map_err(Error::file("write", path))
-        };
+        let write = |path: std::path::PathBuf, text: &str| files::replace_for_now(&path, text.as_bytes(), 0o644);
         write(paths.hostname(), &format!("{hostname}\n"))?;
         let host_network = config.network == NetworkMode::Host;
         let base = host_network.then(|| std::fs::read_to_string("/etc/hosts").unwrap_or_default());
@@ -217,7 +215,7 @@ impl Runtime {
             seccomp: if config.privileged { Seccomp::Unconfined } else { security.seccomp },
             devices: config.devices.clone(),
             privileged: config.privileged,
-            resources: merge::resources(&config.limits, &config.device_rules, crate::streams::stats::cpu_count())?,
+            resources: merge::resources(&config.limits, &config.device_rules, skep_common::procfs::processor_count())?,
             cgroup,
             sysctls: joined.other_sysctls(config),
         };
@@ -406,7 +404,7 @@ struct DnsSockets {
 
 /// What the container calls itself.
 fn hostname(record: &ContainerRecord) -> String {
-    let own = || files::short(&record.id).to_owned();
+    let own = || skep_common::names::short_id(&record.id).to_owned();
     match &record.config.hostname {
         Some(hostname) => hostname.clone(),
         None if record.config.network == NetworkMode::Host || record.config.uts_mode == "host" => {

@@ -168,7 +168,7 @@ impl Runtime {
         let (mut record, state) = self.load(id)?.ok_or_else(|| Error::NoSuchContainer(id.to_owned()))?;
         let limits = &mut record.config.limits;
         overlay_limits(limits, &update.limits);
-        let resources = merge::resources(limits, &record.config.device_rules, crate::streams::stats::cpu_count())?;
+        let resources = merge::resources(limits, &record.config.device_rules, skep_common::procfs::processor_count())?;
         if let Some(policy) = update.restart {
             if record.config.auto_remove && policy != RestartPolicy::No {
                 let message = "Restart policy cannot be updated because AutoRemove is enabled for the container";

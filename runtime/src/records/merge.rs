@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use skep_common::{human, limits};
 use skep_image::ImageConfig;
 use skep_net::{PortMapping, PortProtocol};
 
@@ -15,7 +16,6 @@ use crate::records::config::{ContainerConfig, HealthCheck, Limits, MountPoint, M
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Beginning of the labels by which the agent knows its tasks.
 const RESERVED_LABELS: &str = "com.docker.swarm.";
-const MEMORY_MIN: i64 = 6 << 20;
 const CPU_PERIOD: u64 = 100_000;
 
 /// Joins what the user asked for with what the image brings.
@@ -262,47 +262,36 @@ pub(crate) fn security(config: &ContainerConfig) -> Result<Security> {
 ///
 /// # Errors
 /// A value is out of its range, or two contradict each other.
-pub(crate) fn resources(limits: &Limits, device_rules: &[String], cpus: usize) -> Result<Resources> {
+pub(crate) fn resources(wanted: &Limits, device_rules: &[String], cpus: usize) -> Result<Resources> {
     let invalid = |message: String| Err(Error::InvalidConfig(message));
-    let memory = limits.memory.filter(|bytes| *bytes != 0);
-    if memory.is_some_and(|bytes| bytes < MEMORY_MIN) {
-        return invalid("Minimum memory limit allowed is 6MB".to_owned());
-    }
-    let memory_swap = match (memory, limits.memory_swap.filter(|bytes| *bytes != 0)) {
-        (None, Some(swap)) if swap > 0 => {
-            return invalid("You should always set the Memory limit when using Memoryswap limit, see usage".to_owned());
-        }
-        (Some(memory), Some(swap)) if swap > 0 && swap < memory => {
-            return invalid("Minimum memoryswap limit should be larger than memory limit, see usage".to_owned());
-        }
-        (Some(memory), None) => Some(memory.saturating_mul(2)),
-        (_, swap) => swap,
-    };
-    let (mut cpu_quota, mut cpu_period) = (limits.cpu_quota, limits.cpu_period);
-    if let Some(nano) = limits.nano_cpus.filter(|nano| *nano != 0) {
+    let refused = |error: limits::LimitError| Error::InvalidConfig(error.to_string());
+    let memory = wanted.memory.filter(|bytes| *bytes != 0);
+    let memory_swap = wanted.memory_swap.filter(|bytes| *bytes != 0);
+    limits::check_memory(memory).map_err(refused)?;
+    limits::check_reservation(memory, wanted.memory_reservation).map_err(refused)?;
+    limits::check_swap(memory, memory_swap).map_err(refused)?;
+    let memory_swap = memory_swap.or(memory.map(|memory| memory.saturating_mul(2)));
+    let (mut cpu_quota, mut cpu_period) = (wanted.cpu_quota, wanted.cpu_period);
+    if let Some(nano) = wanted.nano_cpus.filter(|nano| *nano != 0) {
         if cpu_quota.is_some() || cpu_period.is_some() {
             return invalid("Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set".to_owned());
         }
-        if nano < 10_000_000 || nano > cpus as i64 * 1_000_000_000 {
-            return invalid(format!(
-                "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-            ));
-        }
+        limits::check_cpus(Some(nano), cpus).map_err(refused)?;
         cpu_period = Some(CPU_PERIOD);
-        cpu_quota = Some(nano * CPU_PERIOD as i64 / 1_000_000_000);
+        cpu_quota = Some(nano * CPU_PERIOD as i64 / limits::NANO_CPUS_PER_CPU);
     }
     Ok(Resources {
         memory,
-        memory_reservation: limits.memory_reservation.filter(|bytes| *bytes != 0),
+        memory_reservation: wanted.memory_reservation.filter(|bytes| *bytes != 0),
         memory_swap,
         cpu_quota,
         cpu_period,
-        cpu_shares: limits.cpu_shares.filter(|shares| *shares != 0),
-        cpuset_cpus: limits.cpuset_cpus.clone().filter(|cpus| !cpus.is_empty()),
-        cpuset_mems: limits.cpuset_mems.clone().filter(|nodes| !nodes.is_empty()),
-        pids: limits.pids.filter(|pids| *pids != 0),
-        blkio_weight: limits.blkio_weight.filter(|weight| *weight != 0),
-        oom_kill_disable: limits.oom_kill_disable,
+        cpu_shares: wanted.cpu_shares.filter(|shares| *shares != 0),
+        cpuset_cpus: wanted.cpuset_cpus.clone().filter(|cpus| !cpus.is_empty()),
+        cpuset_mems: wanted.cpuset_mems.clone().filter(|nodes| !nodes.is_empty()),
+        pids: wanted.pids.filter(|pids| *pids != 0),
+        blkio_weight: wanted.blkio_weight.filter(|weight| *weight != 0),
+        oom_kill_disable: wanted.oom_kill_disable,
         device_rules: device_rules.to_vec(),
     })
 }
@@ -379,16 +368,7 @@ pub(crate) fn log_limits(driver: &str, options: &BTreeMap<String, String>) -> Re
 }
 
 fn parse_size(text: &str) -> Option<u64> {
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match &lower[digits.len()..] {
-        "" | "b" => 0,
-        "k" | "kb" => 10,
-        "m" | "mb" => 20,
-        "g" | "gb" => 30,
-        _ => return None,
-    };
-    digits.parse::<u64>().ok()?.checked_shl(shift)
+    u64::try_from(human::parse_binary_size(text).ok()?).ok()
 }
 
 #[cfg(test)]

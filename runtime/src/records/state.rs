@@ -68,7 +68,7 @@ pub struct ProcessId {
 impl ProcessId {
     /// Whether the process is there and has not ended (a zombie has).
     pub fn is_alive(self) -> bool {
-        crate::kernel::process::stat(self.pid).is_some_and(|stat| stat.start_time == self.start_time && !stat.ended())
+        skep_common::procfs::start_ticks(self.pid) == Some(self.start_time)
     }
 }
 

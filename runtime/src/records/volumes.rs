@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use skep_common::names;
 
 use crate::error::{Error, Result};
 use crate::files::{self, FileLock};
@@ -65,7 +66,7 @@ impl Volumes {
         let _lock = self.lock()?;
         match name.filter(|name| !name.is_empty()) {
             Some(name) => Ok(self.ensure(name, labels, false)?.0),
-            None => Ok(self.ensure(&files::random_id(), labels, true)?.0),
+            None => Ok(self.ensure(&skep_common::names::random_id(), labels, true)?.0),
         }
     }
 
@@ -79,7 +80,7 @@ impl Volumes {
         for entry in fs::read_dir(&directory).map_err(Error::file("read", &directory))? {
             let entry = entry.map_err(Error::file("read", &directory))?;
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| valid_name(name)) else { continue };
+            let Some(name) = name.to_str().filter(|name| names::is_object_name(name)) else { continue };
             volumes.extend(self.load(name)?);
         }
         volumes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -91,7 +92,7 @@ impl Volumes {
     /// # Errors
     /// [`Error::NoSuchVolume`].
     pub fn get(&self, name: &str) -> Result<Volume> {
-        let found = if valid_name(name) { self.load(name)? } else { None };
+        let found = if names::is_object_name(name) { self.load(name)? } else { None };
         found.ok_or_else(|| Error::NoSuchVolume(name.to_owned()))
     }
 
@@ -141,7 +142,7 @@ impl Volumes {
 
     /// Held while volumes are made or removed.
     pub(crate) fn lock(&self) -> Result<FileLock> {
-        FileLock::acquire(&self.directory().join(".lock"))
+        Ok(FileLock::exclusive(&self.directory().join(".lock"))?)
     }
 
     /// Makes a volume unless it is there; says whether it was made. The caller holds the lock.
@@ -151,7 +152,7 @@ impl Volumes {
         labels: &BTreeMap<String, String>,
         anonymous: bool,
     ) -> Result<(Volume, bool)> {
-        if !valid_name(name) {
+        if !names::is_object_name(name) {
             return Err(Error::InvalidVolumeName(name.to_owned()));
         }
         if let Some(volume) = self.load(name)? {
@@ -202,12 +203,4 @@ impl Volumes {
     fn directory(&self) -> PathBuf {
         self.runtime.roots().volumes()
     }
-}
-
-/// Whether a text may name a volume (and so a directory).
-pub(crate) fn valid_name(name: &str) -> bool {
-    name.len() >= 2
-        && name.len() <= 255
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }

@@ -188,7 +188,7 @@ fn enter_name(paths: &ContainerPaths, restarted: bool) -> Result<ContainerState>
         version: config::VERSION,
         status: before.status,
         shim: Some(process::own_id()),
-        boot_id: process::boot_id(),
+        boot_id: skep_common::procfs::boot_id(),
         restart_count: if restarted { before.restart_count } else { 0 },
         started_at: before.started_at,
         finished_at: before.finished_at,

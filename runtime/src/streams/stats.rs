@@ -5,6 +5,7 @@ use std::fs;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use skep_common::procfs::{self, ProcessStat, TICKS_PER_SECOND};
 
 use crate::error::Result;
 use crate::kernel::cgroup::{Paths, Stats};
@@ -69,8 +70,8 @@ impl Runtime {
             cgroup,
             net_rx_bytes,
             net_tx_bytes,
-            cpus: cpu_count(),
-            memory_total: memory_total(),
+            cpus: procfs::processor_count(),
+            memory_total: procfs::memory_total_bytes(),
         })
     }
 
@@ -117,12 +118,10 @@ fn status_fields(pid: i32) -> Option<BTreeMap<String, String>> {
 fn top_row(pid: i32) -> Option<TopRow> {
     let status = status_fields(pid)?;
     let number = |name: &str| status.get(name).and_then(|text| text.split_whitespace().next()?.parse::<i64>().ok());
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let fields: Vec<&str> = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
-    // Clock ticks are hundredths of a second on every architecture Linux shows to programs.
-    let cpu_seconds = (ticks(11) + ticks(12)) / 100;
-    let start = Timestamp::from_second(boot_second() + (ticks(19) / 100) as i64).unwrap_or_default();
+    let stat = ProcessStat::of(pid)?;
+    let cpu_seconds = (stat.user_ticks + stat.system_ticks) / TICKS_PER_SECOND;
+    let started = procfs::boot_seconds() + (stat.start_ticks / TICKS_PER_SECOND) as i64;
+    let start = Timestamp::from_second(started).unwrap_or_default();
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
     let command = match command.is_empty() {
@@ -135,31 +134,12 @@ fn top_row(pid: i32) -> Option<TopRow> {
         ppid: i32::try_from(number("PPid")?).ok()?,
         start,
         cpu_seconds,
-        terminal: match ticks(4) {
+        terminal: match stat.terminal {
             0 => "?".to_owned(),
             device => format!("pts/{}", device & 0xff),
         },
         command,
     })
-}
-
-fn boot_second() -> i64 {
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("btime "));
-    line.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
-}
-
-/// CPUs of this machine.
-pub(crate) fn cpu_count() -> usize {
-    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
-    text.lines().filter(|line| line.starts_with("cpu") && !line.starts_with("cpu ")).count().max(1)
-}
-
-fn memory_total() -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kibibytes = line.and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
 }
 
 #[cfg(test)]
@@ -179,6 +159,6 @@ mod tests {
         let row = top_row(std::process::id() as i32).unwrap();
         assert!(row.start <= crate::kernel::process::now());
         assert!(!row.command.is_empty());
-        assert!(cpu_count() >= 1 && memory_total() > 0);
+        assert!(procfs::processor_count() >= 1 && procfs::memory_total_bytes() > 0);
     }
 }
