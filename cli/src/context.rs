@@ -50,6 +50,13 @@ impl Node {
     }
 }
 
+/// Runs a use case to its end on this thread: what blocks blocks, and no thread is started beside it.
+pub fn run<T>(future: impl Future<Output = skep_engine::Result<T>>) -> Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")?;
+    Ok(runtime.block_on(future)?)
+}
+
 /// Runs something async to its end: pulls, and what is asked of the swarm's agent.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     install_crypto();

@@ -40,8 +40,16 @@ pub fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
     Failure { message, code }.into()
 }
 
+/// Of what kind a use case's failure is.
+pub fn kind(error: &anyhow::Error) -> Option<skep_engine::ErrorKind> {
+    error.chain().find_map(|cause| cause.downcast_ref::<skep_engine::Error>()).map(skep_engine::Error::kind)
+}
+
 fn of_runtime<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a skep_runtime::Error> {
-    match cause.downcast_ref::<skep_engine::Error>() {
+    let of_engine = cause
+        .downcast_ref::<skep_engine::Error>()
+        .or_else(|| cause.downcast_ref::<Box<skep_engine::Error>>().map(|error| &**error));
+    match of_engine {
         Some(skep_engine::Error::Runtime(inner)) => Some(inner),
         _ => cause.downcast_ref(),
     }

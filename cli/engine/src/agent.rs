@@ -3,9 +3,9 @@
 //! Used by every use case that asks the swarm. What fails there comes back as [`Error`] in the manager's words, with a
 //! kind to branch on.
 
-use skep_cluster::client::{self, Client, ClientError};
+use skep_cluster::client::{Client, ClientError};
 use skep_cluster::node;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::ErrorKind;
 use crate::engine::Engine;
@@ -45,24 +45,6 @@ impl Engine {
 }
 
 /// An answer's error, in the words that the manager chose.
-pub fn said(status: &Status) -> Error {
-    Error::new(kind_of(status.code()), client::message(status))
-}
-
-fn kind_of(code: Code) -> ErrorKind {
-    match code {
-        Code::NotFound => ErrorKind::NotFound,
-        Code::AlreadyExists => ErrorKind::Conflict,
-        Code::InvalidArgument | Code::OutOfRange => ErrorKind::BadArgument,
-        Code::FailedPrecondition => ErrorKind::NotAManager,
-        Code::Aborted => ErrorKind::OutOfSequence,
-        Code::PermissionDenied => ErrorKind::Forbidden,
-        Code::Unauthenticated => ErrorKind::Unauthenticated,
-        Code::Unimplemented => ErrorKind::NotSupported,
-        Code::DeadlineExceeded => ErrorKind::Timeout,
-        Code::Unavailable => ErrorKind::Unavailable,
-        Code::Ok | Code::Cancelled | Code::Unknown | Code::ResourceExhausted | Code::Internal | Code::DataLoss => {
-            ErrorKind::Internal
-        }
-    }
+pub fn said(status: Status) -> Error {
+    skep_cluster::Error::from(status).into()
 }

@@ -1,6 +1,9 @@
 //! Why a use case failed: of what kind, in docker's words, with docker's exit code.
 
+use std::path::{Path, PathBuf};
+
 use skep_common::ErrorKind;
+use skep_common::limits::LimitError;
 
 /// Result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,6 +26,35 @@ pub enum Error {
     /// The swarm's agent cannot be asked.
     #[error(transparent)]
     Agent(#[from] skep_cluster::client::ClientError),
+    /// The swarm refused.
+    #[error(transparent)]
+    Swarm(#[from] skep_cluster::Error),
+    /// A registry did not take the credentials.
+    #[error(transparent)]
+    Login(#[from] skep_image::AuthError),
+    /// A limit cannot be.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// A file of the engine's own could not be used.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something failed on the way to what was asked for.
+    #[error("{message}")]
+    Because {
+        /// What failed.
+        message: String,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// Something that the engine itself found out.
     #[error("{message}")]
     Failed {
@@ -59,14 +91,35 @@ impl Error {
         Self::new(ErrorKind::Forbidden, message)
     }
 
+    /// The same failure, on the way to something else.
+    #[must_use]
+    pub fn because(self, message: impl Into<String>) -> Self {
+        Self::Because { message: message.into(), source: Box::new(self) }
+    }
+
+    pub(crate) fn file(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { action, path, source }
+    }
+
     /// The kind of failure: what to branch on.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Failed { kind, .. } => *kind,
             Self::Runtime(error) if error.is_not_found() => ErrorKind::NotFound,
             Self::Runtime(error) if error.is_retryable() => ErrorKind::Unavailable,
-            Self::Agent(_) => ErrorKind::Unavailable,
-            Self::Runtime(_) | Self::Image(_) | Self::Pull(_) | Self::Network(_) => ErrorKind::Internal,
+            Self::Image(skep_image::StoreError::NotFound { .. }) => ErrorKind::NotFound,
+            Self::Network(skep_net::Error::NetworkNotFound { .. }) => ErrorKind::NotFound,
+            Self::Agent(error) => error.kind(),
+            Self::Swarm(error) => error.kind(),
+            Self::Limit(_) => ErrorKind::BadArgument,
+            Self::Because { source, .. } => source.kind(),
+            Self::Runtime(_)
+            | Self::Image(_)
+            | Self::Pull(_)
+            | Self::Network(_)
+            | Self::Login(_)
+            | Self::File { .. } => ErrorKind::Internal,
         }
     }
 
@@ -79,6 +132,7 @@ impl Error {
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Runtime(error) => error.exit_code(),
+            Self::Because { source, .. } => source.exit_code(),
             _ => 125,
         }
     }

@@ -14,7 +14,10 @@
 //! - Requests and answers are docker's JSON, read and written.
 //! - What concerns this machine only blocks, and needs no async runtime; what asks the swarm or a registry is async.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit, clippy::disallowed_methods)]
+
 pub mod agent;
+mod blocking;
 pub mod containers;
 pub mod disk;
 pub mod docker;
@@ -24,7 +27,9 @@ pub mod error;
 pub mod executor;
 pub mod filters;
 pub mod host;
+pub mod images;
 pub mod mount;
+pub mod networks;
 pub mod ports;
 pub mod streams;
 pub mod template;

@@ -10,7 +10,7 @@ use skep_engine::docker::{container, create, image, network, volume};
 
 /// Objects whose fields docker 20.10 writes in another order than API 1.50, of which skep has its order, or that skep
 /// has always written in its own: a field of each by which it is known.
-const OTHER_ORDER: [&str; 4] = ["HairpinMode", "IPAMConfig", "Hard", "IPRange"];
+const OTHER_ORDER: [&str; 5] = ["Healthcheck", "HairpinMode", "IPAMConfig", "Hard", "IPRange"];
 
 fn check<T: Serialize + DeserializeOwned>(name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);

@@ -9,10 +9,10 @@ use anyhow::{Context, Result};
 use skep_cluster::node as swarm_node;
 use skep_cluster::node::NodeConfig;
 use skep_cluster::timing::Timing;
+use skep_engine::containers::leases::janitor;
 use skep_engine::executor::NodeExecutor;
 use skep_image::PullOptions;
 
-use super::container::overlay;
 use crate::args::system::Agent;
 use crate::context::{self, Node};
 
@@ -27,7 +27,7 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
         tracing::warn!(container, %error, "not started again after the reboot");
     }
     let roots = node.roots();
-    let janitor = overlay::janitor(node.clone(), runtime.clone());
+    let cleaner = janitor(node.engine().clone(), runtime.clone());
     let executor =
         NodeExecutor::new(runtime, Box::new(PullOptions::from_environment)).context("cannot watch containers")?;
     let config = NodeConfig {
@@ -43,9 +43,9 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
         .build()
         .context("cannot start the async runtime")?;
     let ran = asynchronous.block_on(async {
-        let janitor = tokio::spawn(janitor);
+        let cleaner = tokio::spawn(cleaner);
         let ran = swarm_node::run(config).await;
-        janitor.abort();
+        cleaner.abort();
         ran
     });
     asynchronous.shutdown_background();

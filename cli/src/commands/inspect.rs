@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
+use skep_engine::ErrorKind;
 
 use super::{container, image, network, node as nodes, service, volume};
 use crate::args::system::Inspect;
@@ -37,17 +38,24 @@ fn object(node: &Node, name: &str, kind: Option<&str>) -> Result<Value> {
         if matches!(kind, "service" | "task" | "node") && !swarm::is_active(node) {
             continue;
         }
-        if let Ok(found) = of_kind(node, name, kind) {
-            return Ok(found);
+        match of_kind(node, name, kind) {
+            Ok(found) => return Ok(found),
+            Err(error) if failure::kind(&error).is_none_or(may_be_of_another_kind) => {}
+            Err(error) => return Err(error),
         }
     }
     bail!("No such object: {name}")
 }
 
+/// Whether the name may be another object's.
+fn may_be_of_another_kind(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::BadArgument | ErrorKind::NotAManager | ErrorKind::NotInSwarm)
+}
+
 fn of_kind(node: &Node, name: &str, kind: &str) -> Result<Value> {
     match kind {
         "container" => container::inspect::object(node, name),
-        "image" => image::inspect::object(&node.runtime()?, name),
+        "image" => image::inspect::object(node, name),
         "network" => network::inspect::object(node, name),
         "volume" => volume::object(node, name),
         "service" => service::inspect::object(node, name),

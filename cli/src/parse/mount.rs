@@ -1,6 +1,8 @@
 //! `--mount`, `-v` and `--tmpfs`.
 
-use skep_engine::mount::{Kind, MountSpec, check, normalised, volume_name};
+use skep_engine::containers::mounts::bind_from;
+pub use skep_engine::mount::normalised;
+use skep_engine::mount::{Kind, MountSpec, check};
 
 use super::{csv, size};
 
@@ -79,53 +81,7 @@ fn set(mount: &mut MountSpec, key: &str, value: &str, field: &str) -> Result<(),
 
 /// One `-v`: `[SOURCE:]TARGET[:OPTIONS]`.
 pub fn short(text: &str) -> Result<MountSpec, String> {
-    let parts: Vec<&str> = text.split(':').collect();
-    if parts.iter().any(|part| part.is_empty()) {
-        return Err(format!("invalid spec: {text}: empty section between colons"));
-    }
-    let (source, target, options) = match *parts.as_slice() {
-        [target] => ("", target, ""),
-        [source, target] if target.starts_with('/') => (source, target, ""),
-        [target, options] if target.starts_with('/') && options.split(',').all(is_option) => ("", target, options),
-        [source, target] => (source, target, ""),
-        [source, target, options] => (source, target, options),
-        _ => return Err(format!("invalid volume specification: '{text}'")),
-    };
-    let invalid = |reason: String| format!("invalid volume specification: '{text}': {reason}");
-    if !target.starts_with('/') {
-        return Err(invalid(format!("invalid mount path: '{target}' mount path must be absolute")));
-    }
-    if normalised(target) == "/" {
-        return Err(invalid("invalid specification: destination can't be '/'".to_owned()));
-    }
-    let source = host_path(source);
-    let kind = if source.starts_with('/') { Kind::Bind } else { Kind::Volume };
-    if kind == Kind::Volume && !source.is_empty() {
-        volume_name(&source)?;
-    }
-    let mut mount = MountSpec {
-        kind,
-        source,
-        target: target.to_owned(),
-        create_source: kind == Kind::Bind,
-        ..MountSpec::default()
-    };
-    for option in options.split(',').filter(|option| !option.is_empty()) {
-        match option {
-            "ro" => mount.read_only = true,
-            "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => {}
-            "nocopy" if kind == Kind::Volume => mount.no_copy = true,
-            propagation if PROPAGATIONS.contains(&propagation) && kind == Kind::Bind => {
-                mount.propagation = propagation.to_owned();
-            }
-            _ => return Err(invalid(format!("invalid mode: {options}"))),
-        }
-    }
-    Ok(mount)
-}
-
-fn is_option(text: &str) -> bool {
-    matches!(text, "ro" | "rw" | "z" | "Z" | "nocopy") || PROPAGATIONS.contains(&text)
+    bind_from(text, host_path)
 }
 
 /// `./x` and `~/x` are host paths, as docker's client reads them.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use skep_cluster::api::{PortConfig, PublishMode};
 use skep_engine::ports::api_protocol;
-use skep_net::{PortMapping, PortProtocol};
+use skep_net::PortProtocol;
 
 use super::csv;
 
@@ -20,16 +20,6 @@ pub struct PortSpec {
     pub container: u16,
     /// Protocol.
     pub protocol: PortProtocol,
-}
-
-impl PortSpec {
-    /// What `net` is asked for, with a host port taken from the range that `free` approves.
-    pub fn mapping(&self, free: impl Fn(Option<Ipv4Addr>, u16, PortProtocol) -> bool) -> PortMapping {
-        let host_port = self.host.map(|(first, last)| {
-            (first..=last).find(|port| first == last || free(self.host_ip, *port, self.protocol)).unwrap_or(first)
-        });
-        PortMapping { host_ip: self.host_ip, host_port, container_port: self.container, protocol: self.protocol }
-    }
 }
 
 /// `80` or `8000-8010`, for a port in the container; as `--expose` has it with `/PROTOCOL`.

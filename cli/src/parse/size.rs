@@ -38,49 +38,6 @@ pub fn check_memory(bytes: Option<i64>) -> Result<(), String> {
     }
 }
 
-/// Refuses a reservation above the limit; 0 is none.
-pub fn check_reservation(memory: Option<i64>, reservation: Option<i64>) -> Result<(), String> {
-    match (memory.unwrap_or(0), reservation.unwrap_or(0)) {
-        (_, reservation) if reservation > 0 && reservation < MEMORY_MIN => {
-            Err("Minimum memory reservation allowed is 6MB".to_owned())
-        }
-        (memory, reservation) if memory > 0 && memory < reservation => {
-            Err("Minimum memory limit can not be less than memory reservation limit, see usage".to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Refuses processors or memory nodes that are not among those `available`, a list as the kernel writes it; an empty
-/// one is not known. `what` and `flag` are docker's names for them.
-pub fn check_set(wanted: Option<&str>, available: &str, what: &str, flag: &str) -> Result<(), String> {
-    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return Ok(()) };
-    let ranges = ranges(wanted).ok_or_else(|| format!("Invalid value {wanted} for {flag}"))?;
-    let Some(there) = self::ranges(available).filter(|there| !there.is_empty()) else { return Ok(()) };
-    let is_there = |number: u32| there.iter().any(|(first, last)| (*first..=*last).contains(&number));
-    match ranges.iter().all(|(first, last)| (*first..=*last).all(is_there)) {
-        true => Ok(()),
-        false => Err(format!("Requested {what} are not available - requested {wanted}, available: {available}")),
-    }
-}
-
-/// `0-3,7`, as the kernel reads it.
-fn ranges(text: &str) -> Option<Vec<(u32, u32)>> {
-    const NUMBER_MAX: u32 = 8192;
-    let range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.parse::<u32>().ok()?, last.parse::<u32>().ok()?);
-        (first <= last && last <= NUMBER_MAX).then_some((first, last))
-    };
-    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(range).collect()
-}
-
-/// What the kernel lists under `/sys/devices/system`: `cpu` or `node`.
-pub fn online(kind: &str) -> String {
-    let path = format!("/sys/devices/system/{kind}/online");
-    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
-}
-
 /// Billionths of a CPU from `1.5`.
 pub fn nano_cpus(text: &str) -> Result<i64, String> {
     let cpus: f64 = text.parse().map_err(|_| format!("failed to parse {text} as a rational number"))?;
@@ -95,19 +52,6 @@ pub fn nano_cpus(text: &str) -> Result<i64, String> {
         return Err(format!("{text} is not a possible number of CPUs"));
     }
     Ok(nanos.round() as i64)
-}
-
-/// Refuses what the machine does not have.
-pub fn check_cpus(nano_cpus: Option<i64>, available: usize) -> Result<(), String> {
-    match nano_cpus {
-        Some(nano) if nano > 0 && nano > i64::try_from(available).unwrap_or(i64::MAX).saturating_mul(1_000_000_000) => {
-            Err(format!("range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"))
-        }
-        Some(nano) if nano > 0 && nano < 10_000_000 => {
-            Err(format!("range of CPUs is from 0.01 to {available}.00, as there are only {available} CPUs available"))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]
@@ -139,39 +83,10 @@ mod tests {
     }
 
     #[test]
-    fn refuses_a_reservation_above_the_limit() {
-        let error = check_reservation(Some(100 << 20), Some(500 << 20)).unwrap_err();
-        assert_eq!(error, "Minimum memory limit can not be less than memory reservation limit, see usage");
-        assert!(check_reservation(None, Some(1 << 20)).is_err());
-        for (memory, reservation) in [(None, Some(7 << 20)), (Some(0), Some(7 << 20)), (Some(7 << 20), None)] {
-            check_reservation(memory, reservation).unwrap();
-        }
-    }
-
-    #[test]
-    fn refuses_processors_that_are_not_there() {
-        let check = |wanted: &str, available: &str| check_set(Some(wanted), available, "CPUs", "cpuset cpus");
-        let error = check("77", "0-1").unwrap_err();
-        assert_eq!(error, "Requested CPUs are not available - requested 77, available: 0-1");
-        assert!(check("0-2", "0-1").is_err());
-        assert_eq!(check("a", "0-1").unwrap_err(), "Invalid value a for cpuset cpus");
-        for bad in ["1-0", "0-99999999", "-1"] {
-            assert!(check(bad, "0-1").unwrap_err().starts_with("Invalid value"), "{bad}");
-        }
-        for good in ["", "0", "0-1", "0,1", "1,0-1"] {
-            check(good, "0-1").unwrap();
-        }
-        check("0,5", "0-3,5").unwrap();
-        check("77", "").unwrap();
-    }
-
-    #[test]
     fn reads_cpus() {
         assert_eq!(nano_cpus("1.5").unwrap(), 1_500_000_000);
         assert_eq!(nano_cpus("abc").unwrap_err(), "failed to parse abc as a rational number");
         assert!(nano_cpus("0.0000000001").is_err());
-        assert!(check_cpus(Some(3_000_000_000), 2).is_err());
-        assert!(check_cpus(Some(2_000_000_000), 2).is_ok());
     }
 
     proptest! {

@@ -20,7 +20,7 @@ pub async fn client(node: &Node) -> Result<Client> {
 
 /// An answer's error, in the words that the manager chose.
 pub fn said(status: Status) -> anyhow::Error {
-    skep_engine::agent::said(&status).into()
+    skep_engine::agent::said(status).into()
 }
 
 /// Whether an answer says that there is no such object.

@@ -6,6 +6,7 @@ mod badinput;
 mod binary;
 mod containers;
 mod faults;
+mod filters;
 mod golden;
 mod images;
 mod lab;

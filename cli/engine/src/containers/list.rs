@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skep_image::Reference;
-use skep_net::PortProtocol;
+use skep_net::{BoundPort, PortProtocol};
 use skep_runtime::config::{MountType, NetworkMode};
 use skep_runtime::state::Status;
 use skep_runtime::{ContainerSummary, Runtime};
@@ -223,13 +223,17 @@ fn ports_of(container: &ContainerSummary) -> Vec<Port> {
         kind: protocol.to_string(),
         ..Port::default()
     });
-    let published = container.ports.iter().map(|port| Port {
+    exposed.chain(published(&container.ports)).collect()
+}
+
+/// Published ports in docker's words.
+pub(super) fn published(bound: &[BoundPort]) -> impl Iterator<Item = Port> {
+    bound.iter().map(|port| Port {
         ip: Some(port.host_ip.to_string()),
         private_port: port.container_port,
         public_port: Some(port.host_port),
         kind: port.protocol.to_string(),
-    });
-    exposed.chain(published).collect()
+    })
 }
 
 #[cfg(test)]

@@ -27,8 +27,6 @@ pub struct Config {
     #[serde(deserialize_with = "words")]
     pub cmd: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub healthcheck: Option<HealthConfig>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub args_escaped: Option<bool>,
     pub image: String,
     pub volumes: Option<Named<Empty>>,
@@ -47,6 +45,8 @@ pub struct Config {
     pub stop_timeout: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shell: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<HealthConfig>,
 }
 
 /// How to find out whether it works; times in nanoseconds, 0 inherits.

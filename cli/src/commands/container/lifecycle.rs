@@ -1,12 +1,13 @@
 //! start, stop, kill, restart, rm, pause, unpause, rename, wait: one call of the runtime for each container.
 
 use anyhow::{Result, bail};
-use skep_runtime::{Attach, RemoveOptions, StopOptions, WaitCondition};
+use skep_engine::ErrorKind;
+use skep_engine::containers::RemoveContainer;
+use skep_runtime::{Attach, StopOptions, WaitCondition};
 
-use super::overlay;
 use crate::args::container::{Kill, Names, Remove, Rename, Start, Stop};
-use crate::context::Node;
-use crate::failure::each;
+use crate::context::{self, Node};
+use crate::failure::{self, each};
 use crate::parse::options;
 use crate::terminal::{self, End, Forward, Signals};
 
@@ -15,7 +16,7 @@ pub fn start(node: &Node, args: &Start) -> Result<i32> {
     let runtime = node.runtime()?;
     if !args.attach && !args.interactive {
         return each(&args.containers, |name| {
-            warn(&runtime.start(name)?);
+            warn(&node.engine().start_container(name)?);
             Ok(name.to_owned())
         });
     }
@@ -51,70 +52,63 @@ fn stop_options(args: &Stop) -> Result<StopOptions> {
 
 /// `stop`
 pub fn stop(node: &Node, args: &Stop) -> Result<i32> {
-    let (runtime, options) = (node.runtime()?, stop_options(args)?);
+    node.runtime()?;
+    let options = stop_options(args)?;
     each(&args.containers, |name| {
-        runtime.stop(name, &options)?;
+        node.engine().stop_container(name, &options)?;
         Ok(name.to_owned())
     })
 }
 
 /// `restart`
 pub fn restart(node: &Node, args: &Stop) -> Result<i32> {
-    let (runtime, options) = (node.runtime()?, stop_options(args)?);
+    node.runtime()?;
+    let options = stop_options(args)?;
     each(&args.containers, |name| {
-        warn(&runtime.restart(name, &options)?);
+        warn(&node.engine().restart_container(name, &options)?);
         Ok(name.to_owned())
     })
 }
 
 /// `kill`
 pub fn kill(node: &Node, args: &Kill) -> Result<i32> {
-    let runtime = node.runtime()?;
+    node.runtime()?;
     options::signal(&args.signal).map_err(anyhow::Error::msg)?;
     each(&args.containers, |name| {
-        runtime.kill(name, &args.signal)?;
+        node.engine().kill_container(name, &args.signal)?;
         Ok(name.to_owned())
     })
 }
 
 /// `rm`
 pub fn remove(node: &Node, args: &Remove) -> Result<i32> {
-    let runtime = node.runtime()?;
-    let options = RemoveOptions { force: args.force, volumes: args.volumes };
-    each(&args.containers, |name| {
-        let attached = match runtime.record(name) {
-            Ok((record, _)) => overlay::attachments(&record),
-            Err(error) if args.force && error.is_not_found() => {
-                // As docker: it is said, but what was asked for is so.
-                eprintln!("Error: {error}");
-                return Ok(String::new());
-            }
-            Err(_) => Vec::new(),
-        };
-        match runtime.remove(name, &options) {
-            // Somebody else has removed it meanwhile.
-            Err(error) if args.force && error.is_not_found() => {}
-            removed => removed?,
+    node.runtime()?;
+    let how = RemoveContainer { force: args.force, volumes: args.volumes };
+    each(&args.containers, |name| match context::run(node.engine().remove_container(name, how)) {
+        Ok(()) => Ok(name.to_owned()),
+        Err(error) if args.force && failure::kind(&error) == Some(ErrorKind::NotFound) => {
+            // As docker: it is said, but what was asked for is so.
+            eprintln!("Error: {error}");
+            Ok(String::new())
         }
-        overlay::release(node, &attached);
-        Ok(name.to_owned())
+        Err(error) => Err(error),
     })
 }
 
 /// `pause`
 pub fn pause(node: &Node, args: &Names) -> Result<i32> {
-    let runtime = node.runtime()?;
+    node.runtime()?;
     each(&args.containers, |name| {
-        runtime.pause(name)?;
+        node.engine().pause_container(name)?;
         Ok(name.to_owned())
     })
 }
 
 /// `unpause`
 pub fn unpause(node: &Node, args: &Names) -> Result<i32> {
-    let runtime = node.runtime()?;
+    node.runtime()?;
     each(&args.containers, |name| {
-        runtime.unpause(name)?;
+        node.engine().unpause_container(name)?;
         Ok(name.to_owned())
     })
 }
@@ -125,12 +119,12 @@ pub fn rename(node: &Node, args: &Rename) -> Result<i32> {
         bail!("neither old nor new names may be empty");
     }
     let name = options::container_name(&args.name).map_err(anyhow::Error::msg)?;
-    node.runtime()?.rename(&args.container, &name)?;
+    node.engine().rename_container(&args.container, &name)?;
     Ok(0)
 }
 
 /// `wait`
 pub fn wait(node: &Node, args: &Names) -> Result<i32> {
-    let runtime = node.runtime()?;
-    each(&args.containers, |name| Ok(runtime.wait(name, WaitCondition::NotRunning)?.to_string()))
+    node.runtime()?;
+    each(&args.containers, |name| Ok(node.engine().wait_container(name, WaitCondition::NotRunning)?.to_string()))
 }

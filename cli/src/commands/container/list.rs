@@ -76,8 +76,14 @@ fn row(container: &Summary, now: Timestamp, args: &Flags) -> Value {
         "LocalVolumes": container.mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
         "Networks": networks.join(","),
         "Size": container.size_rw.map(|bytes| human::size(bytes as f64, 3)).unwrap_or_default(),
-        "Platform": Platform::host().to_string(),
+        "Platform": platform(),
     })
+}
+
+/// The platform of this machine, whose containers these are; a variant is not told, as docker has it.
+fn platform() -> String {
+    let host = Platform::host();
+    format!("{}/{}", host.os, host.architecture)
 }
 
 /// A volume's name, the host's path, or the place of what is in memory.

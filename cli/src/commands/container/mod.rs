@@ -1,15 +1,14 @@
 //! `skep container …` and its short cuts.
 
 pub mod attach;
-pub mod config;
 pub mod exec;
 pub mod inspect;
 pub mod lifecycle;
 pub mod list;
 pub mod logs;
-pub mod overlay;
 pub mod port;
 pub mod prune;
+pub mod request;
 pub mod run;
 pub mod stats;
 pub mod top;

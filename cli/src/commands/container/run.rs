@@ -4,15 +4,17 @@ use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use skep_image::{Image, Platform, StoreError};
-use skep_runtime::{Attach, Created, RemoveOptions, Runtime};
+use skep_engine::containers::leases::Lease;
+use skep_engine::containers::{CreateContainer, RemoveContainer};
+use skep_engine::images::{PlatformChoice, PullPolicy};
+use skep_image::Reference;
+use skep_runtime::{Attach, Runtime};
 
-use super::config;
 use super::lifecycle::warn;
-use super::overlay::{self, Lease};
+use super::request;
 use crate::args::container::{ContainerFlags, Create, Run};
 use crate::commands::image::pull;
-use crate::context::Node;
+use crate::context::{self, Node};
 use crate::failure::{self, Failure};
 use crate::format::output;
 use crate::terminal::{self, End, Forward, Signals};
@@ -39,7 +41,7 @@ pub fn run(node: &Node, args: Run) -> Result<i32> {
 pub fn create(node: &Node, args: Create) -> Result<i32> {
     let streams = streams(&args.create, false);
     let made = made(node, &args.create, &args.words, streams).map_err(|error| failure::of_run("create", &error))?;
-    output::line(&made.created.id)?;
+    output::line(&made.id)?;
     Ok(0)
 }
 
@@ -58,94 +60,51 @@ fn streams(flags: &ContainerFlags, detach: bool) -> Attach {
 /// A container that was made.
 struct Made {
     runtime: Runtime,
-    created: Created,
+    id: String,
     /// What the swarm lent it.
     leases: Vec<Lease>,
 }
 
 /// The container, made, with its image pulled if it has to be.
 fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) -> Result<Made> {
-    if !matches!(flags.pull.as_str(), "always" | "missing" | "never" | "") {
-        bail!("invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"", flags.pull);
-    }
-    let runtime = node.runtime()?;
-    let mut config = config::from_flags(&runtime, flags, words)?;
-    config.attach_stdin = streams.stdin;
-    config.attach_stdout = streams.stdout;
-    config.attach_stderr = streams.stderr;
-    config.stdin_once = config.stdin_open && streams.stdin;
-    config.terminal_size = config.tty.then(terminal::size).flatten();
+    let policy = PullPolicy::read(&flags.pull)?;
+    let (engine, runtime) = (node.engine(), node.runtime()?);
+    let size = flags.tty.then(terminal::size).flatten();
+    let request = request::from_flags(flags, words, streams, size)?;
+    engine.check_container(&request)?;
     if let Some(path) = &flags.cidfile
         && Path::new(path).exists()
     {
         bail!("container ID file found, make sure the other container isn't running or delete {path}");
     }
-    have_image(&runtime, flags, &config.image)?;
-    let leases = overlay::resolve(node, &runtime, &mut config)?;
-    let created = match runtime.create(&config) {
-        Ok(created) => created,
-        Err(error) => {
-            overlay::release(node, &leases);
-            return Err(error.into());
-        }
-    };
+    have_image(node, flags, policy, &request)?;
+    let created = context::run(engine.create_container(request))?;
     warn(&created.warnings);
+    let leases = engine.leases(&created.id)?;
     if let Some(path) = &flags.cidfile {
         let mut file = std::fs::File::create_new(path)
             .with_context(|| format!("failed to create the container ID file {path}"))?;
         file.write_all(created.id.as_bytes()).with_context(|| format!("failed to write the container ID to {path}"))?;
     }
-    Ok(Made { runtime, created, leases })
+    Ok(Made { runtime, id: created.id, leases })
 }
 
-/// Sees to it that the image is here, and that it is one for the platform that was asked for.
-fn have_image(runtime: &Runtime, flags: &ContainerFlags, image: &str) -> Result<()> {
-    let asked_for = flags.platform.as_deref().filter(|text| !text.is_empty());
-    let wanted = asked_for.map(str::parse::<Platform>).transpose().context("invalid platform")?;
-    if flags.pull != "always" {
-        match runtime.images().resolve(image) {
-            Ok(found) => match fits(image, &found, wanted.as_ref()) {
-                Err(error) if flags.pull == "never" => return Err(error),
-                Err(_) => {}
-                Ok(()) => return Ok(()),
-            },
-            Err(StoreError::NotFound { .. }) if flags.pull != "never" => {}
-            Err(error) => return Err(error.into()),
-        }
-        if !flags.quiet {
-            let shown =
-                image.parse::<skep_image::Reference>().map_or_else(|_| image.to_owned(), |name| name.familiar());
-            eprintln!("Unable to find image '{shown}' locally");
-        }
+/// Sees to it that the image is here.
+fn have_image(node: &Node, flags: &ContainerFlags, policy: PullPolicy, request: &CreateContainer) -> Result<()> {
+    let image = &request.body.config.image;
+    let platform = PlatformChoice::read(flags.platform.as_deref())?;
+    if node.engine().has_image(image, &platform, policy)? {
+        return Ok(());
     }
-    pull::for_container(runtime, image, asked_for, flags.quiet)?;
-    fits(image, &runtime.images().resolve(image)?, wanted.as_ref())
-}
-
-/// Refuses an image for another platform than was asked for; where none was, one for another than this machine's is
-/// only spoken of.
-fn fits(name: &str, image: &Image, wanted: Option<&Platform>) -> Result<()> {
-    let (architecture, os) = (image.architecture.clone(), image.os.clone());
-    let made_for = Platform { os, architecture, variant: image.variant.clone().filter(|variant| !variant.is_empty()) };
-    match wanted {
-        Some(wanted) if !wanted.runs(&made_for) => bail!(
-            "image with reference {name} was found but its platform ({made_for}) does not match the specified platform \
-             ({wanted})"
-        ),
-        None if !Platform::host().runs(&made_for) => {
-            let host = Platform::host();
-            warn(&[format!(
-                "The requested image's platform ({made_for}) does not match the detected host platform ({host}) and no \
-                 specific platform was requested"
-            )]);
-        }
-        _ => {}
+    if policy == PullPolicy::Missing && !flags.quiet {
+        let shown = image.parse::<Reference>().map_or_else(|_| image.clone(), |name| name.familiar());
+        eprintln!("Unable to find image '{shown}' locally");
     }
-    Ok(())
+    pull::for_container(node, image, &platform, flags.quiet)
 }
 
 fn in_background(node: &Node, made: &Made) -> Result<i32> {
-    match made.runtime.start(&made.created.id) {
+    match made.runtime.start(&made.id) {
         Ok(warnings) => warn(&warnings),
         Err(error) => {
             // As docker: the container stays (unless --rm) and says why it did not start.
@@ -153,13 +112,13 @@ fn in_background(node: &Node, made: &Made) -> Result<i32> {
             return Err(error.into());
         }
     }
-    output::line(&made.created.id)?;
+    output::line(&made.id)?;
     Ok(0)
 }
 
 fn in_foreground(node: &Node, made: &Made, args: &Run, streams: Attach) -> Result<i32> {
     let signals = Signals::hold()?;
-    let session = match made.runtime.start_attached(&made.created.id, streams) {
+    let session = match made.runtime.start_attached(&made.id, streams) {
         Ok(session) => session,
         Err(error) => {
             forget_if_transient(node, made);
@@ -172,7 +131,7 @@ fn in_foreground(node: &Node, made: &Made, args: &Run, streams: Attach) -> Resul
     match terminal::attend(session, signals, &options)? {
         End::Exited(code) => {
             if args.create.rm {
-                overlay::release(node, &made.leases);
+                release(node, &made.leases)?;
             }
             Ok(code)
         }
@@ -183,12 +142,23 @@ fn in_foreground(node: &Node, made: &Made, args: &Run, streams: Attach) -> Resul
 
 /// A `--rm` container that could not be started goes at once.
 fn forget_if_transient(node: &Node, made: &Made) {
-    let transient = match made.runtime.record(&made.created.id) {
+    let transient = match made.runtime.record(&made.id) {
         Ok((record, _)) => record.config.auto_remove,
         Err(error) => error.is_not_found(),
     };
     if transient {
-        made.runtime.remove(&made.created.id, &RemoveOptions { force: true, volumes: true }).ok();
-        overlay::release(node, &made.leases);
+        context::run(node.engine().remove_container(&made.id, RemoveContainer { force: true, volumes: true })).ok();
+        release(node, &made.leases).ok();
+    }
+}
+
+/// What was lent to a container that has removed itself.
+fn release(node: &Node, leases: &[Lease]) -> Result<()> {
+    match leases.is_empty() {
+        true => Ok(()),
+        false => context::run(async {
+            node.engine().release(leases).await;
+            Ok::<_, skep_engine::Error>(())
+        }),
     }
 }

@@ -13,7 +13,7 @@ pub fn run(node: &Node, args: &Top) -> Result<i32> {
     let name = args.words.first().map_or("", String::as_str);
     let mut rows = vec![["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"].map(str::to_owned).to_vec()];
     let now = Timestamp::now();
-    for process in node.runtime()?.top(name)? {
+    for process in node.engine().top_container(name)? {
         let age = (now.as_second() - process.start.as_second()).max(1) as u64;
         let started = process.start.to_zoned(TimeZone::system());
         let shown = if age < 86_400 { started.strftime("%H:%M") } else { started.strftime("%b%d") };

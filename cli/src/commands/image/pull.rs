@@ -1,8 +1,8 @@
 //! `pull`, and the pull that `run` makes when the image is missing.
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
+use skep_engine::images::PlatformChoice;
 use skep_image::{NoProgress, Progress, PullOptions, Pulled, Reference};
-use skep_runtime::Runtime;
 
 use crate::args::image::Pull;
 use crate::context::{self, Node};
@@ -11,8 +11,9 @@ use crate::format::progress::PullProgress;
 
 /// `pull`
 pub fn run(node: &Node, args: &Pull) -> Result<i32> {
-    let runtime = node.runtime()?;
+    node.runtime()?;
     let reference = reference(&args.image)?;
+    let platform = PlatformChoice::read(args.platform.as_deref())?;
     if !args.image.contains('@') && !args.quiet && !tagged(&args.image) {
         output::line("Using default tag: latest")?;
     }
@@ -21,7 +22,7 @@ pub fn run(node: &Node, args: &Pull) -> Result<i32> {
         progress.heading(&heading(&reference));
     }
     let shown: &dyn Progress = if args.quiet { &NoProgress } else { &progress };
-    let pulled = pull(&runtime, &reference, args.platform.as_deref(), shown)?;
+    let pulled = pull(node, &reference, &platform, shown)?;
     progress.finish();
     if !args.quiet {
         output::line(format!("Digest: {}", pulled.digest))?;
@@ -63,25 +64,23 @@ fn canonical(reference: &Reference) -> String {
 }
 
 /// The image of `run` and `create`: as docker, what is said goes to the standard error.
-pub fn for_container(runtime: &Runtime, image: &str, platform: Option<&str>, quiet: bool) -> Result<()> {
+pub fn for_container(node: &Node, image: &str, platform: &PlatformChoice, quiet: bool) -> Result<()> {
     let reference = reference(image)?;
     if quiet {
-        pull(runtime, &reference, platform, &NoProgress)?;
+        pull(node, &reference, platform, &NoProgress)?;
         return Ok(());
     }
     let progress = PullProgress::new(std::io::IsTerminal::is_terminal(&std::io::stderr()), true);
     progress.heading(&heading(&reference));
-    let pulled = pull(runtime, &reference, platform, &progress)?;
+    let pulled = pull(node, &reference, platform, &progress)?;
     progress.finish();
     eprintln!("Digest: {}\n{}", pulled.digest, status(&reference, &pulled));
     Ok(())
 }
 
-fn pull(runtime: &Runtime, reference: &Reference, platform: Option<&str>, progress: &dyn Progress) -> Result<Pulled> {
+fn pull(node: &Node, reference: &Reference, platform: &PlatformChoice, progress: &dyn Progress) -> Result<Pulled> {
     context::install_crypto();
     let mut options = PullOptions::from_environment()?;
-    if let Some(platform) = platform {
-        options.platform = platform.parse().map_err(|error| anyhow!("{error}")).context("invalid platform")?;
-    }
-    context::block_on(async { Ok(skep_image::pull(runtime.images(), reference, &options, progress).await?) })
+    platform.apply(&mut options);
+    context::block_on(async { Ok(node.engine().pull_image(reference, &options, progress).await?) })
 }

@@ -1,0 +1,81 @@
+//! `POST /containers/create`.
+
+use serde::{Deserialize, Serialize};
+use skep_runtime::Runtime;
+use skep_runtime::config::ContainerConfig;
+
+use super::{config, leases};
+use crate::blocking::blocking;
+use crate::docker::create::{CreateRequest, CreateResponse};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::images::PlatformChoice;
+
+/// A container that is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CreateContainer {
+    /// Its name; none: one is made up.
+    pub name: Option<String>,
+    /// The platform that its image has to be for, `OS[/ARCHITECTURE[/VARIANT]]`; none: this machine's.
+    pub platform: Option<String>,
+    /// The rest.
+    pub body: CreateRequest,
+}
+
+impl Engine {
+    /// Refuses a request that cannot be carried out whatever images, networks and containers there are.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::BadArgument`], [`crate::ErrorKind::NotSupported`].
+    pub fn check_container(&self, request: &CreateContainer) -> Result<()> {
+        read(&self.runtime()?, request).map(drop)
+    }
+
+    /// Makes a container of an image that is here. An overlay of the swarm lends it an address.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`] for an image, network, volume or container that is not there,
+    /// [`crate::ErrorKind::Conflict`] for a name that is taken, [`crate::ErrorKind::BadArgument`] and
+    /// [`crate::ErrorKind::NotSupported`] for what cannot be.
+    pub async fn create_container(&self, request: CreateContainer) -> Result<CreateResponse> {
+        let engine = self.clone();
+        let (runtime, mut read) = blocking(move || {
+            let runtime = engine.runtime()?;
+            let image = runtime.images().resolve(&request.body.config.image)?;
+            let mut read = read(&runtime, &request)?;
+            let choice = PlatformChoice::read(request.platform.as_deref())?;
+            read.warnings.extend(choice.check(&request.body.config.image, &image)?);
+            Ok::<_, Error>((runtime, read))
+        })
+        .await?;
+        let leases = self.lease(&runtime, &mut read.config).await?;
+        match blocking(move || make(&runtime, &read.config)).await {
+            Ok((id, warnings)) => {
+                read.warnings.extend(warnings);
+                Ok(CreateResponse { id, warnings: read.warnings })
+            }
+            Err(error) => {
+                self.release(&leases).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The addresses that the swarm has lent to a container.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`].
+    pub fn leases(&self, name_or_id: &str) -> Result<Vec<leases::Lease>> {
+        Ok(leases::of_container(&self.runtime()?.record(name_or_id)?.0))
+    }
+}
+
+fn read(runtime: &Runtime, request: &CreateContainer) -> Result<config::Read> {
+    config::read(runtime.net(), request.name.as_deref(), &request.body)
+}
+
+fn make(runtime: &Runtime, config: &ContainerConfig) -> Result<(String, Vec<String>)> {
+    let created = runtime.create(config)?;
+    Ok((created.id, created.warnings))
+}

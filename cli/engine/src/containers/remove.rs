@@ -1,0 +1,47 @@
+//! `DELETE /containers/ID`.
+
+use serde::{Deserialize, Serialize};
+use skep_runtime::RemoveOptions;
+
+use super::leases;
+use crate::blocking::blocking;
+use crate::engine::Engine;
+use crate::error::Result;
+
+/// How a container is removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RemoveContainer {
+    /// Kill it when it runs.
+    pub force: bool,
+    /// Its anonymous volumes go, too.
+    #[serde(rename = "v")]
+    pub volumes: bool,
+}
+
+impl Engine {
+    /// Removes a container, and gives back what the swarm has lent to it.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Conflict`] for one that runs.
+    pub async fn remove_container(&self, name_or_id: &str, how: RemoveContainer) -> Result<()> {
+        let (runtime, name) = (self.runtime()?, name_or_id.to_owned());
+        let lent = blocking(move || {
+            let lent = match runtime.record(&name) {
+                Ok((record, _)) => leases::of_container(&record),
+                Err(error) if error.is_not_found() => return Err(error),
+                // One that cannot be read can be removed.
+                Err(_) => Vec::new(),
+            };
+            match runtime.remove(&name, &RemoveOptions { force: how.force, volumes: how.volumes }) {
+                // Somebody else has removed it meanwhile.
+                Err(error) if how.force && error.is_not_found() => {}
+                removed => removed?,
+            }
+            Ok(lent)
+        })
+        .await?;
+        self.release(&lent).await;
+        Ok(())
+    }
+}

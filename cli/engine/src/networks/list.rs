@@ -1,0 +1,113 @@
+//! `GET /networks`: this machine's and the swarm's networks in one list.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use skep_cluster::api::{Annotations, ListNetworksRequest, Network as SwarmNetwork, NetworkSpec};
+use skep_net::OverlayIntent;
+
+use super::shape;
+use crate::ErrorKind;
+use crate::blocking::blocking;
+use crate::docker::network::Network;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::filters::{Filters, Names};
+
+/// Which networks are asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListNetworks {
+    /// What has to hold for them.
+    pub filters: Filters,
+}
+
+/// Networks, by name.
+#[derive(Debug)]
+pub struct ListedNetworks {
+    /// Those that are known.
+    pub networks: Vec<Network>,
+    /// Why the swarm's are missing, if they are.
+    pub missing: Option<Error>,
+}
+
+/// A network with the moment at which it was made.
+pub(super) struct Entry {
+    pub(super) network: Network,
+    pub(super) created: Option<Timestamp>,
+}
+
+impl Engine {
+    /// The networks that are asked for. The swarm's are missing where it cannot be asked, and it is said why.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadArgument`] for a filter that cannot be read; this machine's networks cannot be read.
+    pub async fn list_networks(&self, request: &ListNetworks) -> Result<ListedNetworks> {
+        let filters = &request.filters;
+        filters.accept(&["driver", "id", "label", "name", "scope", "type"])?;
+        filters.check("type", &["custom", "builtin"])?;
+        filters.check("scope", &["swarm", "global", "local"])?;
+        let names = filters.names("name")?;
+        let (entries, missing) = self.all_networks().await?;
+        let networks =
+            entries.into_iter().map(|entry| entry.network).filter(|network| wanted(network, filters, &names));
+        Ok(ListedNetworks { networks: networks.collect(), missing })
+    }
+
+    /// Every network, by name; and why the swarm's are missing, if they are.
+    pub(super) async fn all_networks(&self) -> Result<(Vec<Entry>, Option<Error>)> {
+        let engine = self.clone();
+        let local = blocking(move || Ok::<_, Error>(engine.runtime()?.net().networks().list()?)).await?;
+        let mut entries: Vec<Entry> = local
+            .iter()
+            .map(|definition| Entry { network: shape::of_definition(definition), created: shape::created(definition) })
+            .collect();
+        let (of_swarm, missing) = match self.swarm_networks().await {
+            Ok(networks) => (networks, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        entries.extend(
+            of_swarm
+                .iter()
+                .map(|network| Entry { network: shape::listed(network), created: shape::created_in_swarm(network) }),
+        );
+        entries.sort_by(|a, b| a.network.name.cmp(&b.network.name).then_with(|| a.network.id.cmp(&b.network.id)));
+        Ok((entries, missing))
+    }
+
+    /// The swarm's networks, of which a worker knows only those that it carries; none where there is no swarm.
+    async fn swarm_networks(&self) -> Result<Vec<SwarmNetwork>> {
+        if !self.is_in_swarm() {
+            return Ok(Vec::new());
+        }
+        match self.agent().await?.list_networks(ListNetworksRequest {}).await {
+            Ok(answer) => Ok(answer.networks),
+            Err(error) if error.kind() == ErrorKind::NotAManager => {
+                let engine = self.clone();
+                let carried = blocking(move || Ok::<_, Error>(engine.runtime()?.net().overlays()?)).await?;
+                Ok(carried.into_iter().map(self::carried).collect())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn carried(overlay: OverlayIntent) -> SwarmNetwork {
+    let annotations = Annotations { name: overlay.name, ..Annotations::default() };
+    let spec = NetworkSpec { annotations: Some(annotations), internal: overlay.internal, ..NetworkSpec::default() };
+    SwarmNetwork { id: overlay.id.to_string(), spec: Some(spec), ..SwarmNetwork::default() }
+}
+
+/// Whether users did not make it.
+pub(super) fn is_builtin(network: &Network) -> bool {
+    matches!(network.name.as_str(), "bridge" | "host" | "none")
+}
+
+fn wanted(network: &Network, filters: &Filters, names: &Names) -> bool {
+    let labels = network.labels.clone().unwrap_or_default();
+    filters.any("driver", |driver| driver == network.driver)
+        && filters.any("id", |id| network.id.starts_with(id))
+        && (names.has(&network.name) || filters.any("name", |name| network.name == skep_net::name_of_network(name)))
+        && filters.any("scope", |scope| scope == network.scope)
+        && filters.any("type", |kind| (kind == "builtin") == is_builtin(network))
+        && filters.labels("label", &labels)
+}

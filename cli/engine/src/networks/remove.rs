@@ -1,0 +1,82 @@
+//! `DELETE /networks/ID` and `POST /networks/prune`.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use skep_cluster::api::RemoveNetworkRequest;
+
+use super::list::is_builtin;
+use crate::blocking::blocking;
+use crate::duration::moment;
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::filters::Filters;
+
+/// Which unused networks go.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PruneNetworks {
+    /// `until`, `label`, `label!`.
+    pub filters: Filters,
+}
+
+/// What went.
+#[derive(Debug, Default)]
+pub struct PrunedNetworks {
+    /// Names.
+    pub networks_deleted: Vec<String>,
+    /// Why the swarm's were not looked at, if they were not.
+    pub missing: Option<Error>,
+}
+
+impl PruneNetworks {
+    /// Refuses what cannot be read, before anybody is asked whether it is meant.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::BadArgument`].
+    pub fn check(&self) -> Result<()> {
+        self.filters.accept(&["until", "label", "label!"])
+    }
+}
+
+impl Engine {
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::InUse`], or what the swarm says.
+    pub async fn remove_network(&self, name: &str) -> Result<()> {
+        let (engine, asked) = (self.clone(), name.to_owned());
+        let local = blocking(move || Ok::<_, Error>(engine.runtime()?.net().remove_network(&asked).map(drop))).await?;
+        match local {
+            Ok(()) => Ok(()),
+            Err(skep_net::Error::NetworkNotFound { .. }) if self.is_in_swarm() => {
+                self.agent().await?.remove_network(RemoveNetworkRequest { r#ref: name.to_owned() }).await?;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes the networks that nobody uses.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::BadArgument`] for a filter that cannot be read; this machine's networks cannot be read.
+    pub async fn prune_networks(&self, request: &PruneNetworks) -> Result<PrunedNetworks> {
+        request.check()?;
+        let now = Timestamp::now();
+        let until = request.filters.values("until").first().map(|text| moment(text, now)).transpose()?;
+        let (entries, missing) = self.all_networks().await?;
+        let mut pruned = PrunedNetworks { networks_deleted: Vec::new(), missing };
+        for entry in entries {
+            let network = entry.network;
+            let wanted = !is_builtin(&network)
+                && !matches!(network.name.as_str(), "ingress" | skep_net::GATEWAY_BRIDGE)
+                && until.is_none_or(|until| entry.created.is_some_and(|created| created < until))
+                && request.filters.labels_wanted(&network.labels.unwrap_or_default());
+            // One that is in use says so, and stays.
+            if wanted && self.remove_network(&network.id).await.is_ok() {
+                pruned.networks_deleted.push(network.name);
+            }
+        }
+        Ok(pruned)
+    }
+}
