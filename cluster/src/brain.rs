@@ -6,14 +6,14 @@
 //! **Invariant:** nothing that a brain keeps between calls may matter to its decisions; a new leader starts with none.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::StoreAction;
 use crate::error::chain;
-use crate::store::{Packed, ProposeError, Store, TRANSACTION_ACTIONS_MAX, View, now_ns, packed};
+use crate::store::{Packed, ProposeError, Store, TRANSACTION_ACTIONS_MAX, View, packed};
+use crate::surroundings::{Clock, Surroundings};
 
 /// Source of ids for new objects; random in production, counted under test.
 pub type IdSource<'a> = &'a mut dyn FnMut() -> String;
@@ -73,13 +73,20 @@ impl Default for Pace {
 }
 
 /// Runs `brain` until `cancel` (given when this manager no longer leads), or until the store stops.
-pub async fn run_brain(brain: impl Brain, store: Arc<dyn Store>, pace: Pace, cancel: CancellationToken) {
+pub async fn run_brain(
+    brain: impl Brain,
+    store: Arc<dyn Store>,
+    surroundings: Surroundings,
+    pace: Pace,
+    cancel: CancellationToken,
+) {
+    let Surroundings { clock, chance } = surroundings;
     let mut watch = store.watch();
     let mut pack = TRANSACTION_ACTIONS_MAX;
     loop {
         watch.mark_unchanged();
         let view = store.view();
-        let decision = brain.decide(&view, now_ns(), &mut crate::id::new_id);
+        let decision = brain.decide(&view, clock.now_ns(), &mut || chance.id());
         drop(view);
         let wake_at = decision.wake_at;
         match commit(&brain, store.as_ref(), decision, pack).await {
@@ -89,37 +96,42 @@ pub async fn run_brain(brain: impl Brain, store: Arc<dyn Store>, pace: Pace, can
                 pack = (pack / 2).max(1);
                 tokio::select! {
                     () = cancel.cancelled() => return,
-                    () = sleep(pace.again) => continue,
+                    () = clock.sleep(pace.again) => continue,
                 }
             }
             Outcome::Retry => {
                 tokio::select! {
                     () = cancel.cancelled() => return,
-                    () = sleep(pace.retry) => continue,
+                    () = clock.sleep(pace.retry) => continue,
                 }
             }
             Outcome::Stop => return,
         }
-        let timer = wake_at.map(|at| Duration::from_nanos((at - now_ns()).max(0).unsigned_abs()));
+        let timer = wake_at.map(|at| UNIX_EPOCH + Duration::from_nanos(at.max(0).unsigned_abs()));
         tokio::select! {
             () = cancel.cancelled() => return,
             changed = watch.changed() => if changed.is_err() { return },
-            () = sleep(timer.unwrap_or_default()), if timer.is_some() => continue,
+            () = clock.sleep_until(timer.unwrap_or(UNIX_EPOCH)), if timer.is_some() => continue,
         }
-        if !settle(&mut watch, pace, &cancel).await {
+        if !settle(&mut watch, clock.as_ref(), pace, &cancel).await {
             return;
         }
     }
 }
 
 /// Waits until commits pause; false: stop.
-async fn settle(watch: &mut tokio::sync::watch::Receiver<Arc<View>>, pace: Pace, cancel: &CancellationToken) -> bool {
-    let latest = Instant::now() + pace.debounce_max;
+async fn settle(
+    watch: &mut tokio::sync::watch::Receiver<Arc<View>>,
+    clock: &dyn Clock,
+    pace: Pace,
+    cancel: &CancellationToken,
+) -> bool {
+    let latest = clock.instant() + pace.debounce_max;
     loop {
-        let quiet = (Instant::now() + pace.debounce).min(latest);
+        let quiet = pace.debounce.min(latest.saturating_duration_since(clock.instant()));
         tokio::select! {
             () = cancel.cancelled() => return false,
-            () = sleep_until(quiet) => return true,
+            () = clock.sleep(quiet) => return true,
             changed = watch.changed() => if changed.is_err() { return false },
         }
     }
@@ -200,7 +212,7 @@ mod tests {
         }
         let pace = Pace { debounce: Duration::from_millis(1), ..Pace::default() };
         let cancel = CancellationToken::new();
-        let running = tokio::spawn(run_brain(Counter, store.clone(), pace, cancel.clone()));
+        let running = tokio::spawn(run_brain(Counter, store.clone(), Surroundings::system(), pace, cancel.clone()));
         let mut watch = store.watch();
         let others = |view: &Arc<View>| view.nodes().values().skip(1).all(|n| n.data_path_addr.len() == 3);
         tokio::time::timeout(Duration::from_secs(20), watch.wait_for(others)).await.unwrap().unwrap();
@@ -232,8 +244,9 @@ mod tests {
         let store = Arc::new(MemoryStore::new());
         let pace = Pace { debounce: Duration::from_millis(1), ..Pace::default() };
         let cancel = CancellationToken::new();
-        let loops: Vec<_> =
-            (0..2).map(|_| tokio::spawn(run_brain(Counter, store.clone(), pace, cancel.clone()))).collect();
+        let loops: Vec<_> = (0..2)
+            .map(|_| tokio::spawn(run_brain(Counter, store.clone(), Surroundings::system(), pace, cancel.clone())))
+            .collect();
         for id in ["a", "b", "c"] {
             store.propose(vec![create(Node { id: id.into(), ..Node::default() })]).await.unwrap();
         }

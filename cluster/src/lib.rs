@@ -16,7 +16,7 @@ pub mod control;
 pub mod dispatcher;
 pub mod error;
 pub mod executor;
-pub mod id;
+mod id;
 #[cfg(test)]
 mod layers;
 pub mod leader;
@@ -29,6 +29,7 @@ pub mod scheduler;
 #[cfg(test)]
 mod sim;
 pub mod store;
+pub mod surroundings;
 pub mod timing;
 pub mod wire;
 

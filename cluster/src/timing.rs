@@ -14,12 +14,6 @@ impl Timing {
         Self { factor: if factor.is_finite() && factor > 0.0 { factor } else { 1.0 } }
     }
 
-    /// The factor from the environment variable `SKEP_TIME_SCALE`, 1 where it is not set.
-    pub fn from_env() -> Self {
-        let factor = std::env::var("SKEP_TIME_SCALE").ok().and_then(|text| text.parse().ok());
-        Self::scaled(factor.unwrap_or(1.0))
-    }
-
     /// Time between two heartbeats of the raft leader, milliseconds; also how long a follower has to answer one, which
     /// a busy machine needs more of than a network does.
     pub fn heartbeat_ms(self) -> u64 {

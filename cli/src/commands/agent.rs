@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use skep_cluster::node as swarm_node;
 use skep_cluster::node::NodeConfig;
+use skep_cluster::surroundings::Surroundings;
 use skep_cluster::timing::Timing;
 use skep_engine::containers::leases::janitor;
 use skep_engine::executor::NodeExecutor;
@@ -35,7 +36,8 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
         run_root: roots.run_root.clone(),
         executor: Arc::new(executor),
         idle_exit: args.exit_when_idle,
-        timing: Timing::from_env(),
+        timing: timing(),
+        surroundings: Surroundings::system(),
     };
     let asynchronous = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -51,4 +53,10 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
     asynchronous.shutdown_background();
     ran?;
     Ok(0)
+}
+
+/// The swarm's time limits, stretched by the environment variable `SKEP_TIME_SCALE` for slow (emulated) machines.
+fn timing() -> Timing {
+    let factor = std::env::var("SKEP_TIME_SCALE").ok().and_then(|text| text.parse().ok());
+    factor.map_or_else(Timing::default, Timing::scaled)
 }

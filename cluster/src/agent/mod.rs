@@ -23,14 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rand::RngExt;
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::api::{ManagerPeer, SessionMessage};
 use crate::executor::Executor;
+use crate::surroundings::Surroundings;
+use crate::timing::Timing;
 use crate::wire::{Managers, WireError};
 use session::SessionError;
 use worker::Worker;
@@ -94,6 +94,10 @@ pub struct AgentConfig {
     pub session: watch::Sender<Option<SessionMessage>>,
     /// Pause between the end of load balancing to a task and its stop signal ([`DRAIN_DEFAULT`]).
     pub drain: Duration,
+    /// Time limits of calls to the managers.
+    pub timing: Timing,
+    /// Time and chance.
+    pub surroundings: Surroundings,
 }
 
 /// The worker.
@@ -135,9 +139,9 @@ impl Agent {
                 }
             }
             // Not all at the same time, after a manager that all of them used was lost.
-            let pause = rand::rng().random_range(backoff / 2..=backoff);
+            let pause = backoff.mul_f64(self.config.surroundings.chance.within(0.5..1.0));
             backoff = (backoff * 2).min(BACKOFF_MAX);
-            sleep(pause).await;
+            self.config.surroundings.clock.sleep(pause).await;
         }
     }
 }

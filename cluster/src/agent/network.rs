@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::{Configured, Executor, NodeNetwork};
+use crate::surroundings::Clock;
 
 const SETTLE: Duration = Duration::from_millis(30);
 const RETRY_MIN: Duration = Duration::from_millis(500);
@@ -30,6 +30,7 @@ pub struct Carried {
 /// Applies what comes in `wanted` until `stop`, and tells in `carried` what has been applied.
 pub async fn run(
     executor: Arc<dyn Executor>,
+    clock: Arc<dyn Clock>,
     mut wanted: watch::Receiver<Option<Arc<NodeNetwork>>>,
     carried: watch::Sender<Carried>,
     stop: CancellationToken,
@@ -67,10 +68,10 @@ pub async fn run(
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = sleep(pause) => continue,
+            () = clock.sleep(pause) => continue,
             changed = wanted.changed() => if changed.is_err() { return },
         }
-        sleep(SETTLE).await;
+        clock.sleep(SETTLE).await;
     }
 }
 

@@ -8,7 +8,6 @@ use futures::StreamExt;
 use futures::stream::select_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -19,6 +18,7 @@ use crate::api::log_broker_client::LogBrokerClient;
 use crate::api::{self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, SubscriptionMessage};
 use crate::executor::{Executor, LogOptions};
 use crate::model::Task;
+use crate::surroundings::Clock;
 
 const RETRY: Duration = Duration::from_secs(1);
 /// Lines in one message.
@@ -34,13 +34,19 @@ struct Publisher {
 }
 
 /// Serves subscriptions as long as it is polled; never returns.
-pub async fn run(channel: Channel, executor: Arc<dyn Executor>, tasks: LocalTasks, node_id: String) {
+pub async fn run(
+    channel: Channel,
+    executor: Arc<dyn Executor>,
+    tasks: LocalTasks,
+    node_id: String,
+    clock: Arc<dyn Clock>,
+) {
     let publisher = Arc::new(Publisher { client: LogBrokerClient::new(channel), executor, tasks, node_id });
     loop {
         if let Err(status) = listen(&publisher).await {
             tracing::debug!(error = %status.message(), "not listening for log subscriptions");
         }
-        sleep(RETRY).await;
+        clock.sleep(RETRY).await;
     }
 }
 

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
@@ -14,7 +14,6 @@ use super::reporter::Reporter;
 use super::worker::Worker;
 use crate::api::dispatcher_client::DispatcherClient;
 use crate::api::{AssignmentsRequest, HeartbeatRequest, SessionRequest, UpdateTaskStatusRequest};
-use crate::executor::Executor;
 use crate::model::NodeDescription;
 use crate::timing::Timing;
 
@@ -22,6 +21,10 @@ use crate::timing::Timing;
 const MESSAGE_MAX: usize = 64 << 20;
 /// The machine is looked at so often for changes that the managers should know.
 const DESCRIBE: Duration = Duration::from_secs(20);
+/// Longest wait for an answer, milliseconds before they are scaled.
+const ANSWER_MS: u64 = 5000;
+/// A heartbeat is not sent more often, whatever the managers say.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 /// Statuses in one call.
 const REPORT_MAX: usize = 200;
 
@@ -55,10 +58,11 @@ impl From<Status> for SessionError {
 }
 
 async fn limited<T>(
+    timing: Timing,
     what: &'static str,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, SessionError> {
-    match timeout(Timing::from_env().scale(5000), call).await {
+    match timeout(timing.scale(ANSWER_MS), call).await {
         Ok(answer) => Ok(answer?.into_inner()),
         Err(_) => Err(SessionError::Timeout(what)),
     }
@@ -86,8 +90,8 @@ async fn try_run(
         session_id: String::new(),
         data_path_addr: config.data_path_addr.clone(),
     };
-    let mut session = limited("the registration", client.session(Request::new(request))).await?;
-    let first = timeout(Timing::from_env().scale(5000), session.message()).await;
+    let mut session = limited(config.timing, "the registration", client.session(Request::new(request))).await?;
+    let first = timeout(config.timing.scale(ANSWER_MS), session.message()).await;
     let first = first.map_err(|_| SessionError::Timeout("the registration"))??.ok_or(SessionError::Ended)?;
     let session_id = first.session_id.clone();
     tracing::info!(session.id = session_id, "registered with the leader");
@@ -97,11 +101,17 @@ async fn try_run(
     let shared = worker.shared().clone();
     shared.reporter.send_all_again();
     let request = AssignmentsRequest { session_id: session_id.clone() };
-    let mut assignments = limited("the request for assignments", client.assignments(request)).await?;
-    let beating = heartbeat(client.clone(), session_id.clone());
-    let reporting = report(client.clone(), session_id, &shared.reporter);
-    let describing = watch_description(config.executor.as_ref(), description);
-    let publishing = publisher::run(channel, config.executor.clone(), worker.local().clone(), config.node_id.clone());
+    let mut assignments = limited(config.timing, "the request for assignments", client.assignments(request)).await?;
+    let beating = heartbeat(config, client.clone(), session_id.clone());
+    let reporting = report(config.timing, client.clone(), session_id, &shared.reporter);
+    let describing = watch_description(config, description);
+    let publishing = publisher::run(
+        channel,
+        config.executor.clone(),
+        worker.local().clone(),
+        config.node_id.clone(),
+        config.surroundings.clock.clone(),
+    );
     tokio::pin!(beating, reporting, describing, publishing);
     loop {
         tokio::select! {
@@ -124,17 +134,25 @@ async fn next<T>(stream: &mut Streaming<T>) -> Result<T, SessionError> {
     stream.message().await?.ok_or(SessionError::Ended)
 }
 
-async fn heartbeat(mut client: DispatcherClient<Channel>, session_id: String) -> SessionError {
+async fn heartbeat(config: &AgentConfig, mut client: DispatcherClient<Channel>, session_id: String) -> SessionError {
     loop {
         let request = HeartbeatRequest { session_id: session_id.clone() };
-        match limited("a heartbeat", client.heartbeat(request)).await {
-            Ok(answer) => sleep(Duration::from_nanos(answer.period_ns.max(100_000_000).unsigned_abs())).await,
+        match limited(config.timing, "a heartbeat", client.heartbeat(request)).await {
+            Ok(answer) => {
+                let period = Duration::from_nanos(answer.period_ns.unsigned_abs()).max(HEARTBEAT_MIN);
+                config.surroundings.clock.sleep(period).await;
+            }
             Err(error) => return error,
         }
     }
 }
 
-async fn report(mut client: DispatcherClient<Channel>, session_id: String, reporter: &Reporter) -> SessionError {
+async fn report(
+    timing: Timing,
+    mut client: DispatcherClient<Channel>,
+    session_id: String,
+    reporter: &Reporter,
+) -> SessionError {
     loop {
         let waiting = reporter.waiting();
         if waiting.is_empty() {
@@ -143,7 +161,7 @@ async fn report(mut client: DispatcherClient<Channel>, session_id: String, repor
         }
         for updates in waiting.chunks(REPORT_MAX) {
             let request = UpdateTaskStatusRequest { session_id: session_id.clone(), updates: updates.to_vec() };
-            match limited("a report", client.update_task_status(request)).await {
+            match limited(timing, "a report", client.update_task_status(request)).await {
                 Ok(_) => reporter.taken(updates),
                 Err(error) => return error,
             }
@@ -151,10 +169,10 @@ async fn report(mut client: DispatcherClient<Channel>, session_id: String, repor
     }
 }
 
-async fn watch_description(executor: &dyn Executor, registered: Option<NodeDescription>) -> SessionError {
+async fn watch_description(config: &AgentConfig, registered: Option<NodeDescription>) -> SessionError {
     loop {
-        sleep(DESCRIBE).await;
-        match executor.describe().await {
+        config.surroundings.clock.sleep(DESCRIBE).await;
+        match config.executor.describe().await {
             Ok(now) if Some(&now) != registered.as_ref() => return SessionError::Described,
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "the node cannot be described"),

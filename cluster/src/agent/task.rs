@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::disk::Disk;
 use super::network::Carried;
@@ -13,7 +13,7 @@ use super::reporter::Reporter;
 use super::step::{Action, advance, step};
 use crate::executor::{Controller, ExecutorError, Observed};
 use crate::model::{PREDEFINED_NETWORKS, Task, TaskState, TaskStatus};
-use crate::store::now_ns;
+use crate::surroundings::Clock;
 
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -45,6 +45,8 @@ pub struct Shared {
     pub carried: watch::Receiver<Carried>,
     /// Pause between the end of load balancing and the stop signal.
     pub drain: Duration,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The manager of one task.
@@ -117,7 +119,7 @@ impl TaskManager {
             Ok(observed) => observed,
             Err(error) => return self.pause("cannot look at the container", &error).await,
         };
-        match step(&self.task, &observed, self.network_ready(), now_ns()) {
+        match step(&self.task, &observed, self.network_ready(), self.shared.clock.now_ns()) {
             Action::Advance(status) => {
                 self.reach(status);
                 true
@@ -125,7 +127,7 @@ impl TaskManager {
             Action::Prepare => self.prepare(&observed).await,
             Action::Start => {
                 let outcome = self.controller.start().await;
-                sleep(BREATH).await;
+                self.shared.clock.sleep(BREATH).await;
                 self.after(outcome, &observed).await
             }
             Action::Stop { drain } => self.stop(drain).await,
@@ -138,7 +140,7 @@ impl TaskManager {
 
     /// Goes on to a later state, with what is seen of the container.
     fn advance(&mut self, seen: &Observed, state: TaskState, message: &str, err: String) {
-        if let Some(status) = advance(&self.task, seen, state, message, err, now_ns()) {
+        if let Some(status) = advance(&self.task, seen, state, message, err, self.shared.clock.now_ns()) {
             self.reach(status);
         }
     }
@@ -194,7 +196,7 @@ impl TaskManager {
         let pause = self.retry;
         self.retry = (self.retry * 2).min(RETRY_MAX);
         tokio::select! {
-            () = sleep(pause) => true,
+            () = self.shared.clock.sleep(pause) => true,
             changed = self.wanted.changed() => changed.is_ok(),
         }
     }
@@ -210,11 +212,11 @@ impl TaskManager {
     async fn stop(&mut self, drain: bool) -> bool {
         if drain && self.on_overlay() {
             // Every node hears of the desired state at the same time, and sends new connections elsewhere.
-            sleep(self.shared.drain).await;
+            self.shared.clock.sleep(self.shared.drain).await;
         }
         match self.controller.shutdown().await {
             Ok(()) => {
-                sleep(BREATH).await;
+                self.shared.clock.sleep(BREATH).await;
                 true
             }
             Err(error) => self.pause("the container does not stop", &error).await,
@@ -249,7 +251,7 @@ impl TaskManager {
         if timeout(REPORTED_MAX, self.shared.reporter.delivered(&self.task.id)).await.is_err() {
             tracing::debug!(task.id = %self.task.id, "stopping without a manager's knowledge");
         }
-        sleep(self.shared.drain).await;
+        self.shared.clock.sleep(self.shared.drain).await;
     }
 
     async fn wait(&mut self, for_container: bool) -> bool {
@@ -257,10 +259,10 @@ impl TaskManager {
         tokio::select! {
             changed = self.wanted.changed() => changed.is_ok(),
             () = controller.changed(), if for_container => {
-                sleep(BREATH).await;
+                self.shared.clock.sleep(BREATH).await;
                 true
             }
-            () = sleep(LOOK), if for_container => true,
+            () = self.shared.clock.sleep(LOOK), if for_container => true,
         }
     }
 
@@ -294,7 +296,7 @@ impl TaskManager {
                 Ok(()) => break,
                 Err(error) => {
                     tracing::warn!(task.id = %self.task.id, %error, "the container could not be removed");
-                    sleep(self.retry).await;
+                    self.shared.clock.sleep(self.retry).await;
                     self.retry = (self.retry * 2).min(RETRY_MAX);
                 }
             }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::AgentConfig;
@@ -82,9 +81,20 @@ impl Worker {
         let (carried, carried_receiver) = watch::channel(Carried::default());
         let network = watch::Sender::new(None);
         let mut running = JoinSet::new();
-        running.spawn(network::run(config.executor.clone(), network.subscribe(), carried, stop.clone()));
-        let shared =
-            Arc::new(Shared { disk, reporter: Reporter::default(), carried: carried_receiver, drain: config.drain });
+        running.spawn(network::run(
+            config.executor.clone(),
+            config.surroundings.clock.clone(),
+            network.subscribe(),
+            carried,
+            stop.clone(),
+        ));
+        let shared = Arc::new(Shared {
+            disk,
+            reporter: Reporter::default(),
+            carried: carried_receiver,
+            drain: config.drain,
+            clock: config.surroundings.clock.clone(),
+        });
         let mut worker = Self {
             assigned: Assigned::remembered(tasks, tables.clone().unwrap_or_default()),
             managed: BTreeMap::new(),
@@ -189,21 +199,21 @@ impl Worker {
 
     /// Containers of tasks that nobody wants here, perhaps from before this agent lost its memory.
     fn remove_strangers(&mut self) {
-        let cleaning = remove_strangers(self.config.executor.clone(), self.local.clone(), self.stop.clone());
+        let cleaning = remove_strangers(self.config.clone(), self.local.clone(), self.stop.clone());
         if let Some(earlier) = self.cleaner.replace(self.running.spawn(cleaning)) {
             earlier.abort();
         }
     }
 }
 
-async fn remove_strangers(executor: Arc<dyn Executor>, local: LocalTasks, stop: CancellationToken) {
+async fn remove_strangers(config: AgentConfig, local: LocalTasks, stop: CancellationToken) {
     let mut pause = Duration::from_secs(1);
     while !stop.is_cancelled() {
-        match strangers(executor.as_ref(), &local).await {
+        match strangers(config.executor.as_ref(), &local).await {
             Ok(()) => return,
             Err(error) => tracing::warn!(%error, "containers of unknown tasks could not be removed"),
         }
-        sleep(pause).await;
+        config.surroundings.clock.sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(60));
     }
 }

@@ -89,21 +89,26 @@ mod tests {
 
     use super::*;
     use crate::ca::{NODE_VALIDITY, NodeKey};
+    use crate::surroundings::Surroundings;
     use crate::wire::{Credentials, identity_of};
 
     #[test]
     fn a_signed_certificate_names_its_node_and_works_for_tls() {
-        let now = SystemTime::now();
+        let clock = Surroundings::system().clock;
+        let now = clock.now();
         let root = new_root(now).unwrap();
         let key = NodeKey::generate().unwrap();
         let node = Caller { node_id: "n1".into(), role: NodeRole::Manager, cluster_id: "c1".into(), addr: None };
         let chain = sign_node(&root, &key.request_pem, &node, NODE_VALIDITY, now).unwrap();
         assert_eq!(identity_of(&CertificateDer::from_pem_slice(chain.as_bytes()).unwrap()).unwrap(), node);
         let credentials =
-            Credentials::from_pem(root.cert_pem.as_bytes(), chain.as_bytes(), key.key_pem.as_bytes()).unwrap();
+            Credentials::from_pem(root.cert_pem.as_bytes(), chain.as_bytes(), key.key_pem.as_bytes(), &clock).unwrap();
         assert_eq!(credentials.identity, node);
         let other = NodeKey::generate().unwrap();
-        assert!(Credentials::from_pem(root.cert_pem.as_bytes(), chain.as_bytes(), other.key_pem.as_bytes()).is_err());
+        assert!(
+            Credentials::from_pem(root.cert_pem.as_bytes(), chain.as_bytes(), other.key_pem.as_bytes(), &clock)
+                .is_err()
+        );
     }
 
     #[test]

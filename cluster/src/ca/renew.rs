@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
-use rand::RngExt;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::CaError;
+use crate::surroundings::Chance;
 
 /// From when to when the first certificate of a chain (PEM) is valid.
 pub fn validity(chain_pem: &[u8]) -> Result<Range<SystemTime>, CaError> {
@@ -24,25 +24,24 @@ pub fn validity(chain_pem: &[u8]) -> Result<Range<SystemTime>, CaError> {
     Ok(from..until)
 }
 
-/// How long to wait before renewing a certificate with this validity; zero if it is due.
-pub fn renewal_due(validity: &Range<SystemTime>, now: SystemTime) -> Duration {
+/// From when on a certificate with this validity is to be renewed.
+pub fn renewal_due(validity: &Range<SystemTime>, chance: &dyn Chance) -> SystemTime {
     let whole = validity.end.duration_since(validity.start).unwrap_or_default();
-    let at = validity.start + whole.mul_f64(rand::rng().random_range(0.5..0.8));
-    at.duration_since(now).unwrap_or_default()
+    validity.start + whole.mul_f64(chance.within(0.5..0.8))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::surroundings::SystemChance;
 
     #[test]
     fn renewal_falls_between_half_and_four_fifths_of_the_life() {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
         let validity = start..start + Duration::from_secs(1000);
         for _ in 0..50 {
-            let due = renewal_due(&validity, start);
+            let due = renewal_due(&validity, &SystemChance).duration_since(start).unwrap();
             assert!(due >= Duration::from_secs(500) && due <= Duration::from_secs(800));
         }
-        assert_eq!(renewal_due(&validity, start + Duration::from_secs(900)), Duration::ZERO);
     }
 }

@@ -1,5 +1,7 @@
 //! The node's side: its key, the request for a certificate, and the way to a manager that it does not know yet.
 
+use std::sync::Arc;
+
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -9,6 +11,7 @@ use crate::api::ca_client::CaClient;
 use crate::api::{GetRootCaRequest, IssueCertificateRequest};
 use crate::error::{Error, kind_of};
 use crate::model::{NodeAvailability, NodeRole};
+use crate::surroundings::Clock;
 use crate::timing::Timing;
 use crate::wire::{bootstrap_client, channel_with};
 
@@ -46,8 +49,13 @@ pub struct Issued {
 }
 
 /// Fetches the root certificate (PEM) of the swarm at `addr` and compares it with the token.
-pub async fn fetch_root(addr: &str, token: &JoinToken, timing: Timing) -> Result<Vec<u8>, CaError> {
-    let channel = channel_with(addr, timing, bootstrap_client()?)?;
+pub async fn fetch_root(
+    addr: &str,
+    token: &JoinToken,
+    timing: Timing,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<u8>, CaError> {
+    let channel = channel_with(addr, timing, bootstrap_client(clock)?)?;
     let call = CaClient::new(channel).get_root_ca(GetRootCaRequest {}).await;
     let root = call.map_err(|status| refused(addr, &status))?.into_inner().cert_pem;
     if digest_of(&root)? != token.digest {

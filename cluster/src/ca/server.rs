@@ -10,9 +10,9 @@ use super::{CaError, JoinToken, RootKey, new_root, sign_node};
 use crate::api::{
     GetRootCaRequest, GetRootCaResponse, IssueCertificateRequest, IssueCertificateResponse, ca_server::Ca,
 };
-use crate::id::new_id;
 use crate::model::{Cluster, Node, NodeAvailability, NodeRole, NodeSpec, NodeStatus};
-use crate::store::{Store, create, now_ns};
+use crate::store::{Store, create};
+use crate::surroundings::Surroundings;
 use crate::wire::{Caller, Peer};
 
 /// First certificates within [`RATE_WINDOW`]; a flood of joins would fill the log with nodes.
@@ -22,6 +22,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// The service `Ca`.
 pub struct CaService {
     store: Arc<dyn Store>,
+    surroundings: Surroundings,
     root: Vec<u8>,
     recent: Mutex<VecDeque<Instant>>,
 }
@@ -29,8 +30,8 @@ pub struct CaService {
 impl CaService {
     /// Issues with the root key in `store`. `root` (PEM) is what this manager itself trusts: it is told to who asks,
     /// also while the store is still empty.
-    pub fn new(store: Arc<dyn Store>, root: Vec<u8>) -> Self {
-        Self { store, root, recent: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, surroundings: Surroundings, root: Vec<u8>) -> Self {
+        Self { store, surroundings, root, recent: Mutex::default() }
     }
 
     fn cluster(&self) -> Result<Arc<Cluster>, Status> {
@@ -39,13 +40,14 @@ impl CaService {
 
     fn limit(&self) -> Result<(), Status> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        while recent.front().is_some_and(|at| at.elapsed() > RATE_WINDOW) {
+        let now = self.surroundings.clock.instant();
+        while recent.front().is_some_and(|at| now.saturating_duration_since(*at) > RATE_WINDOW) {
             recent.pop_front();
         }
         if recent.len() >= RATE_MAX {
             return Err(Status::resource_exhausted("too many nodes are joining at once; try again in a few seconds"));
         }
-        recent.push_back(Instant::now());
+        recent.push_back(now);
         Ok(())
     }
 
@@ -62,7 +64,7 @@ impl CaService {
         }
         self.limit()?;
         let node = Caller {
-            node_id: new_id(),
+            node_id: self.surroundings.chance.id(),
             role,
             cluster_id: cluster.id.to_string(),
             addr: peer.filter(|peer| peer.caller.is_none()).and_then(|peer| peer.addr),
@@ -103,7 +105,8 @@ impl Ca for CaService {
             Some(caller) if request.token.is_empty() => self.renewal(&cluster, &caller)?,
             _ => self.first(&cluster, &request, peer).await?,
         };
-        let chain = sign(&cluster, csr, &node).map_err(|error| Status::internal(error.to_string()))?;
+        let chain = sign(&cluster, csr, &node, self.surroundings.clock.now())
+            .map_err(|error| Status::internal(error.to_string()))?;
         tracing::info!(node = node.node_id, role = node.role.as_str_name(), "issued a certificate");
         Ok(Response::new(IssueCertificateResponse {
             node_id: node.node_id,
@@ -128,7 +131,7 @@ pub(crate) fn new_node(node: &Caller, availability: NodeAvailability) -> Node {
     }
 }
 
-fn sign(cluster: &Cluster, csr: &str, node: &Caller) -> Result<String, CaError> {
+fn sign(cluster: &Cluster, csr: &str, node: &Caller, now: SystemTime) -> Result<String, CaError> {
     let root = cluster.root_ca.as_ref();
     let pem = |bytes: Option<&Vec<u8>>| {
         String::from_utf8(bytes.cloned().unwrap_or_default())
@@ -140,7 +143,7 @@ fn sign(cluster: &Cluster, csr: &str, node: &Caller) -> Result<String, CaError> 
         Ok(ns) if ns > 0 => Duration::from_nanos(ns),
         _ => super::NODE_VALIDITY,
     };
-    sign_node(&root, csr, node, validity, SystemTime::now())
+    sign_node(&root, csr, node, validity, now)
 }
 
 /// Compares with both tokens always, so that the time tells nothing.
@@ -156,8 +159,8 @@ fn role_of(cluster: &Cluster, token: &str) -> Option<NodeRole> {
 }
 
 /// The authority of a new swarm with its tokens.
-pub(crate) fn new_authority() -> Result<crate::api::RootCa, CaError> {
-    let root = new_root(SystemTime::now())?;
+pub(crate) fn new_authority(now: SystemTime) -> Result<crate::api::RootCa, CaError> {
+    let root = new_root(now)?;
     let digest = super::digest_of(root.cert_pem.as_bytes())?;
     let token = || JoinToken { digest: digest.clone(), secret: super::new_secret() }.to_string();
     Ok(crate::api::RootCa {
@@ -169,8 +172,8 @@ pub(crate) fn new_authority() -> Result<crate::api::RootCa, CaError> {
 }
 
 /// The time (seconds since the epoch) until which a removed node's certificate must be refused.
-pub(crate) fn refuse_until(cluster: &Cluster) -> i64 {
+pub(crate) fn refuse_until(cluster: &Cluster, now_ns: i64) -> i64 {
     let expiry = cluster.spec.node_cert_expiry_ns;
     let validity = if expiry > 0 { expiry } else { i64::try_from(super::NODE_VALIDITY.as_nanos()).unwrap_or(i64::MAX) };
-    now_ns().saturating_add(validity) / 1_000_000_000
+    now_ns.saturating_add(validity) / 1_000_000_000
 }

@@ -8,7 +8,6 @@ use crate::api::{
     CreateAttachmentRequest, CreateAttachmentResponse, ObjectKind, RemoveAttachmentRequest, RemoveAttachmentResponse,
 };
 use crate::error::Error;
-use crate::id::new_id;
 use crate::model::{Attachment, Network};
 use crate::store::{View, create, remove};
 use crate::wire::Caller;
@@ -39,7 +38,7 @@ impl ControlService {
                     return Ok((vec![], existing.id.clone()));
                 }
                 let attachment = Attachment {
-                    id: new_id().into(),
+                    id: self.surroundings.chance.id().into(),
                     network_id: network.id.clone(),
                     node_id: request.node_id.as_str().into(),
                     container_id: request.container_id.clone(),

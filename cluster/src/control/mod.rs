@@ -35,6 +35,7 @@ use crate::error::Error;
 use crate::logs::LogBroker;
 use crate::raft::RaftNode;
 use crate::store::{ProposeError, Store, View};
+use crate::surroundings::Surroundings;
 use crate::timing::Timing;
 
 /// How often a change is decided again when something else changed the same object.
@@ -50,6 +51,7 @@ pub struct ControlService {
     raft: Option<Arc<RaftNode>>,
     logs: LogBroker,
     timing: Timing,
+    surroundings: Surroundings,
     writing: Arc<tokio::sync::Mutex<()>>,
     stop: CancellationToken,
 }
@@ -61,9 +63,10 @@ impl ControlService {
         raft: Option<Arc<RaftNode>>,
         logs: LogBroker,
         timing: Timing,
+        surroundings: Surroundings,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, raft, logs, timing, writing: Arc::default(), stop }
+        Self { store, raft, logs, timing, surroundings, writing: Arc::default(), stop }
     }
 
     /// A view with everything that was committed before this call.

@@ -8,7 +8,6 @@ use crate::api::{
     ListNetworksResponse, RemoveNetworkRequest, RemoveNetworkResponse,
 };
 use crate::error::Error;
-use crate::id::new_id;
 use crate::model::{Network, NetworkSpec, Node, Task, TaskState};
 use crate::store::{View, create, update};
 
@@ -19,7 +18,7 @@ impl ControlService {
     ) -> Result<CreateNetworkResponse, Error> {
         let asked = request.into_inner().spec.ok_or_else(|| Error::bad_argument("no specification given"))?;
         let asked = NetworkSpec::from(asked);
-        let id = new_id();
+        let id = self.surroundings.chance.id();
         self.write(|view| {
             let mut wanted = asked.clone();
             spec::check_network(view, &mut wanted)?;

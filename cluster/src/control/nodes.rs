@@ -10,7 +10,7 @@ use crate::api::{
 use crate::ca::refuse_until;
 use crate::error::Error;
 use crate::model::{Cluster, Node, NodeRole, NodeSpec, NodeState, Reachability};
-use crate::store::{View, now_ns, remove, update};
+use crate::store::{View, remove, update};
 
 impl ControlService {
     pub(super) async fn list_nodes(&self, _: Request<ListNodesRequest>) -> Result<ListNodesResponse, Error> {
@@ -68,9 +68,10 @@ impl ControlService {
                 let mut actions = vec![remove(ObjectKind::Node, node.id.as_str())];
                 if let Some(cluster) = view.cluster() {
                     let mut cluster = Cluster::clone(cluster);
-                    let now = now_ns() / 1_000_000_000;
+                    let now_ns = self.surroundings.clock.now_ns();
+                    let now = now_ns / 1_000_000_000;
                     cluster.blacklisted_nodes.retain(|_, until| *until > now);
-                    cluster.blacklisted_nodes.insert(node.id.clone(), refuse_until(&cluster));
+                    cluster.blacklisted_nodes.insert(node.id.clone(), refuse_until(&cluster, now_ns));
                     actions.push(update(cluster));
                 }
                 Ok((actions, node.id.clone()))

@@ -13,9 +13,8 @@ use crate::api::{
     UpdateServiceRequest, UpdateServiceResponse,
 };
 use crate::error::Error;
-use crate::id::new_id;
 use crate::model::{Mode, Phase, Service, ServiceId, ServiceSpec, Task, UpdateState, UpdateStatus};
-use crate::store::{View, create, now_ns, update};
+use crate::store::{View, create, update};
 
 impl ControlService {
     pub(super) async fn create_service(
@@ -24,7 +23,7 @@ impl ControlService {
     ) -> Result<CreateServiceResponse, Error> {
         let asked = request.into_inner().spec.ok_or_else(|| Error::bad_argument("no specification given"))?;
         let asked = spec::read_service(asked)?;
-        let id = new_id();
+        let id = self.surroundings.chance.id();
         self.write(|view| {
             let mut wanted = asked.clone();
             spec::check_service(view, &mut wanted, None)?;
@@ -70,7 +69,7 @@ impl ControlService {
                     return Err(out_of_sequence());
                 }
                 let updated = match request.rollback {
-                    true => rolled_back(view, &stored)?,
+                    true => rolled_back(view, &stored, self.surroundings.clock.now_ns())?,
                     false => {
                         let wanted = request.spec.clone();
                         let wanted = wanted.ok_or_else(|| Error::bad_argument("no specification given"))?;
@@ -178,7 +177,7 @@ fn updated(view: &View, stored: &Service, mut wanted: ServiceSpec) -> Result<Ser
     Ok(service)
 }
 
-fn rolled_back(view: &View, stored: &Service) -> Result<Service, Error> {
+fn rolled_back(view: &View, stored: &Service, now_ns: i64) -> Result<Service, Error> {
     let Some(mut previous) = stored.previous_spec.clone() else {
         return Err(Error::conflict(format!("service {} does not have a previous spec", stored.name())));
     };
@@ -190,7 +189,7 @@ fn rolled_back(view: &View, stored: &Service) -> Result<Service, Error> {
     service.spec_version = view.version() + 1;
     service.update_status = Some(UpdateStatus {
         state: UpdateState::RollbackStarted,
-        started_at_ns: now_ns(),
+        started_at_ns: now_ns,
         message: "manually requested rollback".into(),
         ..UpdateStatus::default()
     });

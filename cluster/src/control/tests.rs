@@ -72,8 +72,8 @@ async fn control() -> (ControlService, Arc<MemoryStore>) {
     ];
     store.propose(objects.into_iter().map(create).collect()).await.unwrap();
     let stop = CancellationToken::new();
-    let logs = LogBroker::new(store.clone(), stop.clone());
-    (ControlService::new(store.clone(), None, logs, Timing::scaled(0.01), stop), store)
+    let logs = LogBroker::new(store.clone(), Surroundings::system(), stop.clone());
+    (ControlService::new(store.clone(), None, logs, Timing::scaled(0.01), Surroundings::system(), stop), store)
 }
 
 /// The kind with which the call is refused, as it is read behind the wire.

@@ -12,9 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +24,7 @@ use crate::api::{
 };
 use crate::model::{Node, NodeState, is_data_path};
 use crate::store::{Store, View};
+use crate::surroundings::Surroundings;
 use crate::wire::Caller;
 use assignments::Sent;
 use sessions::{Session, Sessions, change_node, period, set_state};
@@ -36,6 +35,8 @@ use tables::Tables;
 const COLLECT: Duration = Duration::from_millis(50);
 /// Changes are collected this long before they are sent to a node.
 const SETTLE: Duration = Duration::from_millis(50);
+/// How often heartbeats are looked at, where nothing is due before.
+const TURN: Duration = Duration::from_secs(1);
 /// A loop that turns every second and was away so long has been stopped, or its machine has.
 const STOPPED: Duration = Duration::from_secs(4);
 /// Messages on their way to a node; a slower reader holds up only its own stream.
@@ -49,6 +50,7 @@ pub struct Dispatcher {
 
 struct Shared {
     store: Arc<dyn Store>,
+    surroundings: Surroundings,
     stop: CancellationToken,
     sessions: Sessions,
     reports: Reports,
@@ -57,12 +59,13 @@ struct Shared {
 
 impl Dispatcher {
     /// A dispatcher over `store`, for as long as this manager leads (until `stop`).
-    pub fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
+    pub fn new(store: Arc<dyn Store>, surroundings: Surroundings, stop: CancellationToken) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
                 stop,
-                sessions: Sessions::default(),
+                sessions: Sessions::new(surroundings.clone()),
+                surroundings,
                 reports: Reports::default(),
                 tables: Mutex::default(),
             }),
@@ -88,10 +91,11 @@ impl Shared {
         let alive = |node: &&Arc<Node>| !node.is_down();
         let ids: Vec<&str> = view.nodes().values().filter(alive).map(|n| n.id.as_str()).collect();
         self.sessions.expect(ids.iter().copied(), period(self.store.as_ref()));
+        let now_ns = self.surroundings.clock.now_ns();
         for id in ids {
             let changed = change_node(self.store.as_ref(), id, |node| {
                 if !self.sessions.is_present(id) && node.status.state == NodeState::Ready {
-                    set_state(node, NodeState::Unknown, "the swarm has a new leader: waiting for the node");
+                    set_state(node, NodeState::Unknown, "the swarm has a new leader: waiting for the node", now_ns);
                 }
             });
             if let Err(error) = changed.await {
@@ -102,17 +106,19 @@ impl Shared {
 
     async fn watch_heartbeats(&self) {
         let mut watch = self.store.watch();
-        let mut last = Instant::now();
+        let clock = self.surroundings.clock.as_ref();
+        let mut last = clock.instant();
         loop {
-            if last.elapsed() > STOPPED {
+            if clock.instant().saturating_duration_since(last) > STOPPED {
                 // This process stood still, not the nodes.
                 self.sessions.extend(period(self.store.as_ref()));
             }
-            last = Instant::now();
+            last = clock.instant();
             let (expired, next) = self.sessions.expire();
+            let now_ns = clock.now_ns();
             for id in expired {
                 let changed = change_node(self.store.as_ref(), &id, |node| {
-                    set_state(node, NodeState::Down, "heartbeat failure");
+                    set_state(node, NodeState::Down, "heartbeat failure", now_ns);
                 });
                 match changed.await {
                     Ok(true) => tracing::info!(node.id = id, "node is down"),
@@ -125,9 +131,9 @@ impl Shared {
                     }
                 }
             }
-            let latest = Instant::now() + Duration::from_secs(1);
+            let left = next.map_or(TURN, |at| at.saturating_duration_since(clock.instant()).min(TURN));
             tokio::select! {
-                () = sleep_until(next.map_or(latest, |at| at.min(latest))) => {}
+                () = clock.sleep(left) => {}
                 changed = watch.changed() => if changed.is_err() { return },
             }
         }
@@ -136,8 +142,8 @@ impl Shared {
     async fn commit_reports(&self) {
         loop {
             self.reports.arrived.notified().await;
-            sleep(COLLECT).await;
-            self.reports.flush(self.store.as_ref()).await;
+            self.surroundings.clock.sleep(COLLECT).await;
+            self.reports.flush(self.store.as_ref(), self.surroundings.clock.as_ref()).await;
         }
     }
 
@@ -175,8 +181,9 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
             return Err(Status::not_found(format!("node {} is not in the swarm: it was removed", caller.node_id)));
         }
         let session = self.shared.sessions.register(&caller.node_id, &self.shared.stop, period(store))?;
+        let now_ns = self.shared.surroundings.clock.now_ns();
         let registered = change_node(store, &caller.node_id, |node| {
-            set_state(node, NodeState::Ready, "");
+            set_state(node, NodeState::Ready, "", now_ns);
             if let Some(addr) = caller.addr {
                 node.status.addr = addr.ip().to_string();
             }
@@ -199,14 +206,15 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let period = period(self.shared.store.as_ref());
         self.shared.sessions.beat(&caller.node_id, request.get_ref(), period)?;
         let store = self.shared.store.as_ref();
+        let now_ns = self.shared.surroundings.clock.now_ns();
         if store.view().nodes().get(caller.node_id.as_str()).is_some_and(|node| node.status.state != NodeState::Ready) {
             // A registration that found the node Ready wrote nothing, and so did not stop a new leader's doubt that
             // was on its way.
-            let changed = change_node(store, &caller.node_id, |node| set_state(node, NodeState::Ready, ""));
+            let changed = change_node(store, &caller.node_id, |node| set_state(node, NodeState::Ready, "", now_ns));
             changed.await.map_err(|error| Status::unavailable(error.to_string()))?;
         }
         // Spread over time, or all nodes would call at once after a change of the leader.
-        let next = period.mul_f64(rand::rng().random_range(0.9..1.1));
+        let next = period.mul_f64(self.shared.surroundings.chance.within(0.9..1.1));
         Ok(Response::new(HeartbeatResponse { period_ns: i64::try_from(next.as_nanos()).unwrap_or(i64::MAX) }))
     }
 
@@ -257,8 +265,9 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
     async fn sign_off(&self, request: Request<SignOffRequest>) -> Result<Response<SignOffResponse>, Status> {
         let caller = caller(&request)?;
         self.shared.sessions.forget(&caller.node_id);
+        let now_ns = self.shared.surroundings.clock.now_ns();
         let changed = change_node(self.shared.store.as_ref(), &caller.node_id, |node| {
-            set_state(node, NodeState::Down, "the node left the swarm");
+            set_state(node, NodeState::Down, "the node left the swarm", now_ns);
         });
         changed.await.map_err(|error| Status::unavailable(error.to_string()))?;
         tracing::info!(node.id = caller.node_id, "node left");
@@ -337,7 +346,7 @@ async fn send_assignments(
         if !next_view(&mut watch, &session, &sender).await {
             return;
         }
-        sleep(SETTLE).await;
+        shared.surroundings.clock.sleep(SETTLE).await;
     }
 }
 

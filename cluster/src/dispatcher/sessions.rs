@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::api::HeartbeatRequest;
 use crate::model::{Cluster, HEARTBEAT_DEFAULT, Node, NodeState};
-use crate::store::{ProposeError, Store, now_ns, update};
+use crate::store::{ProposeError, Store, update};
+use crate::surroundings::Surroundings;
 
 /// So many missed periods make a node DOWN.
 const MISSED: u32 = 3;
@@ -37,8 +37,9 @@ struct Entry {
 }
 
 /// All sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Sessions {
+    surroundings: Surroundings,
     nodes: Mutex<BTreeMap<String, Entry>>,
 }
 
@@ -52,13 +53,22 @@ pub fn period(store: &dyn Store) -> Duration {
 }
 
 impl Sessions {
+    /// None yet.
+    pub fn new(surroundings: Surroundings) -> Self {
+        Self { surroundings, nodes: Mutex::default() }
+    }
+
+    fn now(&self) -> Instant {
+        self.surroundings.clock.instant()
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Entry>) -> T) -> T {
         work(&mut self.nodes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A new session for the node; an older one of it ends.
     pub fn register(&self, node: &str, stop: &CancellationToken, period: Duration) -> Result<Session, Status> {
-        let now = Instant::now();
+        let now = self.now();
         self.with(|nodes| {
             let entry = nodes.entry(node.to_owned()).or_default();
             while entry.registrations.front().is_some_and(|at| now.duration_since(*at) > RATE_WINDOW) {
@@ -71,7 +81,7 @@ impl Sessions {
             if let Some(old) = entry.session.take() {
                 old.ended.cancel();
             }
-            let session = Session { id: crate::id::new_id(), ended: stop.child_token() };
+            let session = Session { id: self.surroundings.chance.id(), ended: stop.child_token() };
             entry.session = Some(session.clone());
             entry.expires = Some(now + period * MISSED);
             Ok(session)
@@ -87,7 +97,7 @@ impl Sessions {
     pub fn beat(&self, node: &str, request: &HeartbeatRequest, period: Duration) -> Result<(), Status> {
         self.with(|nodes| match nodes.get_mut(node) {
             Some(entry) if entry.session.as_ref().is_some_and(|s| s.id == request.session_id) => {
-                entry.expires = Some(Instant::now() + period * MISSED);
+                entry.expires = Some(self.now() + period * MISSED);
                 Ok(())
             }
             _ => Err(invalid()),
@@ -96,7 +106,7 @@ impl Sessions {
 
     /// Gives nodes that are not yet in session with a new leader time to come.
     pub fn expect<'a>(&self, ids: impl Iterator<Item = &'a str>, period: Duration) {
-        let expires = Some(Instant::now() + period * MISSED_BY_NEW_LEADER);
+        let expires = Some(self.now() + period * MISSED_BY_NEW_LEADER);
         self.with(|nodes| {
             for id in ids {
                 let entry = nodes.entry(id.to_owned()).or_default();
@@ -109,7 +119,7 @@ impl Sessions {
 
     /// Gives every node in session its time anew.
     pub fn extend(&self, period: Duration) {
-        let expires = Instant::now() + period * MISSED;
+        let expires = self.now() + period * MISSED;
         self.with(|nodes| {
             for entry in nodes.values_mut().filter(|e| e.expires.is_some()) {
                 entry.expires = entry.expires.max(Some(expires));
@@ -119,7 +129,7 @@ impl Sessions {
 
     /// The nodes whose time is over, their sessions ended; and when the next one's is.
     pub fn expire(&self) -> (Vec<String>, Option<Instant>) {
-        let now = Instant::now();
+        let now = self.now();
         self.with(|nodes| {
             let mut expired = Vec::new();
             for (id, entry) in nodes.iter_mut() {
@@ -167,10 +177,10 @@ pub async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)
     }
 }
 
-/// Sets a node's state, with the time if it is a new one.
-pub fn set_state(node: &mut Node, state: NodeState, message: &str) {
+/// Sets a node's state, with the time (nanoseconds since the epoch) if it is a new one.
+pub fn set_state(node: &mut Node, state: NodeState, message: &str, now_ns: i64) {
     if node.status.state != state {
-        node.status.since_ns = now_ns();
+        node.status.since_ns = now_ns;
     }
     node.status.state = state;
     message.clone_into(&mut node.status.message);

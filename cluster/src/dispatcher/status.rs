@@ -7,7 +7,8 @@ use tokio::sync::{Notify, oneshot};
 use tonic::Status;
 
 use crate::model::{Task, TaskId, TaskStatus};
-use crate::store::{ProposeError, Store, View, now_ns, packed, update};
+use crate::store::{ProposeError, Store, View, packed, update};
+use crate::surroundings::Clock;
 
 /// Most reports in one transaction.
 const BATCH: usize = 200;
@@ -52,10 +53,10 @@ impl Reports {
     }
 
     /// Commits all that waits, and answers those who sent it.
-    pub async fn flush(&self, store: &dyn Store) {
+    pub async fn flush(&self, store: &dyn Store, clock: &dyn Clock) {
         let Waiting { newest, answers } =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        let outcome = commit(store, newest).await;
+        let outcome = commit(store, clock, newest).await;
         for answer in answers {
             // Whoever no longer listens will report again.
             let _ = answer.send(outcome.clone());
@@ -63,12 +64,12 @@ impl Reports {
     }
 }
 
-async fn commit(store: &dyn Store, newest: BTreeMap<TaskId, TaskStatus>) -> Result<(), Status> {
+async fn commit(store: &dyn Store, clock: &dyn Clock, newest: BTreeMap<TaskId, TaskStatus>) -> Result<(), Status> {
     let newest: Vec<(TaskId, TaskStatus)> = newest.into_iter().collect();
     for chunk in newest.chunks(BATCH) {
         let mut left_out = BTreeSet::new();
         let changes = |view: &View, left_out: &BTreeSet<TaskId>| {
-            let changed = |(id, status): &(TaskId, TaskStatus)| reported(view.tasks().get(id)?, status, now_ns());
+            let changed = |(id, status): &(TaskId, TaskStatus)| reported(view.tasks().get(id)?, status, clock.now_ns());
             let wanted = chunk.iter().filter(|(id, _)| !left_out.contains(id));
             wanted.filter_map(changed).collect::<Vec<_>>()
         };
@@ -116,7 +117,13 @@ mod tests {
         let before = store.view().version();
         let err = "e".repeat(TRANSACTION_BYTES_MAX / 2 - 1000);
         let report = TaskStatus { err, ..status(TaskState::Failed) };
-        commit(&store, (0..8).map(|index| (format!("t{index}").into(), report.clone())).collect()).await.unwrap();
+        commit(
+            &store,
+            &crate::surroundings::SystemClock,
+            (0..8).map(|index| (format!("t{index}").into(), report.clone())).collect(),
+        )
+        .await
+        .unwrap();
         assert_eq!(store.view().version() - before, 4, "two at a time");
         assert!(store.view().tasks().values().all(|task| task.state() == TaskState::Failed));
     }

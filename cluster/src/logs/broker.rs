@@ -12,7 +12,6 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use skep_common::ErrorKind;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ use crate::api::{
 use crate::error::Error;
 use crate::model::TaskState;
 use crate::store::{Store, View};
+use crate::surroundings::Surroundings;
 use crate::wire::Caller;
 
 /// Messages on their way to a reader; the nodes wait when it is slow.
@@ -67,6 +67,7 @@ pub struct LogBroker {
 
 struct Shared {
     store: Arc<dyn Store>,
+    surroundings: Surroundings,
     stop: CancellationToken,
     nodes: Mutex<BTreeMap<String, Listener>>,
     listeners: AtomicU64,
@@ -76,10 +77,11 @@ struct Shared {
 
 impl LogBroker {
     /// A broker over `store`, for as long as this manager leads (until `stop`).
-    pub fn new(store: Arc<dyn Store>, stop: CancellationToken) -> Self {
+    pub fn new(store: Arc<dyn Store>, surroundings: Surroundings, stop: CancellationToken) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
+                surroundings,
                 stop,
                 nodes: Mutex::default(),
                 listeners: AtomicU64::default(),
@@ -173,7 +175,7 @@ impl Reader {
                     }
                 }
                 changed = watch.changed(), if self.request.follow => if changed.is_err() { break },
-                () = sleep(LOOK) => self.drop_lost(),
+                () = self.shared.surroundings.clock.sleep(LOOK) => self.drop_lost(),
             }
         }
         self.close();
@@ -213,7 +215,7 @@ impl Reader {
 
     /// Asks one node, from the line after `last` on if there was one; false if it does not listen.
     fn subscribe(&mut self, node: &str, listener: &Listener, last: Option<i64>, task_ids: &[String]) -> bool {
-        let id = crate::id::new_id();
+        let id = self.shared.surroundings.chance.id();
         let message = SubscriptionMessage {
             id: id.clone(),
             task_ids: task_ids.to_vec(),

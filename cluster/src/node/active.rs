@@ -1,7 +1,6 @@
 //! A node in a swarm: its worker always, its manager while it has the role, its certificate kept valid.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use skep_common::ErrorKind;
 use tokio::net::TcpListener;
@@ -23,6 +22,7 @@ use crate::ca::{self, Application, NodeKey};
 use crate::model::NodeRole;
 use crate::raft::RaftNode;
 use crate::store::Store;
+use crate::surroundings::Clock;
 use crate::wire::{Caller, Managers, Peers, Tls};
 
 /// A node in a swarm.
@@ -54,7 +54,7 @@ impl Active {
     ) -> Result<Arc<Self>, NodeError> {
         let files = Files::new(layout.swarm());
         let state = files.load_state()?;
-        let tls = Arc::new(Tls::new(files.credentials()?));
+        let tls = Arc::new(Tls::new(files.credentials(&config.surroundings.clock)?));
         let peers = Arc::new(Peers::new(tls.clone(), config.timing));
         let managers = Arc::new(Managers::new(peers.clone(), state.peers()));
         let active = Arc::new(Self {
@@ -285,11 +285,20 @@ impl Active {
         if view.cluster().is_none() {
             return Err(NodeError::refused(ErrorKind::Conflict, "this manager has never known the swarm's state"));
         }
-        let first = super::bootstrap::surviving(&view, &self.identity().node_id, &self.state().advertise_addr);
+        let first = super::bootstrap::surviving(
+            &view,
+            &self.identity().node_id,
+            &self.state().advertise_addr,
+            self.clock().now_ns(),
+        );
         super::bootstrap::save(&self.files.bootstrap(), self.files.disk_key()?.as_ref(), &first)?;
         remove_dir(&self.files.raft_dir())?;
         self.start_manager(None).await?;
         self.wait_for_swarm().await
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.config.surroundings.clock.as_ref()
     }
 
     fn role(&self) -> NodeRole {
@@ -319,6 +328,8 @@ impl Active {
             data_path_addr: state.data_path_addr,
             session: self.session.clone(),
             drain: crate::agent::DRAIN_DEFAULT,
+            timing: self.config.timing,
+            surroundings: self.config.surroundings.clone(),
         };
         while let Err(source) = Agent::new(config.clone()).run(self.stop.clone()).await {
             let error = context("use", &config.state_dir)(source);
@@ -347,6 +358,7 @@ impl Active {
             peers: self.peers.clone(),
             managers: self.managers.clone(),
             timing: self.config.timing,
+            surroundings: self.config.surroundings.clone(),
         };
         let manager = Manager::start(parts, listener).await?;
         self.set_error(String::new());
@@ -463,17 +475,17 @@ impl Active {
                 .map_err(|e| e.to_string())
                 .and_then(|pem| ca::validity(&pem).map_err(|e| e.to_string()))
             {
-                Ok(validity) => ca::renewal_due(&validity, SystemTime::now()),
+                Ok(validity) => ca::renewal_due(&validity, self.config.surroundings.chance.as_ref()),
                 Err(reason) => {
                     tracing::error!(reason, "the node's certificate cannot be read");
-                    self.config.timing.scale(60_000)
+                    self.clock().now() + self.config.timing.scale(60_000)
                 }
             };
             // Cancel safe: all arms only wait.
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 changed = credentials.changed() => if changed.is_err() { return } else { continue },
-                () = tokio::time::sleep(due) => {}
+                () = self.clock().sleep_until(due) => {}
             }
             if let Err(error) = self.renew().await {
                 tracing::warn!(error = %crate::error::chain(&error), "the certificate is not renewed yet");
@@ -494,7 +506,7 @@ impl Active {
         let asked = ca::request_certificate(channel, "the manager", &key, Application::default(), timing).await;
         let issued = asked.inspect_err(|_| self.managers.failed())?;
         self.files.save_certificate(&key, &issued.chain_pem)?;
-        self.tls.replace(self.files.credentials()?);
+        self.tls.replace(self.files.credentials(&self.config.surroundings.clock)?);
         self.peers.forget_all();
         tracing::info!(role = issued.role.as_str_name(), "renewed the certificate");
         Ok(())

@@ -11,7 +11,6 @@ use super::NodeError;
 use super::layout::{context, write_private};
 use crate::api::{InitRequest, StoreAction, StoreTransaction, object, store_action};
 use crate::ca;
-use crate::id::new_id;
 use crate::model::subnet::overlap;
 use crate::model::{
     Annotations, Cluster, ClusterSpec, DATA_PATH_PORT_DEFAULT, HEARTBEAT_DEFAULT, HISTORY_DEFAULT, ManagerStatus,
@@ -19,6 +18,7 @@ use crate::model::{
 };
 use crate::raft::DiskKey;
 use crate::store::{TRANSACTION_ACTIONS_MAX, View, create, packed};
+use crate::surroundings::Surroundings;
 use crate::wire::Caller;
 
 const CONTEXT: &[u8] = b"bootstrap 1";
@@ -32,6 +32,7 @@ pub fn first_objects(
     authority: RootCa,
     request: InitRequest,
     description: NodeDescription,
+    surroundings: &Surroundings,
 ) -> Result<StoreTransaction, NodeError> {
     let port = if request.data_path_port == 0 { DATA_PATH_PORT_DEFAULT } else { request.data_path_port };
     if !(1024..=49151).contains(&port) {
@@ -62,7 +63,7 @@ pub fn first_objects(
     first.manager_status =
         Some(ManagerStatus { addr: node.addr.map(|addr| addr.to_string()).unwrap_or_default(), ..Default::default() });
     let ingress = Network {
-        id: new_id().into(),
+        id: surroundings.chance.id().into(),
         spec: NetworkSpec {
             annotations: Annotations { name: "ingress".into(), ..Annotations::default() },
             driver: "overlay".into(),
@@ -72,7 +73,7 @@ pub fn first_objects(
         ..Network::default()
     };
     let actions = vec![create(cluster), create(first), create(ingress)];
-    Ok(StoreTransaction { actions, time_ns: crate::store::now_ns() })
+    Ok(StoreTransaction { actions, time_ns: surroundings.clock.now_ns() })
 }
 
 /// The swarm's settings with defaults where nothing was asked for.
@@ -188,7 +189,7 @@ fn exists(view: &View, object: &object::Object) -> bool {
 }
 
 /// All that a surviving manager knows, as the first transaction of a swarm with this manager alone.
-pub fn surviving(view: &View, node_id: &str, addr: &str) -> StoreTransaction {
+pub fn surviving(view: &View, node_id: &str, addr: &str, now_ns: i64) -> StoreTransaction {
     let objects = view.snapshot().objects.into_iter().filter_map(|object| object.object);
     let actions = objects
         .map(|mut kept| {
@@ -204,7 +205,7 @@ pub fn surviving(view: &View, node_id: &str, addr: &str) -> StoreTransaction {
             create(kept)
         })
         .collect();
-    StoreTransaction { actions, time_ns: crate::store::now_ns() }
+    StoreTransaction { actions, time_ns: now_ns }
 }
 
 #[cfg(test)]

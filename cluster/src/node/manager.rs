@@ -29,6 +29,7 @@ use crate::logs::LogBroker;
 use crate::model::ManagerStatus;
 use crate::raft::{MembershipService, RaftNode, RaftSettings};
 use crate::store::{ProposeError, Store};
+use crate::surroundings::Surroundings;
 use crate::timing::Timing;
 use crate::wire::{self, Managers, Peers, Tls};
 
@@ -41,6 +42,7 @@ pub struct Parts {
     pub peers: Arc<Peers>,
     pub managers: Arc<Managers>,
     pub timing: Timing,
+    pub surroundings: Surroundings,
 }
 
 /// A running manager.
@@ -76,12 +78,13 @@ impl Manager {
             addr: parts.state.advertise_addr.clone(),
             peers: parts.peers.clone(),
             timing: parts.timing,
+            surroundings: parts.surroundings.clone(),
             snapshot_interval: bootstrap::DEFAULT_SNAPSHOT_INTERVAL,
         })
         .await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (leading_sender, leading) = watch::channel(None);
-        let ca = CaService::new(raft.clone(), parts.files.root_pem()?);
+        let ca = CaService::new(raft.clone(), parts.surroundings.clone(), parts.files.root_pem()?);
         let here = Routes::new(CaServer::new(ca))
             .add_service(raft.service().into_server())
             .add_service(RaftMembershipServer::new(MembershipService::new(raft.clone())));
@@ -266,10 +269,12 @@ fn with_raft_id(action: &mut crate::api::StoreAction, node_id: &str, raft_id: u6
 
 fn start_brains(raft: &Arc<RaftNode>, parts: &Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Routes {
     let store: Arc<dyn Store> = raft.clone();
-    let dispatcher = Dispatcher::new(store.clone(), stop.clone());
-    let logs = LogBroker::new(store.clone(), stop.clone());
-    let control = ControlService::new(store.clone(), Some(raft.clone()), logs.clone(), parts.timing, stop.clone());
-    tasks.spawn(crate::leader::run_leader(store.clone(), stop.clone()));
+    let given = || parts.surroundings.clone();
+    let dispatcher = Dispatcher::new(store.clone(), given(), stop.clone());
+    let logs = LogBroker::new(store.clone(), given(), stop.clone());
+    let control =
+        ControlService::new(store.clone(), Some(raft.clone()), logs.clone(), parts.timing, given(), stop.clone());
+    tasks.spawn(crate::leader::run_leader(store.clone(), given(), stop.clone()));
     tasks.spawn(roles::run(raft.clone(), parts.timing, stop.clone()));
     tasks.spawn({
         let dispatcher = dispatcher.clone();
@@ -279,7 +284,7 @@ fn start_brains(raft: &Arc<RaftNode>, parts: &Parts, tasks: &TaskTracker, stop: 
     Routes::new(ControlServer::new(control).max_decoding_message_size(8 << 20))
         .add_service(DispatcherServer::new(dispatcher).max_decoding_message_size(8 << 20))
         .add_service(LogBrokerServer::new(logs).max_decoding_message_size(8 << 20))
-        .add_service(CaServer::new(CaService::new(store, root)))
+        .add_service(CaServer::new(CaService::new(store, given(), root)))
         .add_service(RaftMembershipServer::new(MembershipService::new(raft.clone())))
         .prepare()
 }

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::LeaveResponse;
 use crate::executor::Executor;
+use crate::surroundings::Surroundings;
 use crate::timing::Timing;
 use active::Active;
 use layout::Layout;
@@ -45,6 +46,8 @@ pub struct NodeConfig {
     pub idle_exit: bool,
     /// Time limits.
     pub timing: Timing,
+    /// Time and chance.
+    pub surroundings: Surroundings,
 }
 
 /// Why the agent ended, or did not do what it was asked for.

@@ -1,7 +1,6 @@
 //! Making a swarm and joining one: everything is prepared beside the final place, which one rename fills.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::SystemTime;
 
 use skep_common::ErrorKind;
 use tokio::net::TcpListener;
@@ -14,7 +13,6 @@ use super::{NodeConfig, NodeError};
 use crate::DEFAULT_PORT;
 use crate::api::{InitRequest, JoinRequest};
 use crate::ca::{self, Application, CaError, Issued, JoinToken, NodeKey};
-use crate::id::new_id;
 use crate::model::{NodeRole, is_data_path};
 use crate::wire::{self, Caller, WireError};
 
@@ -57,11 +55,12 @@ pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) ->
     }
     let listener = bind(&addresses.listen).await?;
     let description = config.executor.describe().await?;
-    let authority = ca::new_authority()?;
+    let given = &config.surroundings;
+    let authority = ca::new_authority(given.clock.now())?;
     let caller = Caller {
-        node_id: new_id(),
+        node_id: given.chance.id(),
         role: NodeRole::Manager,
-        cluster_id: new_id(),
+        cluster_id: given.chance.id(),
         addr: addresses.advertise.parse().ok(),
     };
     let key = NodeKey::generate()?;
@@ -70,7 +69,7 @@ pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) ->
         key_pem: String::from_utf8_lossy(&authority.key_pem).into_owned(),
     };
     let validity = bootstrap::node_validity(request.spec.as_ref());
-    let chain = ca::sign_node(&root, &key.request_pem, &caller, validity, SystemTime::now())?;
+    let chain = ca::sign_node(&root, &key.request_pem, &caller, validity, given.clock.now())?;
     let issued = Issued {
         node_id: caller.node_id.clone(),
         role: NodeRole::Manager,
@@ -79,7 +78,7 @@ pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) ->
     };
     let this = Manager { node_id: issued.node_id.clone(), addr: addresses.advertise.clone() };
     let state = State::new(&issued, addresses, vec![this]);
-    let transaction = bootstrap::first_objects(&caller, authority.clone(), request, description)?;
+    let transaction = bootstrap::first_objects(&caller, authority.clone(), request, description, given)?;
     prepare(layout, |files| {
         files.create(&authority.cert_pem, &key, &issued.chain_pem, &state)?;
         bootstrap::save(&files.bootstrap(), files.disk_key()?.as_ref(), &transaction)
@@ -129,8 +128,8 @@ async fn first_certificate(
     key: &NodeKey,
     application: Application,
 ) -> Result<(Vec<u8>, Issued), CaError> {
-    let root = ca::fetch_root(remote, token, config.timing).await?;
-    let channel = wire::channel_with(remote, config.timing, wire::pinned_client(&root)?)?;
+    let root = ca::fetch_root(remote, token, config.timing, &config.surroundings.clock).await?;
+    let channel = wire::channel_with(remote, config.timing, wire::pinned_client(&root, &config.surroundings.clock)?)?;
     let issued = ca::request_certificate(channel, remote, key, application, config.timing).await?;
     Ok((root, issued))
 }

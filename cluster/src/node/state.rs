@@ -11,6 +11,7 @@ use crate::api::ManagerPeer;
 use crate::ca::{Issued, NodeKey};
 use crate::model::NodeAvailability;
 use crate::raft::DiskKey;
+use crate::surroundings::Clock;
 use crate::wire::Credentials;
 
 const VERSION: u32 = 1;
@@ -130,9 +131,9 @@ impl Files {
         std::fs::read(&path).map_err(context("read", &path))
     }
 
-    pub fn credentials(&self) -> Result<Credentials, NodeError> {
+    pub fn credentials(&self, clock: &Arc<dyn Clock>) -> Result<Credentials, NodeError> {
         let node = self.node_pem()?;
-        Ok(Credentials::from_pem(&self.root_pem()?, &node, &node)?)
+        Ok(Credentials::from_pem(&self.root_pem()?, &node, &node, clock)?)
     }
 
     pub fn disk_key(&self) -> Result<Arc<DiskKey>, NodeError> {

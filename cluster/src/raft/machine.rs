@@ -16,6 +16,7 @@ use super::snapshot::{SnapshotFile, Stored};
 use super::{Node, Outcome, RaftError, RaftId, TypeConfig};
 use crate::api::{StoreSnapshot, StoreTransaction};
 use crate::store::{ApplyError, View};
+use crate::surroundings::{Chance, SystemChance};
 
 type Failure = StorageError<RaftId>;
 
@@ -144,7 +145,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
         let meta = SnapshotMeta {
             last_log_id: self.applied,
             last_membership: self.membership.clone(),
-            snapshot_id: format!("{at}-{}", crate::id::new_id()),
+            snapshot_id: format!("{at}-{}", SystemChance.id()),
         };
         let stored = Stored { meta, data: Arc::new(self.view.snapshot().encode_to_vec()) };
         save(self.file.clone(), stored.clone(), older_snapshots(&self.view)).await?;

@@ -21,7 +21,8 @@ use super::snapshot::SnapshotFile;
 use super::types::{Node, RaftId, Transaction, TypeConfig};
 use super::{DiskKey, RaftError, RaftService};
 use crate::api::{StoreAction, StoreTransaction};
-use crate::store::{ProposeError, Store, View, now_ns};
+use crate::store::{ProposeError, Store, View};
+use crate::surroundings::Surroundings;
 use crate::timing::Timing;
 use crate::wire::Peers;
 
@@ -47,6 +48,8 @@ pub struct RaftSettings {
     pub peers: Arc<Peers>,
     /// Time limits.
     pub timing: Timing,
+    /// Time and chance.
+    pub surroundings: Surroundings,
     /// Entries between two snapshots, until the swarm's own setting is known.
     pub snapshot_interval: u64,
 }
@@ -102,7 +105,7 @@ impl RaftNode {
     pub async fn start(settings: RaftSettings) -> Result<Arc<Self>, RaftError> {
         let dir = settings.dir.clone();
         std::fs::create_dir_all(&dir).map_err(context("create", &dir))?;
-        let id = member_id(&dir.join("id"))?;
+        let id = member_id(&dir.join("id"), &settings.surroundings)?;
         let log = Log::open(&dir.join("log"), settings.key.clone())?;
         let pristine = log.is_pristine();
         let path = dir.join("snapshot");
@@ -209,7 +212,8 @@ impl Store for RaftNode {
         if self.handing_over.load(Ordering::Relaxed) {
             return Err(ProposeError::NoQuorum);
         }
-        let transaction = StoreTransaction { actions, time_ns: now_ns() }.encode_to_vec();
+        let transaction =
+            StoreTransaction { actions, time_ns: self.settings.surroundings.clock.now_ns() }.encode_to_vec();
         if transaction.len() > TRANSACTION_BYTES_MAX {
             return Err(ProposeError::TooLarge { bytes: transaction.len() });
         }
@@ -246,11 +250,11 @@ fn config(settings: &RaftSettings) -> Result<Config, RaftError> {
     config.validate().map_err(|error| RaftError::Core(error.to_string()))
 }
 
-fn member_id(path: &Path) -> Result<RaftId, RaftError> {
+fn member_id(path: &Path, surroundings: &Surroundings) -> Result<RaftId, RaftError> {
     match std::fs::read_to_string(path) {
         Ok(text) => text.trim().parse().map_err(|_| RaftError::Corrupt { path: path.to_owned(), offset: 0 }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let id = rand::random_range(1..=u64::MAX);
+            let id = surroundings.chance.number().max(1);
             replace(path, id.to_string().as_bytes())?;
             Ok(id)
         }

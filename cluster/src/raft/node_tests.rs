@@ -17,6 +17,7 @@ use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node}
 use crate::model::{Cluster, ClusterSpec, NodeRole, Task};
 use crate::raft::MembershipService;
 use crate::store::create;
+use crate::surroundings::Surroundings;
 use crate::wire::{Caller, Credentials, Tls};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -59,7 +60,9 @@ async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpLi
     let caller = Caller { node_id: name.into(), role: NodeRole::Manager, cluster_id: "c".into(), addr: None };
     let chain = sign_node(root, &key.request_pem, &caller, NODE_VALIDITY, SystemTime::now()).unwrap();
     let root_pem = root.cert_pem.as_bytes();
-    let credentials = Credentials::from_pem(root_pem, chain.as_bytes(), key.key_pem.as_bytes()).unwrap();
+    let credentials =
+        Credentials::from_pem(root_pem, chain.as_bytes(), key.key_pem.as_bytes(), &Surroundings::system().clock)
+            .unwrap();
     let tls = Arc::new(Tls::new(credentials));
     let node = RaftNode::start(RaftSettings {
         dir: directory.path().join(name),
@@ -68,6 +71,7 @@ async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpLi
         addr: listener.local_addr().unwrap().to_string(),
         peers: Arc::new(Peers::new(tls.clone(), Timing::default())),
         timing: Timing::default(),
+        surroundings: Surroundings::system(),
         snapshot_interval: 20,
     })
     .await
@@ -75,7 +79,7 @@ async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpLi
     let takes_nothing = Arc::new(AtomicBool::new(false));
     let service = Choosy { inner: node.service(), takes_nothing: takes_nothing.clone() };
     let routes = Routes::new(RaftServer::new(service))
-        .add_service(CaServer::new(CaService::new(node.clone(), root_pem.to_vec())))
+        .add_service(CaServer::new(CaService::new(node.clone(), Surroundings::system(), root_pem.to_vec())))
         .add_service(RaftMembershipServer::new(MembershipService::new(node.clone())))
         .prepare();
     let stop = CancellationToken::new();
@@ -254,8 +258,13 @@ async fn a_new_member_has_no_vote_before_it_has_caught_up() {
     let caller = Caller { node_id: "b".into(), role: NodeRole::Manager, cluster_id: "c".into(), addr: None };
     let chain = sign_node(&root, &key.request_pem, &caller, NODE_VALIDITY, SystemTime::now()).unwrap();
     let root_pem = root.cert_pem.as_bytes();
-    let tls = Arc::new(Tls::new(Credentials::from_pem(root_pem, chain.as_bytes(), key.key_pem.as_bytes()).unwrap()));
-    let routes = Routes::new(CaServer::new(CaService::new(first.node.clone(), root_pem.to_vec()))).prepare();
+    let tls = Arc::new(Tls::new(
+        Credentials::from_pem(root_pem, chain.as_bytes(), key.key_pem.as_bytes(), &Surroundings::system().clock)
+            .unwrap(),
+    ));
+    let routes =
+        Routes::new(CaServer::new(CaService::new(first.node.clone(), Surroundings::system(), root_pem.to_vec())))
+            .prepare();
     let stop = CancellationToken::new();
     tokio::spawn(crate::wire::serve(listener, tls, Timing::default(), routes, stop.clone()));
 

@@ -29,6 +29,8 @@ use crate::leader::run_leader;
 use crate::logs::LogBroker;
 use crate::model::{Annotations, Cluster, ClusterSpec, Network, NetworkSpec, Node, Service, ServiceSpec, Task};
 use crate::store::{MemoryStore, Store, View, create, remove, update};
+use crate::surroundings::Surroundings;
+use crate::timing::Timing;
 use crate::wire::Caller;
 
 #[derive(Debug, Clone, Default)]
@@ -212,8 +214,8 @@ struct Leader {
 impl Leader {
     async fn start(store: Arc<MemoryStore>) -> Self {
         let stop = CancellationToken::new();
-        let dispatcher = Dispatcher::new(store.clone(), stop.clone());
-        let logs = LogBroker::new(store.clone(), stop.clone());
+        let dispatcher = Dispatcher::new(store.clone(), Surroundings::system(), stop.clone());
+        let logs = LogBroker::new(store.clone(), Surroundings::system(), stop.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let identify = |mut request: Request<()>| {
@@ -237,7 +239,7 @@ impl Leader {
                 }
             }),
             tokio::spawn(async move { dispatcher.run().await }),
-            tokio::spawn(run_leader(store, stop.clone())),
+            tokio::spawn(run_leader(store, Surroundings::system(), stop.clone())),
         ];
         Self { addr, logs, stop, tasks }
     }
@@ -323,6 +325,8 @@ impl Swarm {
             data_path_addr: "192.168.1.1".into(),
             session: watch::Sender::new(None),
             drain: Duration::from_millis(1),
+            timing: Timing::default(),
+            surroundings: Surroundings::system(),
         });
         let running = tokio::spawn(agent.run(stop.clone()));
         self.agents.insert(id.into(), (stop, running));

@@ -7,11 +7,13 @@ use tokio::sync::watch;
 
 use super::{ProposeError, Store, View};
 use crate::api::{StoreAction, StoreTransaction};
+use crate::surroundings::{Clock, SystemClock};
 
 /// Commits at once what fits, exactly as the replicated state machine would.
 #[derive(Debug)]
 pub struct MemoryStore {
     views: watch::Sender<Arc<View>>,
+    clock: Arc<dyn Clock>,
 }
 
 impl MemoryStore {
@@ -22,7 +24,12 @@ impl MemoryStore {
 
     /// A store which begins with `view`.
     pub fn with_view(view: View) -> Self {
-        Self { views: watch::Sender::new(Arc::new(view)) }
+        Self { views: watch::Sender::new(Arc::new(view)), clock: Arc::new(SystemClock) }
+    }
+
+    /// The same, with the times of this clock.
+    pub fn timed_by(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
     }
 
     /// Commits at a time given by the test (nanoseconds since the epoch).
@@ -64,6 +71,6 @@ impl Store for MemoryStore {
     }
 
     async fn propose(&self, actions: Vec<StoreAction>) -> Result<u64, ProposeError> {
-        self.commit(actions, super::now_ns())
+        self.commit(actions, self.clock.now_ns())
     }
 }

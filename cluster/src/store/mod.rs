@@ -12,7 +12,6 @@ pub use pack::{TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX};
 pub use view::{ApplyError, Table, View};
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -66,11 +65,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Commits all actions or none; returns the version (raft index) once they are applied on this manager.
     async fn propose(&self, actions: Vec<StoreAction>) -> Result<u64, ProposeError>;
-}
-
-/// The wall clock in nanoseconds since the Unix epoch; 0 if it is set before that.
-pub fn now_ns() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// A create action.

@@ -244,6 +244,7 @@ mod tests {
     use crate::api::ca_server::CaServer;
     use crate::ca::{CaService, NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
     use crate::store::MemoryStore;
+    use crate::surroundings::Surroundings;
     use crate::wire::{Credentials, Peers};
 
     const HOUR: Duration = Duration::from_secs(3600);
@@ -257,7 +258,7 @@ mod tests {
         let key = NodeKey::generate().unwrap();
         let node = Caller { node_id: "n".into(), role: NodeRole::Manager, cluster_id: cluster.into(), addr: None };
         let chain = sign_node(root, &key.request_pem, &node, validity, now).unwrap();
-        Credentials::from_pem(roots, chain.as_bytes(), key.key_pem.as_bytes()).unwrap()
+        Credentials::from_pem(roots, chain.as_bytes(), key.key_pem.as_bytes(), &Surroundings::system().clock).unwrap()
     }
 
     async fn ask(tls: &Arc<Tls>, addr: SocketAddr) -> Result<(), tonic::Status> {
@@ -272,7 +273,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let server = Arc::new(Tls::new(credentials(&root, "c", NODE_VALIDITY, now)));
-        let ca = CaService::new(Arc::new(MemoryStore::new()), b"root".to_vec());
+        let ca = CaService::new(Arc::new(MemoryStore::new()), Surroundings::system(), b"root".to_vec());
         let routes = Routes::new(CaServer::new(ca)).prepare();
         let stop = CancellationToken::new();
         let serving = tokio::spawn(serve(listener, server.clone(), Timing::default(), routes, stop.clone()));

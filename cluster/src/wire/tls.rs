@@ -1,17 +1,20 @@
 //! TLS configurations made of the node's certificate, replaceable while connections are being served.
 
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use tokio::sync::watch;
 
 use super::{Caller, WireError, identity_of};
+use crate::surroundings::Clock;
 
 /// Every manager's certificate carries this name, whatever its address.
 pub const MANAGER_NAME: &str = "swarm-manager";
@@ -29,8 +32,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// From the PEM texts of the root certificate(s), of the node's certificate chain and of its key.
-    pub fn from_pem(root: &[u8], chain: &[u8], key: &[u8]) -> Result<Self, WireError> {
+    /// From the PEM texts of the root certificate(s), of the node's certificate chain and of its key. Peers' certificates
+    /// have to be valid by `clock`.
+    ///
+    /// # Errors
+    /// If one of them is not what it should be, or the key is not the certificate's.
+    pub fn from_pem(root: &[u8], chain: &[u8], key: &[u8], clock: &Arc<dyn Clock>) -> Result<Self, WireError> {
         let roots = Arc::new(roots(root)?);
         let chain = certificates("the node's certificate", chain)?;
         let first = chain.first().ok_or(WireError::Credentials(Error::NoCertificatesPresented))?;
@@ -42,7 +49,7 @@ impl Credentials {
             .allow_unauthenticated()
             .build()
             .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
-        let mut server = ServerConfig::builder_with_provider(provider())
+        let mut server = ServerConfig::builder_with_details(provider(), time(clock))
             .with_safe_default_protocol_versions()
             .map_err(WireError::Credentials)?
             .with_client_cert_verifier(verifier)
@@ -56,7 +63,7 @@ impl Credentials {
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
-        let mut client = ClientConfig::builder_with_provider(provider())
+        let mut client = ClientConfig::builder_with_details(provider(), time(clock))
             .with_safe_default_protocol_versions()
             .map_err(WireError::Credentials)?
             .with_webpki_verifier(verifier)
@@ -97,11 +104,11 @@ impl Tls {
 }
 
 /// A client without a certificate which trusts `root` (PEM): for the request of the first certificate.
-pub fn pinned_client(root: &[u8]) -> Result<Arc<ClientConfig>, WireError> {
+pub fn pinned_client(root: &[u8], clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, WireError> {
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(root)?), provider())
         .build()
         .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
-    let mut client = ClientConfig::builder_with_provider(provider())
+    let mut client = ClientConfig::builder_with_details(provider(), time(clock))
         .with_safe_default_protocol_versions()
         .map_err(WireError::Credentials)?
         .with_webpki_verifier(verifier)
@@ -113,8 +120,8 @@ pub fn pinned_client(root: &[u8]) -> Result<Arc<ClientConfig>, WireError> {
 
 /// A client which trusts whoever answers: only to fetch the root certificate, which is then compared with the join
 /// token's digest before anything is sent.
-pub fn bootstrap_client() -> Result<Arc<ClientConfig>, WireError> {
-    let mut client = ClientConfig::builder_with_provider(provider())
+pub fn bootstrap_client(clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, WireError> {
+    let mut client = ClientConfig::builder_with_details(provider(), time(clock))
         .with_safe_default_protocol_versions()
         .map_err(WireError::Credentials)?
         .dangerous()
@@ -123,6 +130,20 @@ pub fn bootstrap_client() -> Result<Arc<ClientConfig>, WireError> {
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = Resumption::disabled();
     Ok(Arc::new(client))
+}
+
+/// The clock as rustls asks it.
+#[derive(Debug)]
+struct TlsTime(Arc<dyn Clock>);
+
+impl TimeProvider for TlsTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        self.0.now().duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
+    }
+}
+
+fn time(clock: &Arc<dyn Clock>) -> Arc<dyn TimeProvider> {
+    Arc::new(TlsTime(clock.clone()))
 }
 
 fn provider() -> Arc<CryptoProvider> {

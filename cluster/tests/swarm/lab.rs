@@ -3,16 +3,18 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
+use futures::future::BoxFuture;
 use skep_cluster::api::{
-    Annotations, ContainerSpec, CreateServiceRequest, GetClusterRequest, GetServiceRequest, InitRequest, JoinRequest,
-    LeaveRequest, ListNodesRequest, ListServicesRequest, Node, NodeRole, NodeSpec, NodeState, ReplicatedService,
-    Service, ServiceSpec, TaskSpec, UpdateNodeRequest, service_spec,
+    Annotations, ClusterSpec, ContainerSpec, CreateServiceRequest, GetClusterRequest, GetServiceRequest, InfoRequest,
+    InfoResponse, InitRequest, JoinRequest, LeaveRequest, ListNodesRequest, ListServicesRequest, Node, NodeRole,
+    NodeSpec, NodeState, ReplicatedService, Service, ServiceSpec, TaskSpec, UpdateNodeRequest, service_spec,
 };
 use skep_cluster::client::{Client, message};
 use skep_cluster::node::{NodeConfig, NodeError, run_until, socket_path};
+use skep_cluster::surroundings::{Clock, Surroundings};
 use skep_cluster::timing::Timing;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -27,10 +29,44 @@ pub const LIMIT: Duration = Duration::from_secs(90);
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
+/// The system's clocks, the wall clock set forward by a test. Clones are the same clock.
+#[derive(Debug, Clone, Default)]
+pub struct Shifted(Arc<AtomicU64>);
+
+impl Shifted {
+    pub fn forward(&self, by: Duration) {
+        self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Shifted {
+    fn now(&self) -> SystemTime {
+        SystemTime::now() + Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+
+    fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn sleep_until(&self, time: SystemTime) -> BoxFuture<'static, ()> {
+        let clock = self.clone();
+        Box::pin(async move {
+            while clock.now() < time {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+    }
+}
+
 /// A node, running or not.
 pub struct TestNode {
     pub machine: Machine,
     pub addr: String,
+    pub clock: Shifted,
     directory: TempDir,
     running: Option<Running>,
 }
@@ -48,7 +84,13 @@ impl TestNode {
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let ip = format!("127.{}.{}.{}", 1 + high % 200, low, 1 + number % 250);
         let directory = tempfile::tempdir().unwrap();
-        let mut node = Self { machine: Machine::new(name), addr: format!("{ip}:2377"), directory, running: None };
+        let mut node = Self {
+            machine: Machine::new(name),
+            addr: format!("{ip}:2377"),
+            clock: Shifted::default(),
+            directory,
+            running: None,
+        };
         node.run();
         node
     }
@@ -68,6 +110,7 @@ impl TestNode {
             executor: Arc::new(self.machine.clone()),
             idle_exit: false,
             timing: Timing::default(),
+            surroundings: Surroundings { clock: Arc::new(self.clock.clone()), ..Surroundings::system() },
         }
     }
 
@@ -115,7 +158,11 @@ impl TestNode {
     }
 
     pub async fn init(&self) {
-        let request = InitRequest { listen_addr: self.addr.clone(), ..InitRequest::default() };
+        self.init_with(ClusterSpec::default()).await;
+    }
+
+    pub async fn init_with(&self, spec: ClusterSpec) {
+        let request = InitRequest { listen_addr: self.addr.clone(), spec: Some(spec), ..InitRequest::default() };
         self.client().await.local().init(request).await.unwrap();
     }
 
@@ -135,13 +182,16 @@ impl TestNode {
         Ok(Some(answer.into_inner().warning).filter(|warning| !warning.is_empty()))
     }
 
+    pub async fn info(&self) -> InfoResponse {
+        self.client().await.info(InfoRequest {}).await.unwrap()
+    }
+
     pub async fn id(&self) -> String {
-        self.client().await.local().info(skep_cluster::api::InfoRequest {}).await.unwrap().into_inner().node_id
+        self.info().await.node_id
     }
 
     pub async fn is_leader(&self) -> bool {
-        let info = self.client().await.local().info(skep_cluster::api::InfoRequest {}).await;
-        info.is_ok_and(|info| info.into_inner().is_leader)
+        self.client().await.info(InfoRequest {}).await.is_ok_and(|info| info.is_leader)
     }
 
     /// Worker's and manager's join token.

@@ -16,6 +16,7 @@ use skep_cluster::api::{
 };
 use skep_cluster::ca::{NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
 use skep_cluster::client::message;
+use skep_cluster::surroundings::Surroundings;
 use skep_cluster::timing::Timing;
 use skep_cluster::wire::{Caller, Credentials, Peers, Tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +32,7 @@ fn as_node(node: &TestNode, to: &TestNode) -> Channel {
     let certificates = node.root().join("swarm/certificates");
     let pem = std::fs::read(certificates.join("node.pem")).unwrap();
     let root = std::fs::read(certificates.join("root-ca.crt")).unwrap();
-    let tls = Tls::new(Credentials::from_pem(&root, &pem, &pem).unwrap());
+    let tls = Tls::new(Credentials::from_pem(&root, &pem, &pem, &Surroundings::system().clock).unwrap());
     Peers::new(Arc::new(tls), Timing::default()).channel(&to.addr).unwrap()
 }
 
@@ -41,7 +42,9 @@ fn forged(root: &RootKey, trusted: &[u8], caller: &Caller, to: &TestNode) -> Cha
     let chain = sign_node(root, &key.request_pem, caller, NODE_VALIDITY, SystemTime::now()).unwrap();
     let mut roots = trusted.to_vec();
     roots.extend_from_slice(root.cert_pem.as_bytes());
-    let tls = Tls::new(Credentials::from_pem(&roots, chain.as_bytes(), key.key_pem.as_bytes()).unwrap());
+    let tls = Tls::new(
+        Credentials::from_pem(&roots, chain.as_bytes(), key.key_pem.as_bytes(), &Surroundings::system().clock).unwrap(),
+    );
     Peers::new(Arc::new(tls), Timing::default()).channel(&to.addr).unwrap()
 }
 
@@ -77,7 +80,7 @@ async fn every_kind_of_call_is_checked_against_the_certificate() {
     worker.join(&token, &manager).await.unwrap();
 
     let trusted = std::fs::read(manager.root().join("swarm/certificates/root-ca.crt")).unwrap();
-    let nobody = skep_cluster::wire::pinned_client(&trusted).unwrap();
+    let nobody = skep_cluster::wire::pinned_client(&trusted, &Surroundings::system().clock).unwrap();
     let nobody = skep_cluster::wire::channel_with(&manager.addr, Timing::default(), nobody).unwrap();
     let (out, not) = (Code::Unauthenticated, Code::PermissionDenied);
     assert_eq!(codes(nobody.clone()).await, [Code::Ok, out, out, out, out, out]);
@@ -156,7 +159,7 @@ async fn without_a_certificate_a_request_is_short_and_sent_at_once() {
     let manager = TestNode::start("m1");
     manager.init().await;
     let trusted = std::fs::read(manager.root().join("swarm/certificates/root-ca.crt")).unwrap();
-    let nobody = skep_cluster::wire::pinned_client(&trusted).unwrap();
+    let nobody = skep_cluster::wire::pinned_client(&trusted, &Surroundings::system().clock).unwrap();
     let nobody = skep_cluster::wire::channel_with(&manager.addr, Timing::default(), nobody).unwrap();
     let issue = IssueCertificateRequest { csr_pem: vec![b'x'; 100 << 10], ..IssueCertificateRequest::default() };
     let refused = CaClient::new(nobody.clone()).issue_certificate(issue).await.unwrap_err();
