@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// What every part may use: the generated types, the model, ids and time.
-const GROUND: [&str; 6] = ["api", "clock", "error", "id", "model", "timing"];
+/// What every part may use: the generated types, the model, errors, and time and chance as they are handed in.
+const GROUND: [&str; 6] = ["api", "error", "id", "model", "surroundings", "timing"];
 
 /// What each part may use beyond the ground and itself.
 const RULES: [(&str, &[&str]); 10] = [

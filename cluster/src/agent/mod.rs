@@ -37,6 +37,8 @@ use worker::Worker;
 
 /// Pause between the end of load balancing to a task and its stop signal.
 pub const DRAIN_DEFAULT: Duration = Duration::from_millis(500);
+/// A session that is lost for so many milliseconds (before they are scaled) is told to the user.
+const TROUBLE_MS: u64 = 15_000;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(8);
 
@@ -94,6 +96,8 @@ pub struct AgentConfig {
     pub session: watch::Sender<Option<SessionMessage>>,
     /// Pause between the end of load balancing to a task and its stop signal ([`DRAIN_DEFAULT`]).
     pub drain: Duration,
+    /// Says why the node has been without a session for some time, while it is.
+    pub trouble: watch::Sender<Option<String>>,
     /// Time limits of calls to the managers.
     pub timing: Timing,
     /// Time and chance.
@@ -124,12 +128,24 @@ impl Agent {
 
     /// One session after the other; never returns.
     async fn keep_session(&self, worker: &mut Worker) {
+        let clock = self.config.surroundings.clock.clone();
         let mut backoff = BACKOFF_MIN;
+        let mut lost_at = None;
         loop {
             let mut registered = false;
-            let error = session::run(&self.config, worker, || registered = true).await;
+            let taken_in = || {
+                registered = true;
+                self.config.trouble.send_replace(None);
+            };
+            let error = session::run(&self.config, worker, taken_in).await;
             if registered {
                 backoff = BACKOFF_MIN;
+                lost_at = None;
+            }
+            // An election is over before that.
+            let lost = clock.instant().saturating_duration_since(*lost_at.get_or_insert_with(|| clock.instant()));
+            if lost >= self.config.timing.scale(TROUBLE_MS) {
+                self.config.trouble.send_replace(Some(format!("no session with a manager: {error}")));
             }
             match &error {
                 SessionError::Described => tracing::info!(%error, "registering again"),
@@ -141,7 +157,7 @@ impl Agent {
             // Not all at the same time, after a manager that all of them used was lost.
             let pause = backoff.mul_f64(self.config.surroundings.chance.within(0.5..1.0));
             backoff = (backoff * 2).min(BACKOFF_MAX);
-            self.config.surroundings.clock.sleep(pause).await;
+            clock.sleep(pause).await;
         }
     }
 }

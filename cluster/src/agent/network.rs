@@ -82,6 +82,7 @@ mod tests {
     use super::*;
     use crate::api::{AssignedNetwork, NodeDescription, Task};
     use crate::executor::{Controller, ExecutorError};
+    use crate::surroundings::SystemClock;
 
     /// A machine on which the network `broken` cannot be made at the first attempt.
     #[derive(Default)]
@@ -125,7 +126,8 @@ mod tests {
         let (_wanted, receiver) = watch::channel(Some(Arc::new(wanted)));
         let (sender, mut carried) = watch::channel(Carried::default());
         let stop = CancellationToken::new();
-        let running = tokio::spawn(run(Arc::new(Machine::default()), receiver, sender, stop.clone()));
+        let running =
+            tokio::spawn(run(Arc::new(Machine::default()), Arc::new(SystemClock), receiver, sender, stop.clone()));
         carried.changed().await.unwrap();
         let first = carried.borrow_and_update().clone();
         assert_eq!(first.networks, ["healthy".to_owned()].into());

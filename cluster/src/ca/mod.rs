@@ -7,10 +7,10 @@ mod server;
 mod token;
 
 pub use issue::{RootKey, new_root, sign_node};
-pub use renew::{renewal_due, validity};
+pub use renew::{check_current, renewal_due, trouble, validity};
 pub use request::{Application, Issued, NodeKey, fetch_root, request_certificate};
 pub use server::CaService;
-pub(crate) use server::{new_authority, new_node, refuse_until};
+pub(crate) use server::{issue_own, new_authority, new_node, refuse_until};
 pub use token::{JoinToken, digest_of, new_secret};
 
 use std::time::Duration;
@@ -49,6 +49,19 @@ pub enum CaError {
         /// The digest in the token.
         expected: String,
     },
+    /// A new certificate that is not valid now.
+    #[error(
+        "the manager's certificate for this node is valid from {from} until {until}, but it is {now} here: \
+         set the clocks of both machines right"
+    )]
+    Clock {
+        /// Begin of its validity.
+        from: String,
+        /// End of its validity.
+        until: String,
+        /// The time here.
+        now: String,
+    },
     /// The manager refused.
     #[error(transparent)]
     Refused(crate::error::Error),
@@ -72,6 +85,7 @@ impl CaError {
             Self::Make { .. } | Self::Malformed { .. } => ErrorKind::Internal,
             Self::Token | Self::Fingerprint { .. } => ErrorKind::BadArgument,
             Self::Refused(error) => error.kind(),
+            Self::Clock { .. } => ErrorKind::Conflict,
             Self::Unreachable { .. } => ErrorKind::Unavailable,
             Self::Wire(error) => error.kind(),
         }

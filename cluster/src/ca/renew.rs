@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::CaError;
@@ -24,6 +26,40 @@ pub fn validity(chain_pem: &[u8]) -> Result<Range<SystemTime>, CaError> {
     Ok(from..until)
 }
 
+/// Why a certificate with this validity cannot be used at `now`, if so, in words for the user of the node that has it.
+pub fn trouble(validity: &Range<SystemTime>, now: SystemTime) -> Option<String> {
+    match now {
+        now if now >= validity.end => Some(format!(
+            "the node's certificate expired at {} (it is {} now): leave the swarm and join it again",
+            written(validity.end),
+            written(now)
+        )),
+        now if now < validity.start => Some(format!(
+            "the node's certificate is valid from {} on (it is {} now): set the clock of this node right",
+            written(validity.start),
+            written(now)
+        )),
+        _ => None,
+    }
+}
+
+/// Looks at a chain (PEM) that a manager has just issued: it must not take the place of one that can be used.
+///
+/// # Errors
+/// If the chain cannot be read, or is not valid at `now`: then the manager's clock or this node's is wrong.
+pub fn check_current(chain_pem: &[u8], now: SystemTime) -> Result<(), CaError> {
+    let validity = validity(chain_pem)?;
+    match validity.contains(&now) {
+        true => Ok(()),
+        false => Err(CaError::Clock { from: written(validity.start), until: written(validity.end), now: written(now) }),
+    }
+}
+
+fn written(time: SystemTime) -> String {
+    let time = OffsetDateTime::from(time).replace_nanosecond(0);
+    time.ok().and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
 /// From when on a certificate with this validity is to be renewed.
 pub fn renewal_due(validity: &Range<SystemTime>, chance: &dyn Chance) -> SystemTime {
     let whole = validity.end.duration_since(validity.start).unwrap_or_default();
@@ -34,6 +70,19 @@ pub fn renewal_due(validity: &Range<SystemTime>, chance: &dyn Chance) -> SystemT
 mod tests {
     use super::*;
     use crate::surroundings::SystemChance;
+
+    #[test]
+    fn a_certificate_of_another_time_is_named_with_both_times() {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        let validity = start..start + Duration::from_secs(3600);
+        assert_eq!(trouble(&validity, start), None);
+        assert_eq!(
+            trouble(&validity, validity.end).unwrap(),
+            "the node's certificate expired at 2001-09-09T02:46:40Z (it is 2001-09-09T02:46:40Z now): leave the swarm \
+             and join it again"
+        );
+        assert!(trouble(&validity, SystemTime::UNIX_EPOCH).unwrap().ends_with("set the clock of this node right"));
+    }
 
     #[test]
     fn renewal_falls_between_half_and_four_fifths_of_the_life() {

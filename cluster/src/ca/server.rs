@@ -6,12 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tonic::{Request, Response, Status};
 
-use super::{CaError, JoinToken, RootKey, new_root, sign_node};
+use super::{CaError, JoinToken, NodeKey, RootKey, new_root, sign_node};
 use crate::api::{
     GetRootCaRequest, GetRootCaResponse, IssueCertificateRequest, IssueCertificateResponse, ca_server::Ca,
 };
+use crate::error::Error;
 use crate::model::{Cluster, Node, NodeAvailability, NodeRole, NodeSpec, NodeStatus};
-use crate::store::{Store, create};
+use crate::store::{Store, View, create};
 use crate::surroundings::Surroundings;
 use crate::wire::{Caller, Peer};
 
@@ -158,6 +159,25 @@ fn role_of(cluster: &Cluster, token: &str) -> Option<NodeRole> {
     }
 }
 
+/// A new certificate for a manager, signed with the root key that every manager has in its state: the way back where no
+/// other manager can be reached because certificates have expired. Nobody gains by it who could read that state.
+///
+/// # Errors
+/// If the state has no authority, or not this node as a manager.
+pub(crate) fn issue_own(view: &View, node_id: &str, now: SystemTime) -> Result<(NodeKey, Vec<u8>), CaError> {
+    let refused = |reason: &str| CaError::Refused(Error::conflict(reason));
+    let cluster = view.cluster().ok_or_else(|| refused("this manager has never known the swarm's state"))?;
+    let is_manager = view.nodes().get(node_id).is_some_and(|node| node.role == NodeRole::Manager);
+    if !is_manager || cluster.blacklisted_nodes.contains_key(node_id) {
+        return Err(refused("this node is not a manager in the state that it knows"));
+    }
+    let own =
+        Caller { node_id: node_id.to_owned(), role: NodeRole::Manager, cluster_id: cluster.id.to_string(), addr: None };
+    let key = NodeKey::generate()?;
+    let chain = sign(cluster, &key.request_pem, &own, now)?;
+    Ok((key, chain.into_bytes()))
+}
+
 /// The authority of a new swarm with its tokens.
 pub(crate) fn new_authority(now: SystemTime) -> Result<crate::api::RootCa, CaError> {
     let root = new_root(now)?;
@@ -176,4 +196,42 @@ pub(crate) fn refuse_until(cluster: &Cluster, now_ns: i64) -> i64 {
     let expiry = cluster.spec.node_cert_expiry_ns;
     let validity = if expiry > 0 { expiry } else { i64::try_from(super::NODE_VALIDITY.as_nanos()).unwrap_or(i64::MAX) };
     now_ns.saturating_add(validity) / 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{StoreAction, StoreTransaction};
+    use crate::ca::validity;
+
+    fn view(role: NodeRole, removed: bool) -> View {
+        let now = SystemTime::now();
+        let blacklisted_nodes = removed.then(|| ("n".into(), i64::MAX)).into_iter().collect();
+        let cluster = Cluster {
+            id: "c".into(),
+            root_ca: Some(new_authority(now).unwrap()),
+            blacklisted_nodes,
+            ..Cluster::default()
+        };
+        let node = Node { id: "n".into(), role, ..Node::default() };
+        let actions: Vec<StoreAction> = vec![create(cluster), create(node)];
+        let mut view = View::default();
+        view.apply(&StoreTransaction { actions, time_ns: 1 }, 1).unwrap();
+        view
+    }
+
+    #[test]
+    fn only_a_manager_of_the_state_that_it_holds_signs_for_itself() {
+        let now = SystemTime::now() + Duration::from_secs(1 << 30);
+        let (_, chain) = issue_own(&view(NodeRole::Manager, false), "n", now).unwrap();
+        assert!(validity(&chain).unwrap().contains(&now));
+        for (view, node) in [
+            (View::default(), "n"),
+            (view(NodeRole::Manager, false), "other"),
+            (view(NodeRole::Worker, false), "n"),
+            (view(NodeRole::Manager, true), "n"),
+        ] {
+            assert!(matches!(issue_own(&view, node, now), Err(CaError::Refused(_))), "{node}");
+        }
+    }
 }

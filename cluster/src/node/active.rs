@@ -19,9 +19,10 @@ use crate::agent::{Agent, AgentConfig};
 use crate::api::dispatcher_client::DispatcherClient;
 use crate::api::{self, InfoResponse, InitResponse, JoinResponse, LocalState, SessionMessage};
 use crate::ca::{self, Application, NodeKey};
+use crate::error::chain;
 use crate::model::NodeRole;
 use crate::raft::RaftNode;
-use crate::store::Store;
+use crate::store::{Store, View};
 use crate::surroundings::Clock;
 use crate::wire::{Caller, Managers, Peers, Tls};
 
@@ -35,6 +36,8 @@ pub struct Active {
     managers: Arc<Managers>,
     manager: watch::Sender<Option<Arc<Manager>>>,
     session: watch::Sender<Option<SessionMessage>>,
+    /// Why the worker has been without a session for some time.
+    session_trouble: watch::Sender<Option<String>>,
     /// Why the node is not what its role asks for.
     error: Mutex<String>,
     /// Why it runs no tasks.
@@ -66,18 +69,22 @@ impl Active {
             managers,
             manager: watch::Sender::new(None),
             session: watch::Sender::new(None),
+            session_trouble: watch::Sender::new(None),
             error: Mutex::default(),
             worker_error: Mutex::default(),
             replacing: tokio::sync::Mutex::default(),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
+        if let Err(error) = active.heal().await {
+            tracing::error!(error = %chain(&error), "the node's certificate cannot be used");
+        }
         if active.role() == NodeRole::Manager
             && let Err(error) = active.start_manager(listener).await
         {
             // The worker's part goes on; the loop below tries again.
-            tracing::error!(error = %crate::error::chain(&error), "the manager cannot run");
-            active.set_error(crate::error::chain(&error));
+            tracing::error!(error = %chain(&error), "the manager cannot run");
+            active.set_error(chain(&error));
         }
         active.start_worker();
         active.tasks.spawn(active.clone().follow_role());
@@ -112,7 +119,8 @@ impl Active {
     pub fn info(&self) -> InfoResponse {
         let state = self.state().clone();
         let manager = self.manager.borrow().clone();
-        let errors = [get(&self.error), get(&self.worker_error)];
+        let certificate = self.certificate_trouble().unwrap_or_default();
+        let errors = [certificate, get(&self.error), get(&self.worker_error)];
         let error = errors.into_iter().filter(|error| !error.is_empty()).collect::<Vec<_>>().join("; ");
         let joined = manager.as_ref().is_none_or(|m| *m.membership().borrow() == Membership::Member);
         let mut info = InfoResponse {
@@ -129,6 +137,9 @@ impl Active {
             (true, true) => LocalState::Active,
             (false, true) => LocalState::Pending,
         });
+        if info.error.is_empty() {
+            info.error = self.session_trouble.borrow().clone().unwrap_or_default();
+        }
         if let Some(manager) = manager {
             let view = manager.raft().view();
             let managers = view.nodes().values().filter(|node| node.role == NodeRole::Manager).count();
@@ -327,13 +338,14 @@ impl Active {
             managers: self.managers.clone(),
             data_path_addr: state.data_path_addr,
             session: self.session.clone(),
+            trouble: self.session_trouble.clone(),
             drain: crate::agent::DRAIN_DEFAULT,
             timing: self.config.timing,
             surroundings: self.config.surroundings.clone(),
         };
         while let Err(source) = Agent::new(config.clone()).run(self.stop.clone()).await {
             let error = context("use", &config.state_dir)(source);
-            let reason = crate::error::chain(&error);
+            let reason = chain(&error);
             tracing::error!(error = reason, "the worker cannot run");
             set(&self.worker_error, reason);
             // Cancel safe: both arms only wait.
@@ -389,8 +401,8 @@ impl Active {
                     delay = self.config.timing.scale(100);
                 }
                 Err(error) => {
-                    tracing::error!(error = %crate::error::chain(&error), "the node is not what its role asks for");
-                    self.set_error(crate::error::chain(&error));
+                    tracing::error!(error = %chain(&error), "the node is not what its role asks for");
+                    self.set_error(chain(&error));
                     delay = (delay * 2).min(self.config.timing.scale(30_000));
                 }
             }
@@ -487,8 +499,13 @@ impl Active {
                 changed = credentials.changed() => if changed.is_err() { return } else { continue },
                 () = self.clock().sleep_until(due) => {}
             }
-            if let Err(error) = self.renew().await {
-                tracing::warn!(error = %crate::error::chain(&error), "the certificate is not renewed yet");
+            let renewed = match self.heal().await {
+                Ok(true) => continue,
+                Ok(false) => self.renew().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = renewed {
+                tracing::warn!(error = %chain(&error), "the certificate is not renewed yet");
                 // Cancel safe: both arms only wait.
                 tokio::select! {
                     () = self.stop.cancelled() => return,
@@ -505,11 +522,64 @@ impl Active {
         let timing = self.config.timing;
         let asked = ca::request_certificate(channel, "the manager", &key, Application::default(), timing).await;
         let issued = asked.inspect_err(|_| self.managers.failed())?;
-        self.files.save_certificate(&key, &issued.chain_pem)?;
-        self.tls.replace(self.files.credentials(&self.config.surroundings.clock)?);
-        self.peers.forget_all();
+        ca::check_current(&issued.chain_pem, self.clock().now())?;
+        self.take_certificate(&key, &issued.chain_pem)?;
         tracing::info!(role = issued.role.as_str_name(), "renewed the certificate");
         Ok(())
+    }
+
+    /// Makes a new certificate where the present one is not valid and this node is a manager: then nobody can be asked
+    /// for one, but the root key is in its own state. False where there was nothing to do. Other nodes whose certificate
+    /// has expired have to join again: whoever they are must be shown by a token.
+    async fn heal(&self) -> Result<bool, NodeError> {
+        let now = self.clock().now();
+        if self.role() != NodeRole::Manager || ca::validity(&self.files.node_pem()?)?.contains(&now) {
+            return Ok(false);
+        }
+        let manager = self.manager.borrow().clone();
+        let view = match manager {
+            Some(manager) => manager.raft().view(),
+            None => Arc::new(self.view_on_disk()?),
+        };
+        let (key, chain) = ca::issue_own(&view, &self.identity().node_id, now)?;
+        self.take_certificate(&key, &chain)?;
+        tracing::warn!("the certificate was not valid: this manager has signed a new one for itself");
+        Ok(true)
+    }
+
+    /// What this manager's files tell of the swarm, while raft does not run on them.
+    fn view_on_disk(&self) -> Result<View, NodeError> {
+        let key = self.files.disk_key()?;
+        let mut view = match self.files.raft_dir() {
+            dir if dir.exists() => crate::raft::last_known_view(&dir, key.clone())?,
+            _ => View::default(),
+        };
+        // Killed before the first objects were committed.
+        if view.cluster().is_none()
+            && let Some(first) = super::bootstrap::load(&self.files.bootstrap(), &key)?
+        {
+            let applied = view.apply(&first, 1);
+            applied.map_err(|error| NodeError::refused(ErrorKind::Internal, error.to_string()))?;
+        }
+        Ok(view)
+    }
+
+    fn take_certificate(&self, key: &NodeKey, chain_pem: &[u8]) -> Result<(), NodeError> {
+        self.files.save_certificate(key, chain_pem)?;
+        self.tls.replace(self.files.credentials(&self.config.surroundings.clock)?);
+        self.peers.forget_all();
+        Ok(())
+    }
+
+    fn certificate_trouble(&self) -> Option<String> {
+        let now = self.clock().now();
+        match self.files.node_pem().map_err(|error| chain(&error)) {
+            Ok(pem) => match ca::validity(&pem) {
+                Ok(validity) => ca::trouble(&validity, now),
+                Err(error) => Some(chain(&error)),
+            },
+            Err(error) => Some(error),
+        }
     }
 }
 

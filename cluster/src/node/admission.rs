@@ -73,6 +73,12 @@ impl Call {
     /// Whether it may be answered, by a state that is whole. The certificate of a manager that was demoted is valid for
     /// a while yet.
     pub fn admit_now(&self, view: &View) -> Result<(), Status> {
+        for node in [&self.peer.caller, &self.caller].into_iter().flatten() {
+            if !view.nodes().contains_key(node.node_id.as_str()) {
+                // Removed so long ago that it is no longer noted.
+                return Err(Status::permission_denied(format!("node {} was removed from the swarm", node.node_id)));
+            }
+        }
         let is_demoted = |caller: &Caller| is_worker(caller, view);
         if self.passed_on && self.peer.caller.as_ref().is_none_or(is_demoted) {
             return Err(self.for_managers());
@@ -162,6 +168,29 @@ mod tests {
         }
         for bad in ["", "n 1 c", "n 9 c -", "n x c -", "n 1 c nowhere"] {
             assert!(read_caller(&HeaderValue::from_static(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_in_the_whole_state_is_not_answered_whatever_its_certificate_says() {
+        let named =
+            |id: &str| Some(Caller { node_id: id.into(), role: NodeRole::Manager, cluster_id: "c".into(), addr: None });
+        let node = crate::model::Node { id: "n".into(), role: NodeRole::Manager, ..Default::default() };
+        let actions = vec![crate::store::create(node)];
+        let mut view = View::default();
+        view.apply(&crate::api::StoreTransaction { actions, time_ns: 1 }, 1).unwrap();
+        let asked_by = |peer: &str, caller: &str| Call {
+            peer: Peer { caller: named(peer), addr: None },
+            passed_on: peer != caller,
+            ..call(named(caller))
+        };
+        assert!(asked_by("n", "n").admit_now(&view).is_ok());
+        for (peer, caller) in [("gone", "gone"), ("n", "gone"), ("gone", "n")] {
+            let refused = asked_by(peer, caller).admit_now(&view).unwrap_err();
+            assert_eq!(
+                (refused.code(), refused.message()),
+                (Code::PermissionDenied, "node gone was removed from the swarm")
+            );
         }
     }
 }

@@ -131,6 +131,7 @@ async fn first_certificate(
     let root = ca::fetch_root(remote, token, config.timing, &config.surroundings.clock).await?;
     let channel = wire::channel_with(remote, config.timing, wire::pinned_client(&root, &config.surroundings.clock)?)?;
     let issued = ca::request_certificate(channel, remote, key, application, config.timing).await?;
+    ca::check_current(&issued.chain_pem, config.surroundings.clock.now())?;
     Ok((root, issued))
 }
 

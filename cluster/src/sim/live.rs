@@ -324,6 +324,7 @@ impl Swarm {
             managers: Arc::new(Link { node_id: id.into(), addr: self.addr.subscribe() }),
             data_path_addr: "192.168.1.1".into(),
             session: watch::Sender::new(None),
+            trouble: watch::Sender::new(None),
             drain: Duration::from_millis(1),
             timing: Timing::default(),
             surroundings: Surroundings::system(),
