@@ -12,7 +12,6 @@ mod failure;
 mod format;
 mod logging;
 mod parse;
-mod swarm;
 mod terminal;
 
 use std::process::ExitCode;

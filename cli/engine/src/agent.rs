@@ -5,7 +5,6 @@
 
 use skep_cluster::client::{Client, ClientError};
 use skep_cluster::node;
-use tonic::Status;
 
 use crate::ErrorKind;
 use crate::engine::Engine;
@@ -42,9 +41,4 @@ impl Engine {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// An answer's error, in the words that the manager chose.
-pub fn said(status: Status) -> Error {
-    skep_cluster::Error::from(status).into()
 }

@@ -2,12 +2,35 @@
 
 use skep_net::{Backend, Net};
 
-/// Bytes of memory that this machine has: `MemTotal` of /proc/meminfo (proc(5)); 0 where it cannot be read.
+/// Bytes of memory that this machine has; 0 where that cannot be read.
 pub fn memory_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok());
-    kibibytes.unwrap_or(0) * 1024
+    skep_common::procfs::memory_total_bytes()
+}
+
+/// The machine's id (machine-id(5)), if it has one.
+pub fn machine_id() -> String {
+    std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
+}
+
+/// The name of its distribution (os-release(5)).
+pub fn operating_system() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
+}
+
+/// `1` or `2`.
+pub fn cgroup_version() -> &'static str {
+    if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" }
+}
+
+/// The architecture of this program, in the registries' words.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// This node's name: that of its UTS namespace.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use skep_engine::docker::{container, create, image, network, volume};
+use skep_engine::docker::{container, create, image, info, network, node, service, swarm, task, volume};
 
 /// Objects whose fields docker 20.10 writes in another order than API 1.50, of which skep has its order, or that skep
 /// has always written in its own: a field of each by which it is known.
@@ -84,4 +84,50 @@ fn volumes() {
     check::<volume::Volume>("volume-inspect.json");
     check::<volume::List>("volume-list.json");
     check::<volume::CreateRequest>("request-volumes-create.json");
+}
+
+#[test]
+fn services() {
+    for name in ["s1", "s2", "s3", "j1"] {
+        check::<service::Service>(&format!("service-inspect-{name}.json"));
+    }
+    for name in ["service-list.json", "service-list-status.json"] {
+        check::<Vec<service::Service>>(name);
+    }
+}
+
+#[test]
+fn requests_for_services() {
+    for number in 1..=4 {
+        check::<service::ServiceSpec>(&format!("request-services-create-{number}.json"));
+    }
+    for number in 1..=3 {
+        check::<service::ServiceSpec>(&format!("request-services-ID-update-{number}.json"));
+    }
+}
+
+#[test]
+fn tasks() {
+    check::<task::Task>("task-inspect.json");
+    check::<Vec<task::Task>>("task-list.json");
+}
+
+#[test]
+fn nodes() {
+    check::<Vec<node::Node>>("node-list.json");
+    check::<node::NodeSpec>("request-nodes-ID-update.json");
+}
+
+#[test]
+fn the_swarm() {
+    check::<swarm::Swarm>("swarm-inspect.json");
+    check::<swarm::InitRequest>("request-swarm-init.json");
+    check::<swarm::SwarmSpec>("request-swarm-update.json");
+}
+
+#[test]
+fn the_machine() {
+    check::<info::Info>("info.json");
+    check::<info::Info>("info-swarm.json");
+    check::<info::Version>("version.json");
 }

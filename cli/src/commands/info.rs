@@ -1,134 +1,79 @@
 //! `info`.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
-use serde_json::{Value, json};
-use skep_cluster::api::{InfoRequest, InfoResponse, LocalState};
+use serde_json::Value;
 use skep_engine::VERSION;
-use skep_engine::host::{load_balancer, memory_bytes};
-use skep_runtime::Runtime;
-use skep_runtime::state::Status;
+use skep_engine::docker::info as docker;
 
 use crate::args::system::Info;
 use crate::context::{self, Node};
 use crate::format::human;
 use crate::format::output;
-use crate::swarm;
+
+/// The order in which the facts are shown as JSON.
+const ORDER: [&str; 25] = [
+    "ID",
+    "Containers",
+    "ContainersRunning",
+    "ContainersPaused",
+    "ContainersStopped",
+    "Images",
+    "ServerVersion",
+    "Driver",
+    "LoggingDriver",
+    "CgroupDriver",
+    "CgroupVersion",
+    "CgroupParent",
+    "Swarm",
+    "LoadBalancer",
+    "SecurityOptions",
+    "KernelVersion",
+    "OperatingSystem",
+    "OSType",
+    "Architecture",
+    "NCPU",
+    "MemTotal",
+    "Name",
+    "RootDir",
+    "RunRootDir",
+    "Warnings",
+];
+
+/// Likewise of a node without a swarm.
+const ORDER_WITHOUT_SWARM: [&str; 4] = ["LocalNodeState", "NodeID", "ControlAvailable", "Error"];
 
 /// `info`
 pub fn run(node: &Node, args: &Info) -> Result<i32> {
-    let runtime = node.runtime()?;
-    let facts = facts(node, &runtime)?;
+    let mut info = node.engine().machine_info()?;
+    if node.engine().is_in_swarm() {
+        info.swarm = context::block_on(async { Ok(node.engine().swarm_info().await) })?;
+    }
+    let facts = facts(&info)?;
     match output::given(args.format.as_deref()) {
         Some(format) => output::inspect(&[facts], Some(format))?,
         None => {
             output::print(&page(&facts))?;
-            for warning in facts.get("Warnings").and_then(Value::as_array).into_iter().flatten() {
-                eprintln!("WARNING: {}", warning.as_str().unwrap_or_default());
+            for warning in info.warnings.iter().flatten() {
+                eprintln!("WARNING: {warning}");
             }
         }
     }
     Ok(0)
 }
 
-fn facts(node: &Node, runtime: &Runtime) -> Result<Value> {
-    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
-    let containers = runtime.list(true)?;
-    for container in &containers {
-        let state = match container.state.status {
-            Status::Running | Status::Restarting => "running",
-            Status::Paused => "paused",
-            _ => "stopped",
-        };
-        *states.entry(state).or_default() += 1;
+fn facts(info: &docker::Info) -> Result<Value> {
+    let mut facts = ordered(serde_json::to_value(info)?, &ORDER);
+    if let Some(swarm) = facts.get_mut("Swarm").filter(|swarm| swarm.get("Cluster").is_none()) {
+        *swarm = ordered(swarm.take(), &ORDER_WITHOUT_SWARM);
     }
-    let count = |state: &str| states.get(state).copied().unwrap_or(0);
-    let host = nix::sys::utsname::uname().ok();
-    let text =
-        |value: Option<&std::ffi::OsStr>| value.map(|value| value.to_string_lossy().into_owned()).unwrap_or_default();
-    let cgroup_version = if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" };
-    let mut warnings = Vec::new();
-    for finding in runtime.net().diagnose().unwrap_or_default() {
-        warnings.push(format!("{} ({})", finding.problem, finding.remedy));
-    }
-    Ok(json!({
-        "ID": machine_id(),
-        "Containers": containers.len(),
-        "ContainersRunning": count("running"),
-        "ContainersPaused": count("paused"),
-        "ContainersStopped": count("stopped"),
-        "Images": runtime.images().list()?.len(),
-        "ServerVersion": VERSION,
-        "Driver": "overlay",
-        "LoggingDriver": "json-file",
-        "CgroupDriver": "cgroupfs",
-        "CgroupVersion": cgroup_version,
-        "CgroupParent": node.roots().cgroup_parent,
-        "Swarm": swarm_facts(node),
-        "LoadBalancer": load_balancer(runtime.net()),
-        "SecurityOptions": ["name=seccomp,profile=builtin"],
-        "KernelVersion": text(host.as_ref().map(|host| host.release())),
-        "OperatingSystem": operating_system(),
-        "OSType": "linux",
-        "Architecture": text(host.as_ref().map(|host| host.machine())),
-        "NCPU": std::thread::available_parallelism().map_or(1, usize::from),
-        "MemTotal": memory_bytes(),
-        "Name": text(host.as_ref().map(|host| host.nodename())),
-        "RootDir": node.roots().root,
-        "RunRootDir": node.roots().run_root,
-        "Warnings": warnings,
-    }))
+    Ok(facts)
 }
 
-fn machine_id() -> String {
-    std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
-}
-
-fn operating_system() -> String {
-    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-    name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
-}
-
-fn swarm_facts(node: &Node) -> Value {
-    if !swarm::is_active(node) {
-        return json!({"LocalNodeState": "inactive", "NodeID": "", "ControlAvailable": false, "Error": ""});
-    }
-    let answer = context::block_on(async {
-        let client = swarm::client(node).await?;
-        Ok(client.local().info(InfoRequest {}).await.map_err(swarm::said)?.into_inner())
-    });
-    match answer {
-        Ok(info) => of_agent(&info),
-        Err(error) => {
-            json!({"LocalNodeState": "error", "NodeID": "", "ControlAvailable": false, "Error": format!("{error:#}")})
-        }
-    }
-}
-
-fn of_agent(info: &InfoResponse) -> Value {
-    let state = match info.state() {
-        LocalState::Inactive => "inactive",
-        LocalState::Pending => "pending",
-        LocalState::Active => "active",
-        LocalState::Error => "error",
-        LocalState::Locked => "locked",
-    };
-    let managers: Vec<Value> =
-        info.managers.iter().map(|manager| json!({"NodeID": manager.node_id, "Addr": manager.addr})).collect();
-    json!({
-        "NodeID": info.node_id,
-        "NodeAddr": info.node_addr,
-        "LocalNodeState": state,
-        "ControlAvailable": info.control_available,
-        "Error": info.error,
-        "RemoteManagers": managers,
-        "Nodes": info.node_count,
-        "Managers": info.manager_count,
-        "IsLeader": info.is_leader,
-        "Cluster": {"ID": info.cluster_id},
-    })
+/// The fields that are named first, the others after them.
+fn ordered(object: Value, order: &[&str]) -> Value {
+    let Value::Object(mut fields) = object else { return object };
+    let first: Vec<_> = order.iter().filter_map(|name| fields.shift_remove_entry(*name)).collect();
+    Value::Object(first.into_iter().chain(fields).collect())
 }
 
 fn page(facts: &Value) -> String {

@@ -9,7 +9,6 @@ use crate::args::system::Inspect;
 use crate::context::Node;
 use crate::failure;
 use crate::format::output;
-use crate::swarm;
 
 const KINDS: [&str; 7] = ["container", "image", "network", "volume", "service", "task", "node"];
 
@@ -35,7 +34,7 @@ fn object(node: &Node, name: &str, kind: Option<&str>) -> Result<Value> {
         return of_kind(node, name, kind);
     }
     for kind in KINDS {
-        if matches!(kind, "service" | "task" | "node") && !swarm::is_active(node) {
+        if matches!(kind, "service" | "task" | "node") && !node.engine().is_in_swarm() {
             continue;
         }
         match of_kind(node, name, kind) {

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
-use skep_cluster::api::{
-    GetNodeRequest, InfoRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, Node as SwarmNode,
-    NodeAvailability, NodeRole, NodeState, Reachability, RemoveNodeRequest, UpdateNodeRequest,
-};
-use skep_cluster::client::Client;
+use skep_cluster::api::{ListTasksRequest, Node as SwarmNode, NodeRole, NodeSpec};
+use skep_engine::nodes;
+use skep_engine::services::words::Word;
+use skep_engine::swarm::availability;
+use skep_engine::swarm::facts::NodeFacts;
 
-use super::service::tasks;
-use super::swarm::availability;
+use super::service::tasks::{self, capital};
 use crate::args::node::{Command, Inspect, List as ListFlags, Names, Remove, Tasks, Update};
 use crate::context::{self, Node};
 use crate::failure;
@@ -19,7 +18,6 @@ use crate::format::human;
 use crate::format::output::{self, List};
 use crate::parse::env;
 use crate::parse::filter;
-use crate::swarm::{self, said};
 
 /// Runs one of them.
 pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
@@ -34,58 +32,12 @@ pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
     }
 }
 
-/// `Ready`, `Down`, …
-fn state(node: &SwarmNode) -> &'static str {
-    match node.status.as_ref().map(|status| status.state()).unwrap_or_default() {
-        NodeState::Unknown => "Unknown",
-        NodeState::Down => "Down",
-        NodeState::Ready => "Ready",
-        NodeState::Disconnected => "Disconnected",
-    }
-}
-
-fn availability_of(node: &SwarmNode) -> &'static str {
-    match node.spec.as_ref().map(|spec| spec.availability()).unwrap_or_default() {
-        NodeAvailability::Active => "Active",
-        NodeAvailability::Pause => "Pause",
-        NodeAvailability::Drain => "Drain",
-    }
-}
-
-fn manager_status(node: &SwarmNode) -> &'static str {
+fn manager_status(node: &SwarmNode) -> String {
     match &node.manager_status {
-        Some(status) if status.leader => "Leader",
-        Some(status) => match status.reachability() {
-            Reachability::Reachable => "Reachable",
-            Reachability::Unreachable => "Unreachable",
-            Reachability::Unknown => "Unknown",
-        },
-        None => "",
+        Some(status) if status.leader => "Leader".to_owned(),
+        Some(status) => capital(status.reachability().word()),
+        None => String::new(),
     }
-}
-
-fn role(node: &SwarmNode) -> &'static str {
-    match node.spec.as_ref().map(|spec| spec.desired_role()).unwrap_or_default() {
-        NodeRole::Manager => "manager",
-        NodeRole::Worker => "worker",
-    }
-}
-
-/// The node's host name.
-pub fn hostname(node: &SwarmNode) -> &str {
-    node.description.as_ref().map_or("", |description| description.hostname.as_str())
-}
-
-async fn resolve(client: &Client, name: &str) -> Result<String> {
-    match name {
-        "self" => Ok(client.local().info(InfoRequest {}).await.map_err(said)?.into_inner().node_id),
-        name => Ok(name.to_owned()),
-    }
-}
-
-async fn get(client: &Client, name: &str) -> Result<SwarmNode> {
-    let request = GetNodeRequest { r#ref: resolve(client, name).await? };
-    Ok(client.control().get_node(request).await.map_err(said)?.into_inner().node.unwrap_or_default())
 }
 
 fn list(node: &Node, args: &ListFlags) -> Result<i32> {
@@ -96,10 +48,8 @@ fn list(node: &Node, args: &ListFlags) -> Result<i32> {
         }
     }
     let (nodes, own) = context::block_on(async {
-        let client = swarm::client(node).await?;
-        let nodes = client.control().list_nodes(ListNodesRequest {}).await.map_err(said)?.into_inner().nodes;
-        let own = client.local().info(InfoRequest {}).await.map_err(said)?.into_inner().node_id;
-        Ok((nodes, own))
+        let swarm = node.engine().swarm().await?;
+        Ok((swarm.nodes().await?, swarm.info().await?.node_id))
     })?;
     let empty = BTreeMap::new();
     let mut shown: Vec<&SwarmNode> = nodes
@@ -107,14 +57,14 @@ fn list(node: &Node, args: &ListFlags) -> Result<i32> {
         .filter(|node| {
             let annotations = node.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
             filters.any("id", |id| node.id.starts_with(id))
-                && filters.any("name", |name| hostname(node).starts_with(name))
-                && filters.any("role", |wanted| wanted == role(node))
+                && filters.any("name", |name| node.hostname().starts_with(name))
+                && filters.any("role", |wanted| wanted == node.desired_role().word())
                 && filters.any("membership", |wanted| wanted == "accepted")
                 && filters.labels("node.label", annotations.map_or(&empty, |annotations| &annotations.labels))
                 && filters.labels("label", node.description.as_ref().map_or(&empty, |found| &found.engine_labels))
         })
         .collect();
-    shown.sort_by(|a, b| hostname(a).cmp(hostname(b)).then_with(|| a.id.cmp(&b.id)));
+    shown.sort_by(|a, b| a.hostname().cmp(b.hostname()).then_with(|| a.id.cmp(&b.id)));
     let rows = shown.iter().map(|node| row(node, &own)).collect();
     let list = List {
         columns: &[
@@ -138,9 +88,9 @@ fn row(node: &SwarmNode, own: &str) -> Value {
         "ID": node.id,
         "IDAndSelf": format!("{} {}", node.id, if is_self { "*" } else { " " }),
         "Self": is_self,
-        "Hostname": hostname(node),
-        "Status": state(node),
-        "Availability": availability_of(node),
+        "Hostname": node.hostname(),
+        "Status": capital(node.state().word()),
+        "Availability": capital(node.availability().word()),
         "ManagerStatus": manager_status(node),
         "TLSStatus": "Ready",
         "EngineVersion": node.description.as_ref().map_or("", |found| found.engine_version.as_str()),
@@ -151,69 +101,21 @@ fn row(node: &SwarmNode, own: &str) -> Value {
 /// One node, in docker's shape.
 pub fn object(node: &Node, name: &str) -> Result<Value> {
     context::block_on(async {
-        let client = swarm::client(node).await?;
-        Ok(shape(&get(&client, name).await?))
+        let swarm = node.engine().swarm().await?;
+        Ok(serde_json::to_value(nodes::shape(&swarm.node(name).await?))?)
     })
-}
-
-fn shape(node: &SwarmNode) -> Value {
-    let meta = node.meta.unwrap_or_default();
-    let spec = node.spec.clone().unwrap_or_default();
-    let annotations = spec.annotations.clone().unwrap_or_default();
-    let description = node.description.clone().unwrap_or_default();
-    let platform = description.platform.clone().unwrap_or_default();
-    let resources = description.resources.clone().unwrap_or_default();
-    let status = node.status.clone().unwrap_or_default();
-    let mut object = json!({
-        "ID": node.id,
-        "Version": {"Index": meta.version},
-        "CreatedAt": human::rfc3339(human::timestamp(meta.created_at_ns)),
-        "UpdatedAt": human::rfc3339(human::timestamp(meta.updated_at_ns)),
-        "Spec": {
-            "Name": annotations.name,
-            "Labels": annotations.labels,
-            "Role": role(node),
-            "Availability": availability_of(node).to_ascii_lowercase(),
-        },
-        "Description": {
-            "Hostname": description.hostname,
-            "Platform": {"Architecture": platform.architecture, "OS": platform.os},
-            "Resources": {"NanoCPUs": resources.nano_cpus, "MemoryBytes": resources.memory_bytes},
-            "Engine": {
-                "EngineVersion": description.engine_version,
-                "Labels": description.engine_labels,
-                "LoadBalancer": description.load_balancer,
-            },
-        },
-        "Status": {"State": state(node).to_ascii_lowercase(), "Message": status.message, "Addr": status.addr},
-    });
-    if let (Some(manager), Some(fields)) = (&node.manager_status, object.as_object_mut()) {
-        let mut shown = serde_json::Map::new();
-        if manager.leader {
-            shown.insert("Leader".to_owned(), json!(true));
-        }
-        let reachability = match manager.reachability() {
-            Reachability::Reachable => "reachable",
-            Reachability::Unreachable => "unreachable",
-            Reachability::Unknown => "unknown",
-        };
-        shown.insert("Reachability".to_owned(), json!(reachability));
-        shown.insert("Addr".to_owned(), json!(manager.addr));
-        fields.insert("ManagerStatus".to_owned(), Value::Object(shown));
-    }
-    object
 }
 
 fn inspect(node: &Node, args: &Inspect) -> Result<i32> {
     let mut code = 0;
     let mut found = Vec::new();
     context::block_on(async {
-        let client = swarm::client(node).await?;
+        let swarm = node.engine().swarm().await?;
         for name in &args.nodes {
-            match get(&client, name).await {
+            match swarm.node(name).await {
                 Ok(one) => found.push(one),
                 Err(error) => {
-                    eprintln!("{}", failure::describe(&error).message);
+                    eprintln!("{}", failure::describe(&error.into()).message);
                     code = 1;
                 }
             }
@@ -224,7 +126,8 @@ fn inspect(node: &Node, args: &Inspect) -> Result<i32> {
         let pages: Vec<String> = found.iter().map(pretty).collect();
         output::print(&pages.join("\n"))?;
     } else {
-        output::inspect(&found.iter().map(shape).collect::<Vec<_>>(), args.format.as_deref())?;
+        let shown = found.iter().map(|node| serde_json::to_value(nodes::shape(node)));
+        output::inspect(&shown.collect::<Result<Vec<_>, _>>()?, args.format.as_deref())?;
     }
     Ok(code)
 }
@@ -245,13 +148,13 @@ fn pretty(node: &SwarmNode) -> String {
     text.push_str(&format!("Hostname:              \t{}\nJoined at:             \t{created}\n", description.hostname));
     text.push_str(&format!(
         "Status:\n State:\t\t\t{}\n Availability:         \t{}\n Address:\t\t{}\n",
-        state(node),
-        availability_of(node),
+        capital(node.state().word()),
+        capital(node.availability().word()),
         node.status.clone().unwrap_or_default().addr
     ));
     if let Some(manager) = &node.manager_status {
         let leader = if manager.leader { "Yes" } else { "No" };
-        let reach = if manager.reachability() == Reachability::Reachable { "Reachable" } else { "Unreachable" };
+        let reach = if nodes::is_reachable(node) { "Reachable" } else { "Unreachable" };
         text.push_str(&format!(
             "Manager Status:\n Address:\t\t{}\n Raft Status:\t\t{reach}\n Leader:\t\t{leader}\n",
             manager.addr
@@ -276,78 +179,31 @@ fn update(node: &Node, args: &Update) -> Result<i32> {
         Some("manager") => Some(NodeRole::Manager),
         Some(other) => bail!("invalid role {other:?}, only worker and manager are supported"),
     };
-    context::block_on(async {
-        let client = swarm::client(node).await?;
-        change(&client, &args.node, |spec| {
-            if let Some(given) = given {
-                spec.set_availability(given);
-            }
-            if let Some(wanted) = wanted {
-                spec.set_desired_role(wanted);
-            }
-            let labels = &mut spec.annotations.get_or_insert_default().labels;
-            labels.extend(env::pairs(&args.label_add));
-            for key in &args.label_rm {
-                if labels.remove(key).is_none() {
-                    bail!("key {key} doesn't exist in node's labels");
-                }
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(())
-    })?;
+    let edit = |spec: &mut NodeSpec| {
+        if let Some(given) = given {
+            spec.set_availability(given);
+        }
+        if let Some(wanted) = wanted {
+            spec.set_desired_role(wanted);
+        }
+        spec.annotations.get_or_insert_default().labels.extend(env::pairs(&args.label_add));
+        args.label_rm.iter().try_for_each(|key| nodes::remove_label(spec, key))
+    };
+    context::block_on(async { Ok(node.engine().swarm().await?.change_node(&args.node, edit).await?) })?;
     output::line(&args.node)?;
     Ok(0)
 }
 
-/// Changes a node's spec; what somebody else changed meanwhile is read again.
-async fn change(
-    client: &Client,
-    name: &str,
-    edit: impl Fn(&mut skep_cluster::api::NodeSpec) -> Result<()>,
-) -> Result<()> {
-    let mut attempts = 0;
-    loop {
-        let found = get(client, name).await?;
-        let mut spec = found.spec.clone().unwrap_or_default();
-        edit(&mut spec)?;
-        let request = UpdateNodeRequest {
-            r#ref: found.id.clone(),
-            version: found.meta.unwrap_or_default().version,
-            spec: Some(spec),
-        };
-        match client.control().update_node(request).await {
-            Ok(_) => return Ok(()),
-            Err(status) if attempts < 5 && status.message().contains("out of sequence") => attempts += 1,
-            Err(status) => return Err(said(status)),
-        }
-    }
-}
-
 fn set_role(node: &Node, args: &Names, wanted: NodeRole) -> Result<i32> {
     context::block_on(async {
-        let client = swarm::client(node).await?;
+        let swarm = node.engine().swarm().await?;
         for name in &args.nodes {
-            let found = get(&client, name).await?;
-            let is = found.spec.as_ref().map(|spec| spec.desired_role()).unwrap_or_default();
-            let (done, already) = match wanted {
-                NodeRole::Manager => ("promoted to a manager in the swarm", "already a manager"),
-                NodeRole::Worker => ("demoted in the swarm", "already a worker"),
-            };
-            if is == wanted {
-                output::line(format!("Node {name} is {already}."))?;
-                continue;
-            }
-            change(&client, name, |spec| {
-                spec.set_desired_role(wanted);
-                Ok(())
-            })
-            .await?;
-            match wanted {
-                NodeRole::Manager => output::line(format!("Node {name} {done}."))?,
-                NodeRole::Worker => output::line(format!("Manager {name} {done}."))?,
-            }
+            let changed = swarm.set_role(name, wanted).await?;
+            output::line(match (changed, wanted) {
+                (true, NodeRole::Manager) => format!("Node {name} promoted to a manager in the swarm."),
+                (true, NodeRole::Worker) => format!("Manager {name} demoted in the swarm."),
+                (false, role) => format!("Node {name} is already a {}.", role.word()),
+            })?;
         }
         Ok(0)
     })
@@ -355,14 +211,13 @@ fn set_role(node: &Node, args: &Names, wanted: NodeRole) -> Result<i32> {
 
 fn remove(node: &Node, args: &Remove) -> Result<i32> {
     context::block_on(async {
-        let client = swarm::client(node).await?;
+        let swarm = node.engine().swarm().await?;
         let mut code = 0;
         for name in &args.nodes {
-            let request = RemoveNodeRequest { r#ref: name.clone(), force: args.force };
-            match client.control().remove_node(request).await {
-                Ok(_) => output::line(name)?,
-                Err(status) => {
-                    eprintln!("{}", failure::describe(&said(status)).message);
+            match swarm.remove_node(name, args.force).await {
+                Ok(()) => output::line(name)?,
+                Err(error) => {
+                    eprintln!("{}", failure::describe(&error.into()).message);
                     code = 1;
                 }
             }
@@ -374,17 +229,13 @@ fn remove(node: &Node, args: &Remove) -> Result<i32> {
 fn ps(node: &Node, args: &Tasks) -> Result<i32> {
     let names = if args.nodes.is_empty() { vec!["self".to_owned()] } else { args.nodes.clone() };
     let (found, nodes, services) = context::block_on(async {
-        let client = swarm::client(node).await?;
+        let swarm = node.engine().swarm().await?;
         let mut node_ids = Vec::new();
         for name in &names {
-            node_ids.push(get(&client, name).await?.id);
+            node_ids.push(swarm.node(name).await?.id);
         }
-        let request = ListTasksRequest { node_ids, ..ListTasksRequest::default() };
-        let found = client.control().list_tasks(request).await.map_err(said)?.into_inner().tasks;
-        let nodes = client.control().list_nodes(ListNodesRequest {}).await.map_err(said)?.into_inner().nodes;
-        let services =
-            client.control().list_services(ListServicesRequest {}).await.map_err(said)?.into_inner().services;
-        Ok((found, nodes, services))
+        let found = swarm.tasks(ListTasksRequest { node_ids, ..ListTasksRequest::default() }).await?;
+        Ok((found, swarm.nodes().await?, tasks::names(swarm.services().await?)))
     })?;
     let view = tasks::View { tasks: &found, nodes: &nodes, services: &services };
     tasks::print(&view, &args.list, args.no_resolve, args.no_trunc)?;

@@ -1,10 +1,8 @@
 //! The value syntaxes of the command line: pure functions from text to values, in docker's error words.
 //!
 //! Called by the argument types in [`crate::args`] (as clap value parsers) and by the commands.
-//! Invariant: nothing here touches the system but [`address`], which reads the interfaces' addresses, and [`mod@env`],
-//! which reads files that the user names.
+//! Invariant: nothing here touches the system but [`mod@env`], which reads files that the user names.
 
-pub mod address;
 pub mod csv;
 pub use skep_engine::duration;
 pub mod env;

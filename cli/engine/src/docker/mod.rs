@@ -11,7 +11,12 @@
 pub mod container;
 pub mod create;
 pub mod image;
+pub mod info;
 pub mod network;
+pub mod node;
+pub mod service;
+pub mod swarm;
+pub mod task;
 pub mod volume;
 
 use std::fmt;

@@ -1,24 +1,23 @@
 //! `service inspect`.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use serde_json::Value;
-use skep_cluster::api::{GetTaskRequest, ListNetworksRequest};
+use skep_engine::services::shape;
 
-use super::{get, no_such, pretty, shape};
+use super::{get, pretty};
 use crate::args::service::Inspect;
 use crate::context::{self, Node};
 use crate::failure;
 use crate::format::output;
-use crate::swarm::{self, is_not_found, said};
 
 /// `service inspect`
 pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
     let mut code = 0;
     let (services, networks) = context::block_on(async {
-        let client = swarm::client(node).await?;
+        let swarm = node.engine().swarm().await?;
         let mut found = Vec::new();
         for name in &args.services {
-            match get(&client, name, no_such).await {
+            match get(&swarm, name).await {
                 Ok(service) => found.push(service),
                 Err(error) => {
                     eprintln!("{}", failure::describe(&error).message);
@@ -26,17 +25,15 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
                 }
             }
         }
-        let networks = match args.pretty {
-            true => client.control().list_networks(ListNetworksRequest {}).await.map_err(said)?.into_inner().networks,
-            false => Vec::new(),
-        };
+        let networks = if args.pretty { swarm.networks().await? } else { Vec::new() };
         Ok((found, networks))
     })?;
     if args.pretty {
         let pages: Vec<String> = services.iter().map(|service| pretty::page(service, &networks)).collect();
         output::print(&pages.join("\n"))?;
     } else {
-        output::inspect(&services.iter().map(shape::service).collect::<Vec<_>>(), args.format.as_deref())?;
+        let shown = services.iter().map(|service| serde_json::to_value(shape::service(service, None)));
+        output::inspect(&shown.collect::<Result<Vec<_>, _>>()?, args.format.as_deref())?;
     }
     Ok(code)
 }
@@ -44,19 +41,15 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
 /// One service, in docker's shape.
 pub fn object(node: &Node, name: &str) -> Result<Value> {
     context::block_on(async {
-        let client = swarm::client(node).await?;
-        Ok(shape::service(&get(&client, name, no_such).await?))
+        let swarm = node.engine().swarm().await?;
+        Ok(serde_json::to_value(shape::service(&get(&swarm, name).await?, None))?)
     })
 }
 
 /// One task, in docker's shape.
 pub fn task(node: &Node, name: &str) -> Result<Value> {
     context::block_on(async {
-        let client = swarm::client(node).await?;
-        match client.control().get_task(GetTaskRequest { r#ref: name.to_owned() }).await {
-            Ok(answer) => Ok(shape::task(&answer.into_inner().task.unwrap_or_default())),
-            Err(status) if is_not_found(&status) => Err(anyhow!("no such task: {name}")),
-            Err(status) => Err(said(status)),
-        }
+        let swarm = node.engine().swarm().await?;
+        Ok(serde_json::to_value(shape::task(&swarm.task(name).await?))?)
     })
 }

@@ -2,27 +2,21 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use skep_cluster::api::{
-    ListServicesRequest, PortConfig, PortProtocol, PublishMode, Service, ServiceCounts, service_spec,
-};
+use skep_cluster::api::{PortConfig, PublishMode, Service, ServiceCounts, service_spec};
+use skep_engine::services::words::Word;
+use skep_engine::swarm::facts::Named;
 
-use super::{image, name_of};
+use super::image;
 use crate::args::service::List as Flags;
 use crate::context::{self, Node};
 use crate::format::human;
 use crate::format::output::List;
 use crate::parse::filter;
-use crate::swarm::{self, said};
 
 /// `service ls`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     let filters = filter::known(&args.list.filter, &["id", "label", "mode", "name"])?;
-    let answer = context::block_on(async {
-        let client = swarm::client(node).await?;
-        Ok(client.control().list_services(ListServicesRequest {}).await.map_err(said)?.into_inner())
-    })?;
-    let counts = answer.counts.iter().copied().chain(std::iter::repeat(ServiceCounts::default()));
-    let mut found: Vec<(Service, ServiceCounts)> = answer.services.into_iter().zip(counts).collect();
+    let mut found = context::block_on(async { Ok(node.engine().swarm().await?.services().await?) })?;
     found.retain(|(service, _)| {
         let annotations = service.spec.clone().unwrap_or_default().annotations.unwrap_or_default();
         filters.any("id", |id| service.id.starts_with(id))
@@ -30,7 +24,7 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
             && filters.any("mode", |wanted| wanted == mode(service))
             && filters.labels("label", &annotations.labels)
     });
-    found.sort_by(|(a, _), (b, _)| name_of(a).cmp(name_of(b)));
+    found.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
     let rows = found.iter().map(|(service, counts)| row(service, counts)).collect();
     let list = List {
         columns: &[
@@ -63,7 +57,7 @@ fn row(service: &Service, counts: &ServiceCounts) -> Value {
     let container = task.and_then(|task| task.container.as_ref());
     json!({
         "ID": human::short_id(&service.id),
-        "Name": name_of(service),
+        "Name": service.name(),
         "Mode": mode(service),
         "Replicas": format!("{}/{}{limit}", counts.running, counts.desired),
         "Image": container.map(|container| image::shown(&container.image)).unwrap_or_default(),
@@ -97,18 +91,9 @@ pub fn merged(ports: &[PortConfig]) -> String {
     }
     let shown = ranges.iter().map(|(first, more)| {
         let range = |port: u32| if *more == 0 { port.to_string() } else { format!("{port}-{}", port + more) };
-        format!("*:{}->{}/{}", range(first.published_port), range(first.target_port), protocol(first.protocol()))
+        format!("*:{}->{}/{}", range(first.published_port), range(first.target_port), first.protocol().word())
     });
     shown.collect::<Vec<_>>().join(", ")
-}
-
-/// `tcp`, `udp` or `sctp`.
-pub fn protocol(protocol: PortProtocol) -> &'static str {
-    match protocol {
-        PortProtocol::Tcp => "tcp",
-        PortProtocol::Udp => "udp",
-        PortProtocol::Sctp => "sctp",
-    }
 }
 
 #[cfg(test)]

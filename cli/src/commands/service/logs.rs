@@ -4,27 +4,24 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::Result;
+use futures::StreamExt;
 use jiff::Timestamp;
-use skep_cluster::api::{
-    GetTaskRequest, ListNodesRequest, ListServicesRequest, ListTasksRequest, LogMessage, ServiceLogsRequest, Task,
-};
-use skep_cluster::client::Client;
+use skep_cluster::api::{ListTasksRequest, LogMessage, ServiceLogsRequest, Task};
+use skep_engine::swarm::Swarm;
+use skep_engine::swarm::facts::{Named, NodeFacts};
 
-use super::name_of;
 use crate::args::service::Logs;
 use crate::commands::container::logs::tail;
-use crate::commands::node::hostname;
 use crate::context::{self, Node};
 use crate::format::human;
 use crate::parse::duration::moment;
-use crate::swarm::{self, is_not_found, said};
 
 /// `service logs`
 pub fn run(node: &Node, args: &Logs) -> Result<i32> {
     let since = args.since.as_deref().map(|text| moment(text, Timestamp::now())).transpose()?;
     let lines = tail(&args.tail)?;
     context::block_on(async {
-        let client = swarm::client(node).await?;
+        let swarm = node.engine().swarm().await?;
         let request = ServiceLogsRequest {
             r#ref: args.service.clone(),
             follow: args.follow,
@@ -33,18 +30,13 @@ pub fn run(node: &Node, args: &Logs) -> Result<i32> {
             stdout: true,
             stderr: true,
         };
-        let mut stream = match client.control().service_logs(request).await {
-            Ok(answer) => answer.into_inner(),
-            Err(status) if is_not_found(&status) => anyhow::bail!("no such task or service: {}", args.service),
-            Err(status) => return Err(said(status)),
-        };
-        let mut names = Names::new(&client, args).await?;
-        while let Some(answer) = stream.message().await.map_err(said)? {
-            for message in answer.messages {
-                let prefix = names.prefix(&client, &message).await?;
-                if !write(&message, &prefix, args.timestamps)? {
-                    return Ok(0);
-                }
+        let mut lines = swarm.service_logs(request).await?;
+        let mut names = Names::new(&swarm, args).await?;
+        while let Some(message) = lines.next().await {
+            let message = message?;
+            let prefix = names.prefix(&swarm, &message).await?;
+            if !write(&message, &prefix, args.timestamps)? {
+                return Ok(0);
             }
         }
         Ok(0)
@@ -84,29 +76,27 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    async fn new(client: &Client, args: &'a Logs) -> Result<Self> {
-        let services =
-            client.control().list_services(ListServicesRequest {}).await.map_err(said)?.into_inner().services;
-        let nodes = client.control().list_nodes(ListNodesRequest {}).await.map_err(said)?.into_inner().nodes;
-        let tasks = client.control().list_tasks(ListTasksRequest::default()).await.map_err(said)?.into_inner().tasks;
+    async fn new(swarm: &Swarm, args: &'a Logs) -> Result<Self> {
+        let services = swarm.services().await?;
+        let nodes = swarm.nodes().await?;
+        let tasks = swarm.tasks(ListTasksRequest::default()).await?;
         Ok(Self {
             args,
-            services: services.iter().map(|service| (service.id.clone(), name_of(service).to_owned())).collect(),
-            nodes: nodes.iter().map(|node| (node.id.clone(), hostname(node).to_owned())).collect(),
+            services: services.iter().map(|(service, _)| (service.id.clone(), service.name().to_owned())).collect(),
+            nodes: nodes.iter().map(|node| (node.id.clone(), node.hostname().to_owned())).collect(),
             tasks: tasks.into_iter().map(|task| (task.id.clone(), task)).collect(),
             width: 0,
         })
     }
 
-    async fn prefix(&mut self, client: &Client, message: &LogMessage) -> Result<String> {
+    async fn prefix(&mut self, swarm: &Swarm, message: &LogMessage) -> Result<String> {
         if self.args.raw {
             return Ok(String::new());
         }
         if !self.tasks.contains_key(&message.task_id) {
             // Made after the command was started.
-            let request = GetTaskRequest { r#ref: message.task_id.clone() };
-            let task = client.control().get_task(request).await.ok().and_then(|answer| answer.into_inner().task);
-            self.tasks.insert(message.task_id.clone(), task.unwrap_or_default());
+            let task = swarm.task(&message.task_id).await.unwrap_or_default();
+            self.tasks.insert(message.task_id.clone(), task);
         }
         let name = self.name(message);
         self.width = self.width.max(name.len());

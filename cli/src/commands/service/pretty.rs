@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use skep_cluster::api::{
-    ContainerSpec, EndpointMode, Network, PublishMode, Resources, Service, TaskSpec, UpdateConfig, UpdateFailureAction,
-    UpdateOrder, UpdateState, service_spec,
+    ContainerSpec, Network, Resources, Service, TaskSpec, UpdateConfig, UpdateState, service_spec,
 };
+use skep_engine::services::words::Word;
+use skep_engine::swarm::facts::Named;
 
-use super::{list, name_of, shape};
 use crate::format::human;
 use crate::parse::duration;
 
@@ -21,7 +21,7 @@ pub fn page(service: &Service, networks: &[Network]) -> String {
 
 fn write_page(text: &mut String, service: &Service, networks: &[Network]) -> std::fmt::Result {
     let spec = service.spec.clone().unwrap_or_default();
-    writeln!(text, "\nID:\t\t{}\nName:\t\t{}", service.id, name_of(service))?;
+    writeln!(text, "\nID:\t\t{}\nName:\t\t{}", service.id, service.name())?;
     let labels = spec.annotations.unwrap_or_default().labels;
     if !labels.is_empty() {
         writeln!(text, "Labels:")?;
@@ -55,17 +55,16 @@ fn write_page(text: &mut String, service: &Service, networks: &[Network]) -> std
     resources(text, &task)?;
     attached(text, &task, networks)?;
     let endpoint = service.endpoint.clone().unwrap_or_default();
-    let mode = if endpoint.mode() == EndpointMode::Dnsrr { "dnsrr" } else { "vip" };
-    writeln!(text, "Endpoint Mode:\t{mode}")?;
+    writeln!(text, "Endpoint Mode:\t{}", endpoint.mode().word())?;
     if !endpoint.ports.is_empty() {
         writeln!(text, "Ports:")?;
         for port in &endpoint.ports {
-            let mode = if port.publish_mode() == PublishMode::Host { "host" } else { "ingress" };
+            let mode = port.publish_mode().word();
             writeln!(
                 text,
                 " PublishedPort = {}\n  Protocol = {}\n  TargetPort = {}\n  PublishMode = {mode}",
                 port.published_port,
-                list::protocol(port.protocol()),
+                port.protocol().word(),
                 port.target_port
             )?;
         }
@@ -80,7 +79,7 @@ fn update_status(text: &mut String, service: &Service) -> std::fmt::Result {
     let Some(status) = service.update_status.as_ref().filter(|status| status.state() != UpdateState::Unknown) else {
         return Ok(());
     };
-    writeln!(text, "UpdateStatus:\n State:\t\t{}", shape::update_state(status.state()))?;
+    writeln!(text, "UpdateStatus:\n State:\t\t{}", status.state().word())?;
     let now = jiff::Timestamp::now();
     if let Some(started) = human::timestamp(status.started_at_ns) {
         writeln!(text, " Started:\t{}", human::ago(started, now))?;
@@ -94,15 +93,7 @@ fn update_status(text: &mut String, service: &Service) -> std::fmt::Result {
 fn update_config(text: &mut String, title: &str, config: Option<&UpdateConfig>, verb: &str) -> std::fmt::Result {
     let default = UpdateConfig { parallelism: 1, ..UpdateConfig::default() };
     let config = config.unwrap_or(&default);
-    let action = match config.failure_action() {
-        UpdateFailureAction::Pause => "pause",
-        UpdateFailureAction::Continue => "continue",
-        UpdateFailureAction::Rollback => "rollback",
-    };
-    let order = match config.order() {
-        UpdateOrder::StopFirst => "stop-first",
-        UpdateOrder::StartFirst => "start-first",
-    };
+    let (action, order) = (config.failure_action().word(), config.order().word());
     writeln!(text, "{title}:\n Parallelism:\t{}", config.parallelism)?;
     if config.delay_ns > 0 {
         writeln!(text, " Delay:\t\t{}", duration::display(config.delay_ns))?;
@@ -140,7 +131,7 @@ fn container(text: &mut String, spec: &ContainerSpec) -> std::fmt::Result {
                 mount.target,
                 mount.source,
                 mount.read_only,
-                shape::mount_type(mount.r#type())
+                mount.r#type().word()
             )?;
         }
     }
@@ -171,8 +162,7 @@ fn attached(text: &mut String, task: &TaskSpec, networks: &[Network]) -> std::fm
     }
     let name = |target: &str| {
         let network = networks.iter().find(|network| network.id == target);
-        let annotations = network.and_then(|network| network.spec.as_ref()).and_then(|spec| spec.annotations.as_ref());
-        annotations.map_or_else(|| target.to_owned(), |annotations| annotations.name.clone())
+        network.map_or_else(|| target.to_owned(), |network| network.name().to_owned())
     };
     let names: Vec<String> = task.networks.iter().map(|network| name(&network.target)).collect();
     writeln!(text, "Networks: {}", names.join(" "))

@@ -3,14 +3,12 @@
 use std::num::IntErrorKind;
 
 use anyhow::{Result, bail};
-use skep_cluster::api::service_spec;
 
-use super::{change, converge};
+use super::converge;
 use crate::args::service::Scale;
 use crate::context::{self, Node};
 use crate::failure::{self, Failure};
 use crate::format::output;
-use crate::swarm;
 
 /// `service scale`
 pub fn run(node: &Node, args: &Scale) -> Result<i32> {
@@ -32,32 +30,24 @@ pub fn run(node: &Node, args: &Scale) -> Result<i32> {
         }
     }
     context::block_on(async {
-        let client = swarm::client(node).await?;
+        let swarm = node.engine().swarm().await?;
         let mut scaled = Vec::new();
         let mut code = 0;
         for (name, replicas) in wanted {
-            let result = change(&client, name, async |_, spec| {
-                match &mut spec.mode {
-                    Some(service_spec::Mode::Replicated(mode)) => mode.replicas = replicas,
-                    _ => bail!("{name}: scale can only be used with replicated or replicated-job mode"),
-                }
-                Ok(())
-            })
-            .await;
-            match result {
+            match swarm.scale_service(name, replicas).await {
                 Ok(service) => {
                     output::line(format!("{name} scaled to {replicas}"))?;
                     scaled.push(service.id);
                 }
                 Err(error) => {
-                    eprintln!("{}", failure::describe(&error).message);
+                    eprintln!("{}", failure::describe(&error.into()).message);
                     code = 1;
                 }
             }
         }
         if !args.detach {
             for id in scaled {
-                converge::wait(&client, &id, false).await?;
+                converge::wait(&swarm, &id, false).await?;
             }
         }
         Ok(code)

@@ -1,15 +1,13 @@
 //! From the flags of `service create` to a service's specification. Pure but for the files of `--env-file`.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Result, anyhow, bail};
 use skep_cluster::api::{
     Annotations, ContainerSpec, EndpointMode, EndpointSpec, GlobalService, HealthCheck, LogDriver, Mount,
-    NetworkAttachmentSpec, Placement, PortConfig, PublishMode, ReplicatedService, ResourceRequirements, Resources,
-    RestartCondition, RestartPolicy, ServiceSpec, TaskSpec, Ulimit, UpdateConfig, UpdateFailureAction, UpdateOrder,
-    service_spec,
+    NetworkAttachmentSpec, Placement, ReplicatedService, ResourceRequirements, Resources, RestartCondition,
+    RestartPolicy, ServiceSpec, TaskSpec, Ulimit, UpdateConfig, UpdateFailureAction, UpdateOrder, service_spec,
 };
 use skep_engine::mount;
+use skep_engine::services::check;
 
 use crate::args::service::{Common, Create};
 use crate::parse::health::HealthSpec;
@@ -73,7 +71,7 @@ pub fn from_flags(args: &Create) -> Result<ServiceSpec> {
         ..ServiceSpec::default()
     };
     common_flags(&mut spec, common)?;
-    check(&spec)?;
+    check::check(&spec)?;
     Ok(spec)
 }
 
@@ -271,13 +269,9 @@ impl Step<'_> {
 
 /// Mounts as the cluster has them, no two at one place.
 pub fn mounts(specs: &[mount::MountSpec]) -> Result<Vec<Mount>, String> {
-    let mut targets: BTreeMap<String, ()> = BTreeMap::new();
-    for spec in specs {
-        if targets.insert(mount::normalised(&spec.target), ()).is_some() {
-            return Err(format!("Duplicate mount point: {}", spec.target));
-        }
-    }
-    Ok(specs.iter().map(mount::to_api).collect())
+    let mounts: Vec<Mount> = specs.iter().map(mount::to_api).collect();
+    check::mounts(&mounts).map_err(|error| error.to_string())?;
+    Ok(mounts)
 }
 
 /// A network by the name given.
@@ -307,33 +301,6 @@ pub fn preference(text: &str) -> Result<String, String> {
 /// A limit as the cluster has it.
 pub fn ulimit(limit: &options::Ulimit) -> Ulimit {
     Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard }
-}
-
-/// What contradicts itself is refused before anything is asked of a registry.
-pub fn check(spec: &ServiceSpec) -> Result<()> {
-    let annotations = spec.annotations.clone().unwrap_or_default();
-    if !annotations.name.is_empty() && !skep_net_name(&annotations.name) {
-        bail!(
-            "invalid service name {:?}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* with at most 63 characters is a valid name",
-            annotations.name
-        );
-    }
-    let constraints = spec.task.as_ref().and_then(|task| task.placement.as_ref());
-    if let Some(placement) = constraints {
-        skep_cluster::model::constraints::parse(&placement.constraints)?;
-    }
-    let endpoint = spec.endpoint.clone().unwrap_or_default();
-    let ingress = |port: &PortConfig| port.publish_mode() == PublishMode::Ingress;
-    if endpoint.mode() == EndpointMode::Dnsrr && endpoint.ports.iter().any(ingress) {
-        bail!("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
-    }
-    Ok(())
-}
-
-fn skep_net_name(name: &str) -> bool {
-    name.len() <= 63
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
 
 #[cfg(test)]

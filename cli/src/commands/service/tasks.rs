@@ -5,21 +5,19 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use skep_cluster::api::{
-    ListNodesRequest, ListServicesRequest, ListTasksRequest, Node as SwarmNode, Service, Task, TaskState,
-};
+use skep_cluster::api::{ListTasksRequest, Node as SwarmNode, Service, ServiceCounts, Task, TaskState};
 use skep_engine::filters::Filters;
+use skep_engine::services::words::Word;
+use skep_engine::swarm::facts::{Named, NodeFacts};
 
-use super::{converge, get, image, list, name_of, no_such};
+use super::{get, image, list};
 use crate::args::ListFlags;
 use crate::args::service::Tasks;
-use crate::commands::node::hostname;
 use crate::context::{self, Node};
 use crate::failure;
 use crate::format::human;
 use crate::format::output::{self, List};
 use crate::parse::filter;
-use crate::swarm::{self, said};
 
 const ERROR_LENGTH_MAX: usize = 30;
 
@@ -37,10 +35,10 @@ pub struct View<'a> {
 pub fn run(node: &Node, args: &Tasks) -> Result<i32> {
     let mut code = 0;
     let (tasks, nodes, services) = context::block_on(async {
-        let client = swarm::client(node).await?;
+        let swarm = node.engine().swarm().await?;
         let mut service_ids = Vec::new();
         for name in &args.services {
-            match get(&client, name, no_such).await {
+            match get(&swarm, name).await {
                 Ok(service) => service_ids.push(service.id),
                 Err(error) => {
                     eprintln!("{}", failure::describe(&error).message);
@@ -50,14 +48,9 @@ pub fn run(node: &Node, args: &Tasks) -> Result<i32> {
         }
         let tasks = match service_ids.is_empty() {
             true => Vec::new(),
-            false => {
-                let request = ListTasksRequest { service_ids, ..ListTasksRequest::default() };
-                client.control().list_tasks(request).await.map_err(said)?.into_inner().tasks
-            }
+            false => swarm.tasks(ListTasksRequest { service_ids, ..ListTasksRequest::default() }).await?,
         };
-        let nodes = client.control().list_nodes(ListNodesRequest {}).await.map_err(said)?.into_inner().nodes;
-        let services =
-            client.control().list_services(ListServicesRequest {}).await.map_err(said)?.into_inner().services;
+        let (nodes, services) = (swarm.nodes().await?, names(swarm.services().await?));
         Ok((tasks, nodes, services))
     })?;
     if code != 0 && tasks.is_empty() {
@@ -66,6 +59,11 @@ pub fn run(node: &Node, args: &Tasks) -> Result<i32> {
     let view = View { tasks: &tasks, nodes: &nodes, services: &services };
     print(&view, &args.list, args.no_resolve, args.no_trunc)?;
     Ok(code)
+}
+
+/// The services alone.
+pub fn names(services: Vec<(Service, ServiceCounts)>) -> Vec<Service> {
+    services.into_iter().map(|(service, _)| service).collect()
 }
 
 /// Prints the table.
@@ -124,8 +122,8 @@ impl<'a> Names<'a> {
             return Self { services: BTreeMap::new(), nodes: BTreeMap::new() };
         }
         Self {
-            services: view.services.iter().map(|service| (service.id.as_str(), name_of(service))).collect(),
-            nodes: view.nodes.iter().map(|node| (node.id.as_str(), hostname(node))).collect(),
+            services: view.services.iter().map(|service| (service.id.as_str(), service.name())).collect(),
+            nodes: view.nodes.iter().map(|node| (node.id.as_str(), node.hostname())).collect(),
         }
     }
 
@@ -186,14 +184,15 @@ fn row(task: &Task, name: &str, names: &Names<'_>, now: Timestamp, no_trunc: boo
         "Name": name,
         "Image": if no_trunc { whole } else { image::shown(&whole) },
         "Node": names.node(task),
-        "DesiredState": capital(converge::state_name(task.desired_state())),
-        "CurrentState": format!("{} {since}", capital(converge::state_name(status.state()))),
+        "DesiredState": capital(task.desired_state().word()),
+        "CurrentState": format!("{} {since}", capital(status.state().word())),
         "Error": error,
         "Ports": list::merged(&ports),
     })
 }
 
-fn capital(word: &str) -> String {
+/// With a capital at its beginning, as tables have the words of the JSON.
+pub fn capital(word: &str) -> String {
     let mut characters = word.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }

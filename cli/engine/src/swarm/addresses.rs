@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::ErrorKind;
+use crate::error::{Error, Result};
+
 /// The managers' port.
 pub const PORT: u16 = 2377;
 
@@ -15,9 +18,10 @@ pub struct InterfaceAddress {
 }
 
 /// The IPv4 addresses of this machine's (network namespace's) interfaces that are up.
-pub fn interfaces() -> Result<Vec<InterfaceAddress>, String> {
-    let all =
-        nix::ifaddrs::getifaddrs().map_err(|failure| format!("cannot read the interfaces' addresses: {failure}"))?;
+pub fn interfaces() -> Result<Vec<InterfaceAddress>> {
+    let all = nix::ifaddrs::getifaddrs().map_err(|failure| {
+        Error::new(ErrorKind::Internal, format!("cannot read the interfaces' addresses: {failure}"))
+    })?;
     let mut found: Vec<InterfaceAddress> = Vec::new();
     for interface in all.filter(|interface| interface.flags.contains(nix::net::if_::InterfaceFlags::IFF_UP)) {
         let address =
@@ -30,41 +34,46 @@ pub fn interfaces() -> Result<Vec<InterfaceAddress>, String> {
 }
 
 /// `HOST:PORT` from an address or interface with or without a port.
-pub fn with_port(text: &str, port: u16, known: &[InterfaceAddress]) -> Result<SocketAddr, String> {
+pub fn with_port(text: &str, port: u16, known: &[InterfaceAddress]) -> Result<SocketAddr> {
     let (host, port) = split(text, port)?;
     Ok(SocketAddr::new(resolve(&host, known)?, port))
 }
 
-fn split(text: &str, port: u16) -> Result<(String, u16), String> {
+fn split(text: &str, port: u16) -> Result<(String, u16)> {
     match text.rsplit_once(':') {
         Some((host, text_port)) if !host.contains(':') || host.ends_with(']') => {
-            let port = text_port.parse().map_err(|_| format!("invalid port {text_port:?} in address {text:?}"))?;
+            let port = text_port
+                .parse()
+                .map_err(|_| Error::bad_argument(format!("invalid port {text_port:?} in address {text:?}")))?;
             Ok((host.trim_matches(['[', ']']).to_owned(), port))
         }
         _ => Ok((text.to_owned(), port)),
     }
 }
 
-fn resolve(host: &str, known: &[InterfaceAddress]) -> Result<IpAddr, String> {
+fn resolve(host: &str, known: &[InterfaceAddress]) -> Result<IpAddr> {
     if let Ok(address) = host.parse() {
         return Ok(address);
     }
     let of_interface: Vec<&InterfaceAddress> = known.iter().filter(|found| found.interface == host).collect();
     match *of_interface.as_slice() {
         [one] => Ok(one.address.into()),
-        [] => Err(format!("{host:?} is neither an IP address nor an interface of this machine that has one")),
-        [first, second, ..] => {
-            Err(format!("interface {host} has more than one IPv4 address ({} and {})", first.address, second.address))
-        }
+        [] => Err(Error::bad_argument(format!(
+            "{host:?} is neither an IP address nor an interface of this machine that has one"
+        ))),
+        [first, second, ..] => Err(Error::bad_argument(format!(
+            "interface {host} has more than one IPv4 address ({} and {})",
+            first.address, second.address
+        ))),
     }
 }
 
 /// The address to advertise: the one asked for, the one listened on, or the machine's only one.
-pub fn advertise(asked: Option<&str>, listen: SocketAddr, known: &[InterfaceAddress]) -> Result<SocketAddr, String> {
+pub fn advertise(asked: Option<&str>, listen: SocketAddr, known: &[InterfaceAddress]) -> Result<SocketAddr> {
     if let Some(text) = asked {
         let address = with_port(text, listen.port(), known)?;
         if address.ip().is_unspecified() {
-            return Err("advertise address must be a non-zero IP address".to_owned());
+            return Err(Error::bad_argument("advertise address must be a non-zero IP address"));
         }
         return Ok(address);
     }
@@ -75,17 +84,19 @@ pub fn advertise(asked: Option<&str>, listen: SocketAddr, known: &[InterfaceAddr
         known.iter().filter(|found| !found.address.is_loopback() && !is_ours(&found.interface)).collect();
     match *outward.as_slice() {
         [one] => Ok(SocketAddr::new(one.address.into(), listen.port())),
-        [] => Err("could not choose an IP address to advertise - specify one with --advertise-addr".to_owned()),
-        [first, second, ..] if first.interface == second.interface => Err(format!(
+        [] => {
+            Err(Error::bad_argument("could not choose an IP address to advertise - specify one with --advertise-addr"))
+        }
+        [first, second, ..] if first.interface == second.interface => Err(Error::bad_argument(format!(
             "could not choose an IP address to advertise since this system has multiple addresses on interface {} \
              ({} and {}) - specify one with --advertise-addr",
             first.interface, first.address, second.address
-        )),
-        [first, second, ..] => Err(format!(
+        ))),
+        [first, second, ..] => Err(Error::bad_argument(format!(
             "could not choose an IP address to advertise since this system has multiple addresses on different \
              interfaces ({} on {} and {} on {}) - specify one with --advertise-addr",
             first.address, first.interface, second.address, second.interface
-        )),
+        ))),
     }
 }
 
@@ -118,19 +129,19 @@ mod tests {
         assert_eq!(advertise(Some("eth0"), ANY, &machine).unwrap().to_string(), "10.1.0.2:2377");
         assert_eq!(advertise(Some("10.1.0.2:3000"), ANY, &machine).unwrap().to_string(), "10.1.0.2:3000");
         assert!(advertise(Some("0.0.0.0"), ANY, &machine).is_err());
-        assert!(advertise(Some("eth7"), ANY, &machine).unwrap_err().contains("eth7"));
+        assert!(advertise(Some("eth7"), ANY, &machine).unwrap_err().to_string().contains("eth7"));
     }
 
     #[test]
     fn does_not_guess_among_several() {
         let machine = known(&[("eth0", "10.1.0.2"), ("eth1", "10.2.0.2")]);
         assert_eq!(
-            advertise(None, ANY, &machine).unwrap_err(),
+            advertise(None, ANY, &machine).unwrap_err().to_string(),
             "could not choose an IP address to advertise since this system has multiple addresses on different \
              interfaces (10.1.0.2 on eth0 and 10.2.0.2 on eth1) - specify one with --advertise-addr"
         );
         let machine = known(&[("eth0", "10.1.0.2"), ("eth0", "10.1.0.3")]);
-        assert!(advertise(None, ANY, &machine).unwrap_err().contains("on interface eth0"));
+        assert!(advertise(None, ANY, &machine).unwrap_err().to_string().contains("on interface eth0"));
         assert!(advertise(None, ANY, &[]).is_err());
         assert!(with_port("eth0:x", PORT, &machine).is_err());
     }
