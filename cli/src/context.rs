@@ -50,7 +50,7 @@ impl Node {
     }
 }
 
-/// Runs a use case to its end on this thread: what blocks blocks, and no thread is started beside it.
+/// Runs a use case to its end: what asks the agent on this thread, what blocks on one beside it.
 pub fn run<T>(future: impl Future<Output = skep_engine::Result<T>>) -> Result<T> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")?;

@@ -108,18 +108,15 @@ impl Error {
             Self::Failed { kind, .. } => *kind,
             Self::Runtime(error) if error.is_not_found() => ErrorKind::NotFound,
             Self::Runtime(error) if error.is_retryable() => ErrorKind::Unavailable,
-            Self::Image(skep_image::StoreError::NotFound { .. }) => ErrorKind::NotFound,
-            Self::Network(skep_net::Error::NetworkNotFound { .. }) => ErrorKind::NotFound,
+            Self::Image(error) => error.kind(),
+            Self::Pull(error) => error.kind(),
+            Self::Network(error) => error.kind(),
+            Self::Login(skep_image::AuthError::Refused { .. }) => ErrorKind::Unauthenticated,
             Self::Agent(error) => error.kind(),
             Self::Swarm(error) => error.kind(),
             Self::Limit(_) => ErrorKind::BadArgument,
             Self::Because { source, .. } => source.kind(),
-            Self::Runtime(_)
-            | Self::Image(_)
-            | Self::Pull(_)
-            | Self::Network(_)
-            | Self::Login(_)
-            | Self::File { .. } => ErrorKind::Internal,
+            Self::Runtime(_) | Self::Login(_) | Self::File { .. } => ErrorKind::Internal,
         }
     }
 

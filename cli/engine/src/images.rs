@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use skep_image::{Image, Platform, Progress, PullOptions, Pulled, Reference, Removed, StoreError};
 
 pub use self::list::ListImages;
-use crate::blocking::blocking;
+use crate::blocking::aside;
 use crate::containers::inspect::set;
 use crate::docker::create::HealthConfig;
 use crate::docker::image as docker;
@@ -151,7 +151,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Pulled> {
         let engine = self.clone();
-        let runtime = blocking(move || engine.runtime()).await?;
+        let runtime = aside(move || engine.runtime()).await?;
         Ok(skep_image::pull(runtime.images(), reference, options, progress).await?)
     }
 

@@ -13,7 +13,7 @@ use skep_net::NetworkSpec;
 pub use self::list::{ListNetworks, ListedNetworks};
 pub use self::remove::{PruneNetworks, PrunedNetworks};
 use crate::ErrorKind;
-use crate::blocking::blocking;
+use crate::blocking::aside;
 use crate::docker::network::{CreateRequest, Network};
 use crate::docker::{refuse, refuse_all};
 use crate::engine::Engine;
@@ -34,7 +34,7 @@ impl Engine {
             ("bridge", _) => {
                 let spec = bridge(request)?;
                 let engine = self.clone();
-                blocking(move || Ok::<_, Error>(engine.runtime()?.net().networks().create(&spec)?.id.to_string())).await
+                aside(move || Ok(engine.runtime()?.net().networks().create(&spec)?.id.to_string())).await
             }
             ("host" | "null" | "none", _) => {
                 Err(Error::new(ErrorKind::Forbidden, format!("only one instance of \"{driver}\" network is allowed")))
@@ -76,7 +76,7 @@ impl Engine {
     /// [`ErrorKind::NotFound`], or the swarm cannot be asked about one that this machine does not carry.
     pub async fn inspect_network(&self, name: &str) -> Result<Network> {
         let (engine, asked) = (self.clone(), name.to_owned());
-        let local = blocking(move || match engine.runtime()?.net().inspect_network(&asked) {
+        let local = aside(move || match engine.runtime()?.net().inspect_network(&asked) {
             Ok(view) => Ok(Some(view)),
             Err(skep_net::Error::NetworkNotFound { .. }) => Ok(None),
             Err(error) => Err(Error::from(error)),

@@ -1,5 +1,6 @@
 //! Why an image could not be pulled.
 
+use skep_common::ErrorKind;
 use thiserror::Error;
 
 use crate::auth::AuthError;
@@ -94,6 +95,18 @@ impl PullError {
             PullError::Store(error) => error.is_retryable(),
             PullError::Interrupted { .. } => true,
             _ => false,
+        }
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            _ if self.is_not_found() => ErrorKind::NotFound,
+            _ if self.is_retryable() => ErrorKind::Unavailable,
+            PullError::Store(error) => error.kind(),
+            PullError::NoPlatform { .. } => ErrorKind::NotFound,
+            _ => ErrorKind::Internal,
         }
     }
 

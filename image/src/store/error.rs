@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use skep_common::ErrorKind;
 use thiserror::Error;
 
 use crate::config::ConfigError;
@@ -139,6 +140,26 @@ fn hint(source: &io::Error) -> &'static str {
 }
 
 impl StoreError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            StoreError::NotFound { .. } => ErrorKind::NotFound,
+            StoreError::AmbiguousId { .. } | StoreError::InvalidName(_) => ErrorKind::BadArgument,
+            StoreError::ReferenceInUse { .. }
+            | StoreError::UsedByRunning { .. }
+            | StoreError::UsedByStopped { .. }
+            | StoreError::ManyReferences { .. }
+            | StoreError::Pinned { .. } => ErrorKind::Conflict,
+            StoreError::Io { .. }
+            | StoreError::MalformedIndex { .. }
+            | StoreError::NewerFormat { .. }
+            | StoreError::Damaged { .. }
+            | StoreError::Config { .. }
+            | StoreError::DamagedBlob { .. } => ErrorKind::Internal,
+        }
+    }
+
     /// Whether trying again later, with nothing changed, may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

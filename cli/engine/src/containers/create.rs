@@ -5,10 +5,10 @@ use skep_runtime::Runtime;
 use skep_runtime::config::ContainerConfig;
 
 use super::{config, leases};
-use crate::blocking::blocking;
+use crate::blocking::aside;
 use crate::docker::create::{CreateRequest, CreateResponse};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::images::PlatformChoice;
 
 /// A container that is asked for.
@@ -40,17 +40,17 @@ impl Engine {
     /// [`crate::ErrorKind::NotSupported`] for what cannot be.
     pub async fn create_container(&self, request: CreateContainer) -> Result<CreateResponse> {
         let engine = self.clone();
-        let (runtime, mut read) = blocking(move || {
+        let (runtime, mut read) = aside(move || {
             let runtime = engine.runtime()?;
             let image = runtime.images().resolve(&request.body.config.image)?;
             let mut read = read(&runtime, &request)?;
             let choice = PlatformChoice::read(request.platform.as_deref())?;
             read.warnings.extend(choice.check(&request.body.config.image, &image)?);
-            Ok::<_, Error>((runtime, read))
+            Ok((runtime, read))
         })
         .await?;
         let leases = self.lease(&runtime, &mut read.config).await?;
-        match blocking(move || make(&runtime, &read.config)).await {
+        match aside(move || make(&runtime, &read.config)).await {
             Ok((id, warnings)) => {
                 read.warnings.extend(warnings);
                 Ok(CreateResponse { id, warnings: read.warnings })

@@ -131,7 +131,7 @@ mod tests {
             protocol: PortProtocol::Tcp,
         };
         let other = Sandbox {
-            id: SandboxId::new(&"0".repeat(64)).unwrap(),
+            id: SandboxId::new("0".repeat(64)).unwrap(),
             name: "other".to_owned(),
             namespace: PathBuf::new(),
             endpoints: Vec::new(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use skep_runtime::RemoveOptions;
 
 use super::leases;
-use crate::blocking::blocking;
+use crate::blocking::aside;
 use crate::engine::Engine;
 use crate::error::Result;
 
@@ -26,10 +26,10 @@ impl Engine {
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::Conflict`] for one that runs.
     pub async fn remove_container(&self, name_or_id: &str, how: RemoveContainer) -> Result<()> {
         let (runtime, name) = (self.runtime()?, name_or_id.to_owned());
-        let lent = blocking(move || {
+        let lent = aside(move || {
             let lent = match runtime.record(&name) {
                 Ok((record, _)) => leases::of_container(&record),
-                Err(error) if error.is_not_found() => return Err(error),
+                Err(error) if error.is_not_found() => return Err(error.into()),
                 // One that cannot be read can be removed.
                 Err(_) => Vec::new(),
             };

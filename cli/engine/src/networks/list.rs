@@ -7,7 +7,7 @@ use skep_net::OverlayIntent;
 
 use super::shape;
 use crate::ErrorKind;
-use crate::blocking::blocking;
+use crate::blocking::aside;
 use crate::docker::network::Network;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ impl Engine {
     /// Every network, by name; and why the swarm's are missing, if they are.
     pub(super) async fn all_networks(&self) -> Result<(Vec<Entry>, Option<Error>)> {
         let engine = self.clone();
-        let local = blocking(move || Ok::<_, Error>(engine.runtime()?.net().networks().list()?)).await?;
+        let local = aside(move || Ok(engine.runtime()?.net().networks().list()?)).await?;
         let mut entries: Vec<Entry> = local
             .iter()
             .map(|definition| Entry { network: shape::of_definition(definition), created: shape::created(definition) })
@@ -83,7 +83,7 @@ impl Engine {
             Ok(answer) => Ok(answer.networks),
             Err(error) if error.kind() == ErrorKind::NotAManager => {
                 let engine = self.clone();
-                let carried = blocking(move || Ok::<_, Error>(engine.runtime()?.net().overlays()?)).await?;
+                let carried = aside(move || Ok(engine.runtime()?.net().overlays()?)).await?;
                 Ok(carried.into_iter().map(self::carried).collect())
             }
             Err(error) => Err(error.into()),

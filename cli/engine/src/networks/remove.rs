@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use skep_cluster::api::RemoveNetworkRequest;
 
 use super::list::is_builtin;
-use crate::blocking::blocking;
+use crate::blocking::aside;
 use crate::duration::moment;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ impl Engine {
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::InUse`], or what the swarm says.
     pub async fn remove_network(&self, name: &str) -> Result<()> {
         let (engine, asked) = (self.clone(), name.to_owned());
-        let local = blocking(move || Ok::<_, Error>(engine.runtime()?.net().remove_network(&asked).map(drop))).await?;
+        let local = aside(move || Ok(engine.runtime()?.net().remove_network(&asked).map(drop))).await?;
         match local {
             Ok(()) => Ok(()),
             Err(skep_net::Error::NetworkNotFound { .. }) if self.is_in_swarm() => {

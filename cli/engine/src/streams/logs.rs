@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use tokio::net::unix::pipe::Receiver;
 
-use super::aside;
+use crate::blocking::aside;
 use crate::error::Result;
 
 /// Entries that are read at once: files are read on a thread for what blocks.

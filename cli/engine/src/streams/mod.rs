@@ -18,9 +18,9 @@ use std::time::Duration;
 use futures::Stream;
 use skep_runtime::{Attach, ExecOptions, LogEntry, LogOptions, Runtime, StatsSample};
 
-use crate::ErrorKind;
+use crate::blocking::aside;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl Engine {
     /// Runs a program in a container; returns once it was executed.
@@ -94,13 +94,5 @@ impl Engine {
     ) -> Result<T> {
         let engine = self.clone();
         aside(move || Ok(work(&engine.runtime()?)?)).await
-    }
-}
-
-/// Does on another thread what blocks for a moment. What has begun goes on to its end, whoever is interested.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(_) => Err(Error::new(ErrorKind::Internal, "the operation did not come to its end")),
     }
 }

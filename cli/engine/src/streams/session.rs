@@ -7,7 +7,7 @@ use futures::{Stream, stream};
 use skep_runtime::{Input, Output, OutputDecoder, Peer, Session};
 use tokio::net::UnixStream;
 
-use super::aside;
+use crate::blocking::aside;
 use crate::error::{Error, Result};
 
 /// Bytes of one read.

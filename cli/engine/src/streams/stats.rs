@@ -6,7 +6,7 @@ use futures::{Stream, stream};
 use skep_runtime::{Runtime, StatsSample};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::aside;
+use crate::blocking::aside;
 use crate::error::Result;
 
 /// One sample now, and one after every `period`; an error, and nothing after it, once the container is removed.
