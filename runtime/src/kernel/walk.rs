@@ -50,6 +50,11 @@ impl Root {
         Ok(Self { fd })
     }
 
+    /// A directory that is open already.
+    pub(crate) fn of(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+
     /// Walks to `path` and returns it opened with O_PATH.
     pub(crate) fn walk(&self, path: &str, links: Links, missing: Missing) -> io::Result<OwnedFd> {
         let mut rest: VecDeque<String> = components(path).collect();

@@ -2,26 +2,28 @@
 //!
 //! Called by `create`. The image's layers are mounted, read-only, in a mount namespace of a
 //! thread that ends with the work: a kill leaves nothing mounted. Paths of the image are walked
-//! inside the image, links are copied as links.
+//! inside the image; what is copied into the volume is [`super::copy_tree`]'s.
 
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use rustix::fs::FileType;
 use skep_image::Image;
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::kernel::walk::{Links, Missing, Root, descriptor_path};
+use crate::kernel::walk::{Links, Missing, Root};
+use crate::lifecycle::copy_tree;
 
 /// Fills the empty directory `data` of a volume with what is at `target` of the image, ownership and
 /// modes included: with all of it or, when killed, with nothing. An image without such a directory
 /// leaves the volume empty. In a volume that is `mounted` somewhere, the directory has to stay the same:
-/// there, one file comes after the other.
+/// there, one file comes after the other, beside whatever those who have mounted it put there meanwhile.
 ///
 /// # Errors
 /// The layers cannot be mounted, or a file cannot be copied.
@@ -32,7 +34,7 @@ pub(crate) fn fill(image: &Image, target: &str, data: &Path, mounted: bool) -> R
     let failed = || Error::file("fill volume", data);
     let staged = data.with_file_name("_data.new");
     files::remove_tree(&staged)?;
-    fs::create_dir(&staged).and_then(|()| copy_attributes(data, &staged)).map_err(failed())?;
+    fs::create_dir(&staged).and_then(|()| same_owner_and_mode(data, &staged)).map_err(failed())?;
     copy_up(image, target, &staged)?;
     match fs::rename(&staged, data) {
         // The user has mounted something on it, or put a link in its place.
@@ -42,6 +44,13 @@ pub(crate) fn fill(image: &Image, target: &str, data: &Path, mounted: bool) -> R
         }
         renamed => renamed.map_err(failed()),
     }
+}
+
+/// For an image that has nothing there: the volume's directory stays as it was.
+fn same_owner_and_mode(source: &Path, target: &Path) -> io::Result<()> {
+    let status = fs::metadata(source)?;
+    chown(target, Some(status.uid()), Some(status.gid()))?;
+    fs::set_permissions(target, fs::Permissions::from_mode(status.mode() & 0o7777))
 }
 
 fn copy_up(image: &Image, target: &str, data: &Path) -> Result<()> {
@@ -86,40 +95,8 @@ fn copy_path(root: &Root, target: &str, data: &Path) -> io::Result<()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(()),
         Err(error) => return Err(error),
     };
-    let source = PathBuf::from(descriptor_path(&found.as_fd()));
-    if !fs::metadata(&source)?.is_dir() {
+    if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) != FileType::Directory {
         return Ok(());
     }
-    copy_directory(&source, data)
-}
-
-/// The content and the attributes of one directory, and so on downwards.
-fn copy_directory(source: &Path, target: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(source)? {
-        let entry = entry?;
-        let (from, to) = (entry.path(), target.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            match fs::create_dir(&to) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            copy_directory(&from, &to)?;
-        } else if kind.is_symlink() {
-            symlink(fs::read_link(&from)?, &to)?;
-            let status = fs::symlink_metadata(&from)?;
-            lchown(&to, Some(status.uid()), Some(status.gid()))?;
-        } else if kind.is_file() {
-            fs::copy(&from, &to)?;
-            copy_attributes(&from, &to)?;
-        }
-    }
-    copy_attributes(source, target)
-}
-
-fn copy_attributes(source: &Path, target: &Path) -> io::Result<()> {
-    let status = fs::metadata(source)?;
-    // Changing the owner clears set-user-id bits: the mode comes second.
-    lchown(target, Some(status.uid()), Some(status.gid()))?;
-    fs::set_permissions(target, fs::Permissions::from_mode(status.mode() & 0o7777))
+    copy_tree::copy(found.as_fd(), fs::File::open(data)?.as_fd())
 }

@@ -1,5 +1,6 @@
 //! The way of a container: made, started, stopped, removed, and healed after a kill. A file for each verb.
 
+mod copy_tree;
 pub(crate) mod copy_up;
 pub mod create;
 pub(crate) mod heal;
