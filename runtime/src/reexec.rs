@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::error::DisplayChain;
+use crate::kernel::sys;
 use crate::records::roots::Roots;
 use crate::runtime::Runtime;
 use crate::shim;
@@ -17,8 +18,11 @@ use crate::streams::exec::helper;
 
 /// Runs a hidden command, if the arguments of this process name one; the result is the exit code.
 ///
-/// Has to be the first thing in `main`: a shim forks, so it may not have started a thread.
+/// Has to be the first thing in `main`: a shim forks, so it may not have started a thread. What the caller has open
+/// above the standard streams is not for any process that this one starts, from here on.
 pub fn dispatch() -> Option<i32> {
+    // Where that cannot be done, those who stay for long close them all the same.
+    sys::set_close_on_exec_from(3).ok();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).take(6).collect();
     match arguments.first()?.to_str()? {
         "__shim" => Some(match parse(&arguments) {

@@ -332,7 +332,7 @@ impl Init {
             Err(error) => return setup_error("cannot use the terminal", error),
         };
         match self.found.get() {
-            Some(identity) => lastmile::run(&self.plan, identity, terminal),
+            Some(identity) => lastmile::run(&self.plan, identity, terminal, sys::borrow(self.channel)),
             None => setup_error("cannot run the program", "the container was not set up"),
         }
     }
@@ -355,6 +355,8 @@ impl Executor for Init {
     }
 
     fn exec(&self, _spec: &Spec) -> Result<(), ExecutorError> {
-        Err(ExecutorError::Other(self.report(self.execute())))
+        self.report(self.execute());
+        // Not by way of libcontainer: its descriptors are closed. Whoever started the container has been told.
+        sys::exit_now(1)
     }
 }

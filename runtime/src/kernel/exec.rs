@@ -210,14 +210,13 @@ fn join_and_run(
 fn run(plan: &Plan, streams: Option<[OwnedFd; 3]>, channel: &OwnedFd) -> ProcessError {
     let prepare = || -> Result<_, ProcessError> {
         setsid().map_err(|error| setup_error("setsid", error))?;
-        if let Some(streams) = &streams {
-            for (number, stream) in (0..).zip(streams) {
-                sys::dup_onto(stream.as_fd(), number)
-                    .map_err(|error| setup_error("cannot set up the standard streams", error))?;
-            }
+        for (number, stream) in (0..).zip(streams.into_iter().flatten()) {
+            sys::dup_onto(stream.as_fd(), number)
+                .map_err(|error| setup_error("cannot set up the standard streams", error))?;
         }
-        // Whatever the caller had open stays out.
-        sys::set_close_on_exec_from(3).map_err(|error| setup_error("cannot keep the caller's files out", error))?;
+        // Whatever the caller had open stays out, of the user's look-up as well.
+        sys::close_all_but(&[channel.as_fd()])
+            .map_err(|error| setup_error("cannot keep the caller's files out", error))?;
         let terminal = match plan.terminal {
             true => {
                 let (master, slave) =
@@ -230,7 +229,7 @@ fn run(plan: &Plan, streams: Option<[OwnedFd; 3]>, channel: &OwnedFd) -> Process
         Ok((terminal, user::resolve(&plan.user)?))
     };
     match prepare() {
-        Ok((terminal, identity)) => lastmile::run(plan, &identity, terminal),
+        Ok((terminal, identity)) => lastmile::run(plan, &identity, terminal, channel.as_fd()),
         Err(error) => error,
     }
 }

@@ -1,7 +1,7 @@
 //! The last mile: what a process goes through between "inside the container" and its program.
 //!
 //! One piece of code for the first process and for every one executed later, so that they cannot
-//! differ. The order matters, and is: limits, terminal, working directory, bounding set, filter
+//! differ. The order matters, and is: limits, terminal, descriptors, working directory, bounding set, filter
 //! (if privileges may still be gained: loading it takes CAP_SYS_ADMIN then), groups and user,
 //! capabilities, no_new_privs and filter (otherwise), execve.
 //!
@@ -154,15 +154,26 @@ pub(crate) fn set_oom_score(score: i32) -> Result<(), ProcessError> {
 }
 
 /// Makes this process the program. It has to be in the container, to lead a session, and to hold
-/// every privilege still. Returns only the reason why it did not work.
-pub(crate) fn run(plan: &Plan, identity: &Identity, terminal: Option<OwnedFd>) -> ProcessError {
-    match prepare(plan, identity, terminal) {
+/// every privilege still. Returns only the reason why it did not work, with every descriptor closed but `channel` and
+/// the standard streams: the caller tells it there and ends, without dropping what owned the others.
+pub(crate) fn run(
+    plan: &Plan,
+    identity: &Identity,
+    terminal: Option<OwnedFd>,
+    channel: BorrowedFd<'_>,
+) -> ProcessError {
+    match prepare(plan, identity, terminal, channel) {
         Ok(environment) => execute(plan, &environment),
         Err(error) => error,
     }
 }
 
-fn prepare(plan: &Plan, identity: &Identity, terminal: Option<OwnedFd>) -> Result<Vec<CString>, ProcessError> {
+fn prepare(
+    plan: &Plan,
+    identity: &Identity,
+    terminal: Option<OwnedFd>,
+    channel: BorrowedFd<'_>,
+) -> Result<Vec<CString>, ProcessError> {
     for (resource, limit) in &plan.limits {
         setrlimit(*resource, *limit)
             .map_err(|error| setup_error(&format!("error setting rlimit {resource:?}"), error))?;
@@ -170,6 +181,9 @@ fn prepare(plan: &Plan, identity: &Identity, terminal: Option<OwnedFd>) -> Resul
     if let Some(terminal) = terminal {
         attach(&terminal).map_err(|error| setup_error("cannot set up the terminal", error))?;
     }
+    // Before any path is looked up: a directory of the host that somebody left open would be below /proc/self/fd
+    // until the program runs (CVE-2024-21626).
+    sys::close_all_but(&[channel]).map_err(|error| setup_error("cannot close the caller's files", error))?;
     own_standard_streams(identity.uid);
     umask(rustix::fs::Mode::from_raw_mode(plan.umask));
     enter(&plan.working_directory)?;

@@ -91,7 +91,7 @@ struct Shim {
 pub(crate) fn main(roots: Roots, id: String) -> i32 {
     let Ok(starter) = std::io::stdin().as_fd().try_clone_to_owned() else { return 125 };
     let mut starter = UnixStream::from(starter);
-    match detach() {
+    match detach(&starter) {
         Ok(true) => {}
         Ok(false) => return 0,
         Err(error) => {
@@ -112,7 +112,7 @@ pub(crate) fn main(roots: Roots, id: String) -> i32 {
 }
 
 /// Becomes a process of its own; false in the one that started it.
-fn detach() -> Result<bool> {
+fn detach(starter: &UnixStream) -> Result<bool> {
     kernel::prepare_process()?;
     if let sys::Fork::Parent(_) = sys::fork().map_err(Error::system("fork"))? {
         return Ok(false);
@@ -127,8 +127,10 @@ fn detach() -> Result<bool> {
     for standard in 0..3 {
         sys::dup_onto(null.as_fd(), standard).map_err(Error::system("dup2"))?;
     }
-    // What the starter's process had open without meaning to hand it on.
-    sys::set_close_on_exec_from(3).map_err(Error::system("close_range"))?;
+    drop(null);
+    // What the starter's process had open without meaning to hand it on: a pipe that its reader waits for the end of, a
+    // lock.
+    sys::close_all_but(&[starter.as_fd()]).map_err(Error::system("close_range"))?;
     Ok(true)
 }
 

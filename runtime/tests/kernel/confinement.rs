@@ -1,7 +1,9 @@
 //! What a container may not do, seen from inside: for its first process and for executed ones.
 
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
 
+use nix::fcntl::{FcntlArg, fcntl};
 use skep_runtime::kernel::{Namespace, Seccomp, User};
 
 use crate::lab::{Lab, process};
@@ -19,6 +21,7 @@ pub const CASES: &[Case] = &[
     ("confinement::privileged_gets_what_the_host_has", privileged_gets_what_the_host_has),
     ("confinement::devices_are_only_the_default_ones", devices_are_only_the_default_ones),
     ("confinement::working_directory_outside_is_refused", working_directory_outside_is_refused),
+    ("confinement::no_program_is_found_by_way_of_a_descriptor", no_program_is_found_by_way_of_a_descriptor),
 ];
 
 /// Without a shell in between, which ignores signals of its own accord.
@@ -262,4 +265,29 @@ fn working_directory_outside_is_refused(lab: &Lab) {
         assert!(outcome.failure().contains(&directory), "{outcome:?}");
     }
     running.stop();
+}
+
+/// A descriptor of a directory that whoever starts something here passes on without meaning to.
+fn leak(directory: &Path) -> i32 {
+    let directory = File::open(directory).unwrap();
+    // A number that nothing else has.
+    fcntl(&directory, FcntlArg::F_DUPFD(100)).unwrap()
+}
+
+fn no_program_is_found_by_way_of_a_descriptor(lab: &Lab) {
+    let outside = lab.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::copy("/bin/busybox", outside.join("echo")).unwrap();
+    let leaked = leak(&outside);
+    let program = format!("/proc/self/fd/{leaked}/echo");
+    let message = format!("exec: {program:?}: stat {program}: no such file or directory");
+    let started = lab.run(&lab.config(&[&program, "from outside"]));
+    let running = lab.start(&lab.config(&["sh", "-c", &format!("ln -s {program} /bin/link; exec sleep 600")])).up();
+    let executed = running.exec(process(&[&program, "from outside"]));
+    let linked = running.exec(process(&["/bin/link", "from outside"]));
+    running.stop();
+    nix::unistd::close(leaked).unwrap();
+    assert_eq!(started.failure(), message, "start");
+    assert_eq!(executed.failure(), message, "exec");
+    assert!(linked.failure().contains("no such file"), "{linked:?}");
 }

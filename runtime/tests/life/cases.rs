@@ -1,14 +1,17 @@
 //! What every command does when nothing goes wrong, and what it refuses.
 
-use std::io::Write;
+use std::io::{PipeReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
 use skep_runtime::config::{HealthCheck, Limits, LogConfig, MountSpec, MountType, RestartPolicy};
 use skep_runtime::state::{HealthStatus, Status};
-use skep_runtime::{Error, LogOptions, LogStream, RemoveOptions, StopOptions, Update, WaitCondition};
+use skep_runtime::{Error, ExecOptions, LogOptions, LogStream, RemoveOptions, StopOptions, Update, WaitCondition};
 
 use crate::fixture::{Node, is_running, is_there};
 
@@ -35,6 +38,7 @@ pub const ALL: &[Case] = &[
     ("removal_is_refused_while_running", removal_is_refused_while_running),
     ("a_terminal_is_one", a_terminal_is_one),
     ("a_program_that_is_left_is_not_hung_up_on", a_program_that_is_left_is_not_hung_up_on),
+    ("what_stays_behind_holds_nothing_of_the_callers", what_stays_behind_holds_nothing_of_the_callers),
 ];
 
 fn output_and_exit_code_are_kept(node: &Node) {
@@ -370,4 +374,33 @@ fn a_program_that_is_left_is_not_hung_up_on(node: &Node) {
         assert!(Instant::now() < deadline, "it was ended: {}", ps());
     }
     assert!(!exists("/hup"));
+}
+
+/// Whether anybody but this process still holds the end of a pipe to write into.
+fn is_held(reader: &mut PipeReader) -> bool {
+    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).unwrap();
+    !fds[0].revents().unwrap().contains(PollFlags::POLLHUP)
+}
+
+/// As a script's `exec 3>&1; id=$(skep run -d …)`, which ends when the last writer is gone.
+fn what_stays_behind_holds_nothing_of_the_callers(node: &Node) {
+    let leaking = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        // Not close-on-exec, unlike everything that the library opens.
+        fcntl(&writer, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        (reader, writer)
+    };
+    let (mut reader, writer) = leaking();
+    let id = node.run(&node.config(&["sleep", "1000"]));
+    drop(writer);
+    assert!(!is_held(&mut reader), "the shim, or its container, holds what its starter had open");
+
+    let (mut reader, writer) = leaking();
+    let options = ExecOptions { args: vec!["sleep".to_owned(), "1000".to_owned()], ..ExecOptions::default() };
+    for tty in [false, true] {
+        node.runtime.exec_detached(&id, &ExecOptions { tty, ..options.clone() }).unwrap();
+    }
+    drop(writer);
+    assert!(!is_held(&mut reader), "a program that was left, or its keeper, holds what its starter had open");
 }

@@ -82,6 +82,40 @@ pub fn set_close_on_exec_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor above the standard streams but those in `kept`: they are gone while a program is looked up,
+/// too, and where none is executed.
+///
+/// What owns one of them must be gone already, or never be dropped.
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for next in kept.iter().copied().chain([RawFd::MAX]) {
+        if first < next {
+            // SAFETY: close_range(2) takes three integers; nothing uses these descriptors any more (a rule of every
+            // caller).
+            let closed = unsafe { libc::syscall(libc::SYS_close_range, first, next - 1, 0) };
+            if closed < 0 {
+                // Kernels before 5.9 do not know the call.
+                return close_listed(&kept);
+            }
+        }
+        first = next.saturating_add(1);
+    }
+    Ok(())
+}
+
+fn close_listed(kept: &[RawFd]) -> io::Result<()> {
+    let numbers = std::fs::read_dir("/proc/self/fd")?
+        .map(|entry| Ok(entry?.file_name().to_str().and_then(|name| name.parse().ok())))
+        .collect::<io::Result<Vec<Option<RawFd>>>>()?;
+    for fd in numbers.into_iter().flatten().filter(|fd| *fd > 2 && !kept.contains(fd)) {
+        // SAFETY: close(2) takes an integer; as above. The list's own descriptor is closed already: EBADF.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
 /// Whether close_range(2) can mark descriptors close-on-exec (Linux 5.11).
 pub fn has_close_range() -> bool {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;

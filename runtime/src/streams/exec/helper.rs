@@ -9,7 +9,7 @@
 //! others, the client's messages or the program's end waiting; what waits for either side is bounded.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -108,16 +108,8 @@ fn let_go(socket: &mut UnixStream) -> Result<()> {
     for standard in 0..3 {
         sys::dup_onto(null.as_fd(), standard).map_err(Error::system("dup2"))?;
     }
-    let kept = [socket.as_raw_fd(), null.as_raw_fd()];
-    let listed = std::fs::read_dir("/proc/self/fd").map_err(Error::file("read", "/proc/self/fd"))?;
-    let others: Vec<i32> = listed
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|fd| *fd > 2 && !kept.contains(fd))
-        .collect();
-    // The list's own descriptor is among them, and closed already.
-    others.into_iter().for_each(|fd| _ = nix::unistd::close(fd));
-    Ok(())
+    drop(null);
+    sys::close_all_but(&[socket.as_fd()]).map_err(Error::system("close_range"))
 }
 
 fn process_of(base: &Process, options: &ExecOptions) -> Process {
