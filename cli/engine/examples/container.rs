@@ -9,7 +9,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use skep_engine::containers::{CreateContainer, RemoveContainer};
 use skep_engine::docker::create::{Config, CreateRequest, HostConfig};
+use skep_engine::docker::service::{ContainerSpec, ServiceSpec, TaskSpec};
+use skep_engine::services::image::Pinning;
 use skep_engine::{Engine, Result};
+use skep_image::PullOptions;
 use skep_runtime::{Attach, ExecOptions, Input, LogOptions, Output, Roots};
 
 fn main() -> ExitCode {
@@ -38,10 +41,9 @@ fn main() -> ExitCode {
 }
 
 async fn run(engine: &Engine, image: &str) -> Result<()> {
-    let script = "echo the log begins; sleep 1000";
     let config = Config {
         image: image.to_owned(),
-        cmd: Some(["sh", "-c", script].map(str::to_owned).to_vec()),
+        cmd: Some(["sh", "-c", "echo the log begins; sleep 1000"].map(str::to_owned).to_vec()),
         ..Config::default()
     };
     let host_config = Some(HostConfig { network_mode: "none".to_owned(), ..HostConfig::default() });
@@ -49,7 +51,26 @@ async fn run(engine: &Engine, image: &str) -> Result<()> {
     let id = engine.create_container(CreateContainer { body, ..CreateContainer::default() }).await?.id;
     let shown = show(engine, &id).await;
     engine.remove_container(&id, RemoveContainer { force: true, volumes: true }).await?;
-    shown
+    shown?;
+    if engine.is_in_swarm() { serve(engine, image).await } else { Ok(()) }
+}
+
+async fn serve(engine: &Engine, image: &str) -> Result<()> {
+    let container = ContainerSpec {
+        image: Some(image.to_owned()),
+        command: Some(["sleep", "1000"].map(str::to_owned).to_vec()),
+        ..ContainerSpec::default()
+    };
+    let task_template = TaskSpec { container_spec: Some(container), ..TaskSpec::default() };
+    let spec = ServiceSpec { name: Some("example".to_owned()), task_template, ..ServiceSpec::default() };
+    let registries = PullOptions::from_environment()?;
+    let service = engine
+        .swarm()
+        .await?
+        .service_create(&spec, &registries, Pinning { no_resolve: true, with_auth: false })
+        .await?;
+    println!("service {}", service.id);
+    Ok(())
 }
 
 async fn show(engine: &Engine, id: &str) -> Result<()> {
