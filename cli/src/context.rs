@@ -76,3 +76,8 @@ pub fn install_crypto() {
     // Fails only if it was done before.
     rustls::crypto::ring::default_provider().install_default().ok();
 }
+
+/// What the user's environment says about registries.
+pub fn environment() -> skep_image::Environment {
+    skep_image::Environment::new(|name| std::env::var_os(name), rustix::process::getuid().as_raw())
+}

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use skep_image::{ImageStore, NoProgress, PullOptions, pull};
+use skep_image::{Environment, ImageStore, NoProgress, PullOptions, pull};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,7 +12,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: pull DIRECTORY REFERENCE".into());
     };
     let store = ImageStore::open(Path::new(&directory))?;
-    let options = PullOptions::from_environment()?;
+    let environment = Environment::new(|name| std::env::var_os(name), rustix::process::getuid().as_raw());
+    let options = PullOptions::for_environment(&environment)?;
     let start = Instant::now();
     let pulled = pull(&store, &reference.parse()?, &options, &NoProgress).await?;
     let image = store.image(&pulled.id)?;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use skep_common::HealthCheck;
 use thiserror::Error;
 
 use crate::digest::Digest;
@@ -62,31 +63,7 @@ pub struct ImageConfig {
     /// `SHELL`.
     pub shell: Vec<String>,
     /// `HEALTHCHECK`.
-    pub healthcheck: Option<Healthcheck>,
-}
-
-/// How the image wants its containers probed. Times are in nanoseconds, 0 is the default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Healthcheck {
-    /// `["NONE"]`, `["CMD", …]` or `["CMD-SHELL", script]`.
-    #[serde(rename = "Test", deserialize_with = "null_as_default")]
-    pub test: Vec<String>,
-    /// Time between two probes.
-    #[serde(rename = "Interval", deserialize_with = "null_as_default")]
-    pub interval_ns: i64,
-    /// After which a probe has failed.
-    #[serde(rename = "Timeout", deserialize_with = "null_as_default")]
-    pub timeout_ns: i64,
-    /// Failures this soon after the start do not count.
-    #[serde(rename = "StartPeriod", deserialize_with = "null_as_default")]
-    pub start_period_ns: i64,
-    /// Time between two probes while starting.
-    #[serde(rename = "StartInterval", deserialize_with = "null_as_default")]
-    pub start_interval_ns: i64,
-    /// How many failures in a row make it unhealthy.
-    #[serde(rename = "Retries", deserialize_with = "null_as_default")]
-    pub retries: i64,
+    pub healthcheck: Option<HealthCheck>,
 }
 
 /// One step of how the image was built.
@@ -190,7 +167,7 @@ struct WireConfig {
     stop_timeout: Option<i64>,
     #[serde(deserialize_with = "null_as_default")]
     shell: Vec<String>,
-    healthcheck: Option<Healthcheck>,
+    healthcheck: Option<HealthCheck>,
 }
 
 impl WireConfig {

@@ -16,6 +16,7 @@
 pub mod auth;
 pub mod config;
 pub mod digest;
+mod environment;
 mod manifest;
 pub mod platform;
 pub mod pull;
@@ -25,16 +26,15 @@ mod registry;
 pub mod store;
 pub mod unpack;
 
-pub use auth::{AuthError, Credentials, login, logout};
-pub use config::{Healthcheck, HistoryEntry, ImageConfig};
+pub use auth::{AuthError, LoginOptions, login, logout};
+pub use config::{HistoryEntry, ImageConfig};
 pub use digest::{Digest, ImageId};
+pub use environment::Environment;
 pub use manifest::ManifestError;
 pub use platform::Platform;
-pub use pull::{
-    LayerEvent, NoProgress, Progress, PullError, PullOptions, Pulled, Resolved, Timeouts, pull, resolve_digest,
-};
+pub use pull::{LayerEvent, NoProgress, Progress, PullError, PullOptions, Pulled, Resolved, pull, resolve_digest};
 pub use reference::{Reference, ReferenceError};
 pub use registries::{Registries, RegistriesError};
-pub use registry::{RegistryError, install_crypto_provider};
+pub use registry::{Credentials, RegistryError, RegistrySettings, Timeouts, install_crypto_provider};
 pub use store::{Image, ImageStore, ImageUser, Layer, Lease, Removed, StoreError};
 pub use unpack::UnpackError;

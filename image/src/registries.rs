@@ -11,8 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use skep_common::ErrorKind;
 use thiserror::Error;
 
+use crate::environment::Environment;
 use crate::reference::{DEFAULT_DOMAIN, Reference};
 
 const SYSTEM_FILE: &str = "/etc/containers/registries.conf";
@@ -151,16 +153,29 @@ struct WireMirror {
     pull_from_mirror: Option<String>,
 }
 
+impl RegistriesError {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            RegistriesError::Blocked { .. } => ErrorKind::Forbidden,
+            RegistriesError::Read { .. }
+            | RegistriesError::Malformed { .. }
+            | RegistriesError::Version1 { .. }
+            | RegistriesError::BadEntry { .. } => ErrorKind::Internal,
+        }
+    }
+}
+
 impl Registries {
-    /// Reads the configuration of this machine. No files are no entries.
+    /// Reads the configuration of this machine, or what a user's environment names in its place. No files are no entries.
     ///
     /// # Errors
     /// If a file cannot be read or understood.
-    pub fn from_environment() -> Result<Registries, RegistriesError> {
-        match std::env::var_os("CONTAINERS_REGISTRIES_CONF").filter(|path| !path.is_empty()) {
+    pub fn for_environment(environment: &Environment) -> Result<Registries, RegistriesError> {
+        match environment.registries_file.clone() {
             Some(path) => {
                 let mut registries = Registries::default();
-                let path = PathBuf::from(path);
                 let text = fs::read_to_string(&path);
                 let text = text.map_err(|source| RegistriesError::Read { path: path.clone(), source })?;
                 registries.add(&path, &text)?;

@@ -129,7 +129,7 @@ impl Linux {
     ) -> Result<()> {
         let index = self.index(place, name)?;
         let socket = self.route(place)?;
-        let missing = || io::Error::from_raw_os_error(libc::ENODEV);
+        let missing = || io::Error::from_raw_os_error(nix::libc::ENODEV);
         let result = index.ok_or_else(missing).and_then(|index| work(socket, index));
         result.map_err(|source| Error::Kernel { operation: operation(), place: place.to_string(), source })
     }
@@ -167,7 +167,7 @@ impl Linux {
                 // Asked for in the host's namespace, which its packets then leave through.
                 let socket = self.route(&Place::Host)?;
                 match route::add_link(socket, name, mac, link.mtu, &new) {
-                    Err(source) if errno(&source) == Some(libc::EOPNOTSUPP) => Err(Error::NoVxlan { source }),
+                    Err(source) if errno(&source) == Some(nix::libc::EOPNOTSUPP) => Err(Error::NoVxlan { source }),
                     result => result.map_err(failed),
                 }
             }
@@ -197,7 +197,7 @@ impl Linux {
         let change = LinkChange { up: Some(up), ..LinkChange::default() };
         let operation = || format!("set link {name} {}", if up { "up" } else { "down" });
         match self.on_link(place, name, operation, |socket, index| route::set_link(socket, index, change)) {
-            Err(Error::Kernel { source, .. }) if errno(&source) == Some(libc::EADDRINUSE) => {
+            Err(Error::Kernel { source, .. }) if errno(&source) == Some(nix::libc::EADDRINUSE) => {
                 let tunnel = route::link(self.route(place)?, name).ok().flatten();
                 Err(Error::VxlanPortTaken { port: tunnel.and_then(|link| link.port).unwrap_or(VXLAN_PORT), source })
             }
@@ -236,7 +236,7 @@ impl Linux {
     ) -> Result<()> {
         let family = self.ipvs_family()?;
         let socket = self.socket(place, Protocol::Generic)?;
-        let missing = || io::Error::from_raw_os_error(libc::EPROTONOSUPPORT);
+        let missing = || io::Error::from_raw_os_error(nix::libc::EPROTONOSUPPORT);
         let result = family.ok_or_else(missing).and_then(|family| work(socket, family));
         result.map_err(|source| Error::Kernel { operation: operation(), place: place.to_string(), source })
     }
@@ -250,7 +250,7 @@ pub(crate) fn is_optional(name: &str) -> bool {
 }
 
 fn is_gone(failure: &io::Error) -> bool {
-    matches!(errno(failure), Some(libc::ENODEV | libc::ENOENT | libc::ESRCH | libc::EADDRNOTAVAIL))
+    matches!(errno(failure), Some(nix::libc::ENODEV | nix::libc::ENOENT | nix::libc::ESRCH | nix::libc::EADDRNOTAVAIL))
 }
 
 fn table_error(place: &Place, failure: table::TableError) -> Error {
@@ -278,7 +278,7 @@ impl Kernel for Linux {
                 match self.on_link(place, link, operation, |socket, index| route::add_address(socket, index, *address))
                 {
                     // A dump of addresses that change meanwhile may leave out one that is there.
-                    Err(Error::Kernel { source, .. }) if errno(&source) == Some(libc::EEXIST) => Ok(()),
+                    Err(Error::Kernel { source, .. }) if errno(&source) == Some(nix::libc::EEXIST) => Ok(()),
                     result => result,
                 }
             }

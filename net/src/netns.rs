@@ -26,7 +26,7 @@ pub fn in_namespace<T: Send>(path: &Path, work: impl FnOnce() -> T + Send) -> Re
     let failed = |source| Error::Namespace { operation: "enter", path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     if !is_namespace(path).map_err(failed)? {
-        return Err(failed(io::Error::from_raw_os_error(libc::EINVAL)));
+        return Err(failed(io::Error::from_raw_os_error(nix::libc::EINVAL)));
     }
     on_thread(path, move || {
         nix::sched::setns(&file, CloneFlags::CLONE_NEWNET).map_err(|errno| failed(errno.into()))?;

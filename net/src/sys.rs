@@ -6,16 +6,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Asks the kernel to say in words why a netlink request was refused (NETLINK_EXT_ACK).
 pub(crate) fn enable_extended_acknowledgements(socket: &OwnedFd) -> io::Result<()> {
-    let enabled: libc::c_int = 1;
+    let enabled: nix::libc::c_int = 1;
     // SAFETY: the descriptor is open for the length of the call, and the option's value is a live
     // c_int whose size is passed with it; the kernel only reads it.
     let result = unsafe {
-        libc::setsockopt(
+        nix::libc::setsockopt(
             socket.as_raw_fd(),
-            libc::SOL_NETLINK,
-            libc::NETLINK_EXT_ACK,
+            nix::libc::SOL_NETLINK,
+            nix::libc::NETLINK_EXT_ACK,
             std::ptr::from_ref(&enabled).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            size_of::<nix::libc::c_int>() as nix::libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

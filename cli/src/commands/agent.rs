@@ -29,8 +29,8 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
     }
     let roots = node.roots();
     let cleaner = janitor(node.engine().clone(), runtime.clone());
-    let executor =
-        NodeExecutor::new(runtime, Box::new(PullOptions::from_environment)).context("cannot watch containers")?;
+    let executor = NodeExecutor::new(runtime, Box::new(|| PullOptions::for_environment(&context::environment())))
+        .context("cannot watch containers")?;
     let config = NodeConfig {
         root: roots.root.clone(),
         run_root: roots.run_root.clone(),

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{AuthError, Credentials};
+use super::AuthError;
 use crate::reference::DEFAULT_DOMAIN;
+use crate::registry::Credentials;
 
 /// What docker calls docker.io in its file.
 pub(super) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -59,24 +60,6 @@ impl CredentialFiles {
         CredentialFiles { paths }
     }
 
-    /// The files of the user who runs this process.
-    #[must_use]
-    pub fn from_environment() -> CredentialFiles {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let mut paths: Vec<PathBuf> = variable("REGISTRY_AUTH_FILE").into_iter().collect();
-        paths.extend(docker_config_path());
-        match variable("XDG_RUNTIME_DIR") {
-            Some(directory) => paths.push(directory.join("containers/auth.json")),
-            None => {
-                let uid = rustix::process::getuid().as_raw();
-                paths.push(format!("/run/containers/{uid}/auth.json").into());
-            }
-        }
-        let config = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
-        paths.extend(config.map(|config| config.join("containers/auth.json")));
-        CredentialFiles { paths }
-    }
-
     /// The credentials for a repository of a registry.
     ///
     /// # Errors
@@ -94,13 +77,6 @@ impl CredentialFiles {
         }
         Ok(found)
     }
-}
-
-/// Docker's own file, if the environment says where.
-pub(super) fn docker_config_path() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let directory = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|home| home.join(".docker")))?;
-    Some(directory.join("config.json"))
 }
 
 fn read(path: &Path) -> Result<Option<WireFile>, AuthError> {

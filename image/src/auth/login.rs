@@ -3,17 +3,44 @@
 //! The file is shared with docker: what else is in it stays as it is.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use skep_common::files::{Durability, replace};
 
-use super::files::{DOCKER_HUB_KEY, docker_config_path, normal_key};
-use super::{AuthError, Credentials};
-use crate::pull::PullOptions;
+use super::AuthError;
+use super::files::{DOCKER_HUB_KEY, normal_key};
+use crate::environment::Environment;
 use crate::reference::{DEFAULT_DOMAIN, Reference};
-use crate::registry::{self, Transport};
+use crate::registries::{Registries, RegistriesError};
+use crate::registry::{self, Credentials, RegistrySettings, Transport};
+
+/// How to log in. Start from [`LoginOptions::for_environment`].
+#[derive(Debug, Clone, Default)]
+pub struct LoginOptions {
+    /// Where registries are.
+    pub registries: Registries,
+    /// How to talk to them.
+    pub settings: RegistrySettings,
+    /// The file that is written: docker's own.
+    pub file: Option<PathBuf>,
+}
+
+impl LoginOptions {
+    /// What the files of this machine and of a user say.
+    ///
+    /// # Errors
+    /// If `registries.conf` cannot be understood.
+    pub fn for_environment(environment: &Environment) -> Result<LoginOptions, RegistriesError> {
+        Ok(LoginOptions {
+            registries: Registries::for_environment(environment)?,
+            settings: RegistrySettings::for_environment(environment),
+            file: environment.docker_config_file(),
+        })
+    }
+}
 
 /// What a login did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +70,16 @@ pub async fn login(
     server: Option<&str>,
     username: &str,
     password: &str,
-    options: &PullOptions,
+    options: &LoginOptions,
 ) -> Result<LoginOutcome, AuthError> {
     let registry = registry_name(server)?;
     let credentials = Credentials::basic(username, password);
     let endpoints = options.registries.login_endpoints(&registry).into_iter();
-    let transports = endpoints.map(|endpoint| Transport::new(endpoint, Some(credentials.clone()), options));
+    let transports = endpoints.map(|endpoint| Transport::new(endpoint, Some(credentials.clone()), &options.settings));
     let server = server_key(&registry);
     let refused = |source| AuthError::Refused { server: registry.clone(), source: Box::new(source) };
     registry::check_login(transports).await.map_err(refused)?;
-    let path = options.docker_config.clone().or_else(docker_config_path).ok_or(AuthError::NoHome)?;
+    let path = options.file.clone().ok_or(AuthError::NoHome)?;
     let entry = Value::Object(Map::from_iter([("auth".to_owned(), Value::String(credentials.to_basic()))]));
     let mut helper = None;
     edit(&path, |config| {
@@ -63,19 +90,11 @@ pub async fn login(
     Ok(LoginOutcome { server, file: path, helper })
 }
 
-/// Removes the credentials for a registry (docker.io if none is named) from docker's file.
+/// Removes the credentials for a registry (docker.io if none is named) from a file such as docker's.
 ///
 /// # Errors
 /// If the file cannot be read or written.
-pub fn logout(server: Option<&str>) -> Result<LogoutOutcome, AuthError> {
-    logout_from(server, &docker_config_path().ok_or(AuthError::NoHome)?)
-}
-
-/// Removes the credentials for a registry (docker.io if none is named) from the given file.
-///
-/// # Errors
-/// If the file cannot be read or written.
-pub fn logout_from(server: Option<&str>, path: &Path) -> Result<LogoutOutcome, AuthError> {
+pub fn logout(server: Option<&str>, path: &Path) -> Result<LogoutOutcome, AuthError> {
     let registry = registry_name(server)?;
     let mut removed = false;
     if path.exists() {
@@ -144,17 +163,14 @@ fn edit(path: &Path, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> Re
     }
     let mut json = serde_json::to_vec_pretty(&config).map_err(|error| writing(error.into()))?;
     json.push(b'\n');
-    let mut temporary = tempfile::NamedTempFile::new_in(directory).map_err(writing)?;
-    temporary.as_file().set_permissions(fs::Permissions::from_mode(0o600)).map_err(writing)?;
-    temporary.write_all(&json).map_err(writing)?;
-    temporary.as_file().sync_all().map_err(writing)?;
-    temporary.persist(&target).map_err(|error| writing(error.error))?;
-    lock.sync_all().map_err(writing)
+    replace(&target, &json, 0o600, Durability::Durable).map_err(|error| writing(error.source))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

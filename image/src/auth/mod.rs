@@ -7,9 +7,8 @@ mod files;
 mod login;
 
 pub use files::{CredentialFiles, StoredCredentials};
-pub use login::{LoginOutcome, LogoutOutcome, login, logout, logout_from};
+pub use login::{LoginOptions, LoginOutcome, LogoutOutcome, login, logout};
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -17,9 +16,10 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
+use skep_common::ErrorKind;
 use thiserror::Error;
 
-use crate::registry::RegistryError;
+use crate::registry::{Credentials, RegistryError};
 
 /// Why credentials cannot be read, checked or kept.
 #[derive(Debug, Error)]
@@ -81,29 +81,24 @@ pub enum AuthError {
 }
 
 impl AuthError {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            AuthError::MalformedHeader | AuthError::BadServer { .. } => ErrorKind::BadArgument,
+            AuthError::Refused { source, .. } => source.kind(),
+            AuthError::Read { .. }
+            | AuthError::Write { .. }
+            | AuthError::Malformed { .. }
+            | AuthError::MalformedEntry { .. }
+            | AuthError::NoHome => ErrorKind::Internal,
+        }
+    }
+
     /// Whether trying again later, with nothing changed, may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, AuthError::Refused { source, .. } if source.is_retryable())
-    }
-}
-
-/// A user's proof of identity for one registry.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Credentials {
-    /// Who.
-    pub username: String,
-    /// The password, or a personal access token.
-    pub password: String,
-    /// A refresh token to use instead of the password.
-    pub identity_token: Option<String>,
-    /// A bearer token to send as it is.
-    pub registry_token: Option<String>,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Credentials({:?}, hidden)", self.username)
     }
 }
 
@@ -128,12 +123,6 @@ struct Header {
 }
 
 impl Credentials {
-    /// A user and a password.
-    #[must_use]
-    pub fn basic(username: &str, password: &str) -> Credentials {
-        Credentials { username: username.into(), password: password.into(), ..Credentials::default() }
-    }
-
     /// Reads docker's `X-Registry-Auth`: JSON in URL-safe base64. Empty means none.
     ///
     /// # Errors
@@ -165,11 +154,6 @@ impl Credentials {
         };
         let json = serde_json::to_vec(&header).unwrap_or_default();
         base64::engine::general_purpose::URL_SAFE.encode(json)
-    }
-
-    /// The value of an `Authorization: Basic` header, and of `auth` in files.
-    pub(crate) fn to_basic(&self) -> String {
-        base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", self.username, self.password))
     }
 
     /// Reads the value of `auth` in files.

@@ -87,6 +87,26 @@ pub enum PullError {
 }
 
 impl PullError {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            PullError::Registries(error) => error.kind(),
+            PullError::Credentials(error) => error.kind(),
+            PullError::Registry(error) => error.kind(),
+            PullError::Store(error) => error.kind(),
+            PullError::NoPlatform { .. } => ErrorKind::NotFound,
+            // What the registry sent is no image that can be used here.
+            PullError::Manifest(_)
+            | PullError::Config(_)
+            | PullError::NestedTooDeep { .. }
+            | PullError::LayerCount { .. }
+            | PullError::WrongDiffId { .. }
+            | PullError::Layer { .. } => ErrorKind::Internal,
+            PullError::Interrupted { .. } => ErrorKind::Unavailable,
+        }
+    }
+
     /// Whether trying again later, with nothing changed, may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -95,18 +115,6 @@ impl PullError {
             PullError::Store(error) => error.is_retryable(),
             PullError::Interrupted { .. } => true,
             _ => false,
-        }
-    }
-
-    /// What kind of failure it is.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            _ if self.is_not_found() => ErrorKind::NotFound,
-            _ if self.is_retryable() => ErrorKind::Unavailable,
-            PullError::Store(error) => error.kind(),
-            PullError::NoPlatform { .. } => ErrorKind::NotFound,
-            _ => ErrorKind::Internal,
         }
     }
 

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use skep_common::files::FileLock;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -23,7 +24,7 @@ use super::progress::{LayerEvent, Progress};
 use crate::digest::{Digest, Hasher};
 use crate::manifest::Descriptor;
 use crate::registry::{BlobEvent, RegistryError, Repository};
-use crate::store::{FileLock, ImageStore, IoContext, LayerRecord, StoreError, Work};
+use crate::store::{ImageStore, IoContext, LayerRecord, StoreError, Work};
 use crate::unpack::{Decoded, PieceReader, UnpackError, decode, pieces, unpack};
 
 /// How many pieces of the network's size wait for the disk.

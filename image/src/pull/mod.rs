@@ -17,7 +17,7 @@ mod options;
 mod progress;
 
 pub use error::PullError;
-pub use options::{PullOptions, Timeouts};
+pub use options::PullOptions;
 pub use progress::{LayerEvent, NoProgress, Progress};
 
 use std::collections::BTreeSet;

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
+use skep_common::ErrorKind;
 use thiserror::Error;
 
 use crate::digest::Digest;
@@ -193,6 +194,33 @@ pub enum RegistryError {
 }
 
 impl RegistryError {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            RegistryError::Refused { .. }
+            | RegistryError::Unreachable { .. }
+            | RegistryError::Broken { .. }
+            | RegistryError::TooManyRequests { .. }
+            | RegistryError::Truncated { .. } => ErrorKind::Unavailable,
+            RegistryError::Timeout { .. } => ErrorKind::Timeout,
+            RegistryError::ManifestUnknown { .. } | RegistryError::NameUnknown { .. } => ErrorKind::NotFound,
+            // As docker's engine: whether it is missing or private, the registry does not say.
+            RegistryError::Denied { .. } => ErrorKind::NotFound,
+            RegistryError::Unauthorized { .. } => ErrorKind::Unauthenticated,
+            RegistryError::Redirect { .. } => ErrorKind::Forbidden,
+            RegistryError::Challenge { .. } => ErrorKind::NotSupported,
+            RegistryError::Status { .. } if self.is_retryable() => ErrorKind::Unavailable,
+            RegistryError::Certificate { .. }
+            | RegistryError::NotTls { .. }
+            | RegistryError::Status { .. }
+            | RegistryError::TooLarge { .. }
+            | RegistryError::WrongDigest { .. }
+            | RegistryError::WrongSize { .. }
+            | RegistryError::Client { .. } => ErrorKind::Internal,
+        }
+    }
+
     /// Whether trying again later, with nothing changed, may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -272,5 +300,27 @@ fn find_tls<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error
             return Some(tls);
         }
         current = current.downcast_ref::<io::Error>()?.get_ref()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_by_the_kind() {
+        let host = || "registry".to_owned();
+        let status = |status| RegistryError::Status { host: host(), request: host(), status, detail: String::new() };
+        for (error, kind) in [
+            (RegistryError::Refused { host: host() }, ErrorKind::Unavailable),
+            (RegistryError::Timeout { host: host(), waiting: CONNECTING, seconds: 1.0 }, ErrorKind::Timeout),
+            (RegistryError::NameUnknown { name: host(), detail: host() }, ErrorKind::NotFound),
+            (RegistryError::Unauthorized { host: host(), detail: host() }, ErrorKind::Unauthenticated),
+            (status(503), ErrorKind::Unavailable),
+            (status(418), ErrorKind::Internal),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+            assert_eq!(error.is_retryable(), kind.is_retryable(), "{error}");
+        }
     }
 }

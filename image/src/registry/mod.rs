@@ -7,13 +7,14 @@
 mod challenge;
 mod error;
 mod resolver;
+mod settings;
 mod tls;
 mod transport;
 
 pub use error::RegistryError;
+pub use settings::{Credentials, RegistrySettings, Timeouts};
 pub use tls::install_crypto_provider;
 
-pub(crate) use tls::certificate_directories;
 pub(crate) use transport::Transport;
 
 use std::collections::BTreeSet;
@@ -26,10 +27,8 @@ use reqwest::{Method, Response};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use crate::auth::Credentials;
 use crate::digest::Digest;
 use crate::manifest::{ACCEPTED, Descriptor, MANIFEST_BYTES_MAX};
-use crate::pull::PullOptions;
 use crate::reference::Reference;
 use crate::registries::Endpoint;
 use transport::{Answer, Refusal};
@@ -68,11 +67,11 @@ impl Repository {
         endpoints: Vec<Endpoint>,
         credentials: impl Fn(&Endpoint) -> Option<Credentials>,
         hint: Option<String>,
-        options: &PullOptions,
+        settings: &RegistrySettings,
     ) -> Result<Repository, RegistryError> {
         let make = |endpoint: Endpoint| {
             let credentials = credentials(&endpoint);
-            Transport::new(endpoint, credentials, options)
+            Transport::new(endpoint, credentials, settings)
         };
         let transports = endpoints.into_iter().map(make).collect::<Result<_, _>>()?;
         Ok(Repository { reference: reference.clone(), transports, hint, notes: Mutex::default() })

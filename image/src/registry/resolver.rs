@@ -15,15 +15,14 @@ use std::time::Duration;
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use reqwest::dns::{Addrs, Resolve, Resolving};
+use skep_common::resolv_conf::ResolvConf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-const SERVERS_MAX: usize = 3;
 const ATTEMPTS: usize = 2;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 const DATAGRAM_BYTES_MAX: usize = 4096;
-const DNS_PORT: u16 = 53;
 
 /// Resolves names with the files of this machine.
 #[derive(Debug, Clone)]
@@ -38,14 +37,6 @@ impl Default for Resolver {
     fn default() -> Resolver {
         Resolver { hosts: "/etc/hosts".into(), configuration: "/etc/resolv.conf".into(), outside_only: false }
     }
-}
-
-/// What matters of `resolv.conf(5)`.
-#[derive(Debug, PartialEq, Eq)]
-struct Configuration {
-    servers: Vec<SocketAddr>,
-    search: Vec<String>,
-    dots_min: usize,
 }
 
 impl Resolve for Resolver {
@@ -105,10 +96,11 @@ impl Resolver {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         let text = fs::read_to_string(&self.configuration).unwrap_or_default();
-        let configuration = Configuration::parse(&text);
+        let configuration = ResolvConf::parse(&text);
+        let servers = configuration.socket_addresses();
         let mut last: LookupError = format!("no such host: {name}").into();
         for candidate in configuration.candidates(name) {
-            match configuration.ask(&candidate).await {
+            match ask(&servers, &candidate).await {
                 Ok(addresses) if !addresses.is_empty() => return Ok(addresses),
                 Ok(_) => {}
                 Err(error) => last = format!("cannot look {name} up: {error}").into(),
@@ -130,65 +122,26 @@ fn addresses_in_hosts(hosts: &str, name: &str) -> Vec<IpAddr> {
     found
 }
 
-impl Configuration {
-    fn parse(text: &str) -> Configuration {
-        let mut configuration = Configuration { servers: Vec::new(), search: Vec::new(), dots_min: 1 };
-        for line in text.lines() {
-            let mut words = line.split(['#', ';']).next().unwrap_or_default().split_ascii_whitespace();
-            match words.next() {
-                Some("nameserver") => {
-                    let address = words.next().map(|word| word.split('%').next().unwrap_or(word).parse::<IpAddr>());
-                    configuration.servers.extend(address.and_then(Result::ok).map(|ip| SocketAddr::new(ip, DNS_PORT)));
-                }
-                Some("search" | "domain") => configuration.search = words.map(str::to_owned).collect(),
-                Some("options") => {
-                    let dots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).next_back();
-                    configuration.dots_min = dots.unwrap_or(configuration.dots_min);
-                }
-                _ => {}
+/// All addresses of a name, IPv4 first. None is an answer too.
+async fn ask(servers: &[SocketAddr], name: &str) -> io::Result<Vec<IpAddr>> {
+    let (four, six) = tokio::join!(query(servers, name, RecordType::A), query(servers, name, RecordType::AAAA));
+    match (four, six) {
+        (Err(error), Err(_)) => Err(error),
+        (four, six) => Ok(four.unwrap_or_default().into_iter().chain(six.unwrap_or_default()).collect()),
+    }
+}
+
+async fn query(servers: &[SocketAddr], name: &str, kind: RecordType) -> io::Result<Vec<IpAddr>> {
+    let mut last = io::Error::other("no name server");
+    for _ in 0..ATTEMPTS {
+        for server in servers {
+            match query_server(*server, name, kind).await {
+                Ok(addresses) => return Ok(addresses),
+                Err(error) => last = io::Error::new(error.kind(), format!("name server {}: {error}", server.ip())),
             }
         }
-        configuration.servers.truncate(SERVERS_MAX);
-        if configuration.servers.is_empty() {
-            configuration.servers.push((Ipv4Addr::LOCALHOST, DNS_PORT).into());
-        }
-        configuration
     }
-
-    /// The names to try, in order.
-    fn candidates(&self, name: &str) -> Vec<String> {
-        if name.ends_with('.') {
-            return vec![name.into()];
-        }
-        let mut names: Vec<String> =
-            self.search.iter().map(|domain| format!("{name}.{}.", domain.trim_end_matches('.'))).collect();
-        let dots = name.bytes().filter(|byte| *byte == b'.').count();
-        let position = if dots >= self.dots_min { 0 } else { names.len() };
-        names.insert(position, format!("{name}."));
-        names
-    }
-
-    /// All addresses of a name, IPv4 first. None is an answer too.
-    async fn ask(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let (four, six) = tokio::join!(self.query(name, RecordType::A), self.query(name, RecordType::AAAA));
-        match (four, six) {
-            (Err(error), Err(_)) => Err(error),
-            (four, six) => Ok(four.unwrap_or_default().into_iter().chain(six.unwrap_or_default()).collect()),
-        }
-    }
-
-    async fn query(&self, name: &str, kind: RecordType) -> io::Result<Vec<IpAddr>> {
-        let mut last = io::Error::other("no name server");
-        for _ in 0..ATTEMPTS {
-            for server in &self.servers {
-                match query_server(*server, name, kind).await {
-                    Ok(addresses) => return Ok(addresses),
-                    Err(error) => last = io::Error::new(error.kind(), format!("name server {}: {error}", server.ip())),
-                }
-            }
-        }
-        Err(last)
-    }
+    Err(last)
 }
 
 async fn query_server(server: SocketAddr, name: &str, kind: RecordType) -> io::Result<Vec<IpAddr>> {
@@ -276,21 +229,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_and_resolver_files_are_read() {
+    fn hosts_are_read() {
         let hosts = "127.0.0.1 localhost\n10.1.2.3\tMirror.local mirror # comment mirror2\nfd00::1 mirror\nx y\n";
         assert_eq!(
             addresses_in_hosts(hosts, "mirror"),
             ["10.1.2.3".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]
         );
         assert!(addresses_in_hosts(hosts, "mirror2").is_empty());
-        let parsed = Configuration::parse(
-            "# x\nnameserver 10.0.0.1\nnameserver fe80::1%eth0\nsearch a.b c.\noptions ndots:2 x\n",
-        );
-        assert_eq!(parsed.servers, ["10.0.0.1:53".parse().unwrap(), "[fe80::1]:53".parse::<SocketAddr>().unwrap()]);
-        assert_eq!(parsed.candidates("x.y"), ["x.y.a.b.", "x.y.c.", "x.y."]);
-        assert_eq!(parsed.candidates("x.y.z"), ["x.y.z.", "x.y.z.a.b.", "x.y.z.c."]);
-        assert_eq!(parsed.candidates("x."), ["x."]);
-        assert_eq!(Configuration::parse("").servers, ["127.0.0.1:53".parse().unwrap()]);
     }
 
     #[tokio::test]
@@ -371,16 +316,13 @@ mod tests {
             }
         };
         let server = tokio::spawn(serve(udp, tcp));
-        let configuration = Configuration { servers: vec![address], search: Vec::new(), dots_min: 1 };
-        assert_eq!(configuration.ask("mirror.local.").await.unwrap(), ["10.9.8.7".parse::<IpAddr>().unwrap()]);
+        assert_eq!(ask(&[address], "mirror.local.").await.unwrap(), ["10.9.8.7".parse::<IpAddr>().unwrap()]);
         server.abort();
     }
 
     #[tokio::test]
     async fn a_server_that_refuses_is_named() {
-        let configuration =
-            Configuration { servers: vec!["127.0.0.1:1".parse().unwrap()], search: Vec::new(), dots_min: 1 };
-        let error = configuration.ask("mirror.local.").await.unwrap_err().to_string();
+        let error = ask(&["127.0.0.1:1".parse().unwrap()], "mirror.local.").await.unwrap_err().to_string();
         assert!(error.starts_with("name server 127.0.0.1: "), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Whom to trust: the system's certificate authorities, and those kept for one registry.
 //!
-//! `SSL_CERT_FILE`, or the first bundle that exists, or Mozilla's list as compiled in. For HOST also every
+//! The bundle of the settings, or the first of the system's that exists, or Mozilla's list as compiled in. For HOST also every
 //! `*.crt` in `/etc/containers/certs.d/HOST` and `/etc/docker/certs.d/HOST`, and from there a client
 //! certificate `*.cert` with its `*.key` (containers-certs.d(5)).
 
@@ -14,6 +14,8 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use super::settings::RegistrySettings;
+
 const BUNDLES: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -21,20 +23,15 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Where certificates for single registries are kept.
-pub(crate) fn certificate_directories() -> Vec<PathBuf> {
-    ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from).to_vec()
-}
-
 /// The TLS configuration for one host. The error names the file at fault.
-pub(super) fn client_config(host: &str, directories: &[PathBuf], verify: bool) -> Result<ClientConfig, String> {
+pub(super) fn client_config(host: &str, settings: &RegistrySettings, verify: bool) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    let own: Vec<PathBuf> = directories.iter().map(|directory| directory.join(host)).collect();
+    let own: Vec<PathBuf> = settings.certificate_directories.iter().map(|directory| directory.join(host)).collect();
     let builder = if verify {
-        builder.with_root_certificates(roots(&own)?)
+        builder.with_root_certificates(roots(settings.certificate_bundle.as_deref(), &own)?)
     } else {
         let verifier = Arc::new(AnyCertificate(provider.signature_verification_algorithms));
         builder.dangerous().with_custom_certificate_verifier(verifier)
@@ -45,12 +42,10 @@ pub(super) fn client_config(host: &str, directories: &[PathBuf], verify: bool) -
     }
 }
 
-fn roots(own: &[PathBuf]) -> Result<RootCertStore, String> {
+fn roots(bundle: Option<&Path>, own: &[PathBuf]) -> Result<RootCertStore, String> {
     let mut store = RootCertStore::empty();
-    let bundle = match std::env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
-        Some(path) => Some(PathBuf::from(path)),
-        None => BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()),
-    };
+    let bundle = bundle.map(Path::to_owned);
+    let bundle = bundle.or_else(|| BUNDLES.iter().map(PathBuf::from).find(|path| path.exists()));
     if let Some(bundle) = bundle {
         // Bundles contain old certificates that are no use; the others count.
         store.add_parsable_certificates(certificates(&bundle)?);
@@ -138,10 +133,14 @@ pub fn install_crypto_provider() {
 mod tests {
     use super::*;
 
+    fn settings(certificate_directories: Vec<PathBuf>) -> RegistrySettings {
+        RegistrySettings { certificate_directories, ..RegistrySettings::default() }
+    }
+
     #[test]
     fn a_configuration_is_made_with_and_without_files() {
-        assert!(client_config("a.io", &["/nonexistent".into()], true).is_ok());
-        assert!(client_config("a.io", &[], false).is_ok());
+        assert!(client_config("a.io", &settings(vec!["/nonexistent".into()]), true).is_ok());
+        assert!(client_config("a.io", &settings(Vec::new()), false).is_ok());
     }
 
     #[test]
@@ -151,8 +150,8 @@ mod tests {
         let path = directory.path().join("a.io:5000/ca.crt");
         fs::write(&path, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
         let directories = [directory.path().to_owned()];
-        let error = client_config("a.io:5000", &directories, true).unwrap_err();
+        let error = client_config("a.io:5000", &settings(directories.to_vec()), true).unwrap_err();
         assert!(error.starts_with(path.to_str().unwrap()), "{error}");
-        assert!(client_config("b.io", &directories, true).is_ok());
+        assert!(client_config("b.io", &settings(directories.to_vec()), true).is_ok());
     }
 }

@@ -16,9 +16,8 @@ use tokio::time::{sleep, timeout};
 use super::challenge::{self, Challenge};
 use super::error::{CONNECTING, RegistryError};
 use super::resolver::{self, Resolver};
+use super::settings::{Credentials, RegistrySettings, Timeouts};
 use super::tls;
-use crate::auth::Credentials;
-use crate::pull::{PullOptions, Timeouts};
 use crate::registries::{Endpoint, Scheme};
 
 const REDIRECTS_MAX: usize = 5;
@@ -86,16 +85,16 @@ impl Transport {
     pub(crate) fn new(
         endpoint: Endpoint,
         credentials: Option<Credentials>,
-        options: &PullOptions,
+        settings: &RegistrySettings,
     ) -> Result<Transport, RegistryError> {
         let failed = |reason: String| RegistryError::Client { host: endpoint.host.clone(), reason };
         let verify = endpoint.scheme != Scheme::HttpsUnverified;
-        let tls = tls::client_config(&endpoint.host, &options.certificate_directories, verify).map_err(failed)?;
+        let tls = tls::client_config(&endpoint.host, settings, verify).map_err(failed)?;
         let client = |resolver| {
             reqwest::Client::builder()
                 .tls_backend_preconfigured(tls.clone())
                 .dns_resolver(resolver)
-                .connect_timeout(options.timeouts.connect)
+                .connect_timeout(settings.timeouts.connect)
                 .redirect(reqwest::redirect::Policy::none())
                 .referer(false)
                 .user_agent(concat!("skep/", env!("CARGO_PKG_VERSION")))
@@ -107,7 +106,7 @@ impl Transport {
             credentials.as_ref().and_then(|credentials| credentials.registry_token.as_deref()).and_then(bearer);
         let scope = (!endpoint.repository.is_empty()).then(|| format!("repository:{}:pull", endpoint.repository));
         let session = Mutex::new(Session { header, generation: 0 });
-        Ok(Transport { endpoint, timeouts: options.timeouts.clone(), client, outside, credentials, scope, session })
+        Ok(Transport { endpoint, timeouts: settings.timeouts.clone(), client, outside, credentials, scope, session })
     }
 
     /// Asks for no repository: the registry itself says what a login needs.

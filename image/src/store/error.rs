@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use skep_common::ErrorKind;
+use skep_common::files::FileError;
 use thiserror::Error;
 
 use crate::config::ConfigError;
@@ -170,6 +171,12 @@ impl StoreError {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, StoreError::NotFound { .. })
+    }
+}
+
+impl From<FileError> for StoreError {
+    fn from(FileError { action, path, source }: FileError) -> StoreError {
+        StoreError::Io { operation: action, path, source }
     }
 }
 

@@ -9,10 +9,11 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use skep_common::files::{Durability, FileLock, store};
 
+use super::ImageStore;
 use super::error::{IoContext, StoreError};
 use super::image::Layer;
-use super::{FileLock, ImageStore, lock};
 use crate::digest::Digest;
 
 const RECORD: &str = "layer.json";
@@ -73,7 +74,7 @@ impl ImageStore {
 
     /// Takes the right to fetch and unpack a layer, if no one has it.
     pub(crate) fn try_lock_layer(&self, diff_id: &Digest) -> Result<Option<FileLock>, StoreError> {
-        FileLock::try_exclusive(&self.locks_directory().join(diff_id.hex()))
+        Ok(FileLock::attempt(&self.locks_directory().join(diff_id.hex()))?)
     }
 
     /// Gives an unpacked layer its final place. `staged` holds the finished `diff` directory; the caller
@@ -84,8 +85,7 @@ impl ImageStore {
         record.link = self.choose_link(&record.diff_id)?;
         record.boot = boot_id();
         let path = staged.join(RECORD);
-        let json = serde_json::to_vec(&record).map_err(io::Error::from).during("write", &path)?;
-        lock::replace(&path, &json, false)?;
+        store(&path, &record, Durability::Volatile)?;
         if target.exists() {
             // What a power cut left, or a damaged disk. It is in no mount, as no image could be loaded with it.
             super::work::remove_tree(&target)?;

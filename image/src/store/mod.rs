@@ -26,7 +26,6 @@ mod error;
 mod image;
 mod index;
 mod layers;
-mod lock;
 mod remove;
 mod work;
 
@@ -37,13 +36,14 @@ pub use work::Lease;
 pub(crate) use error::IoContext;
 pub(crate) use index::ImageRecord;
 pub(crate) use layers::LayerRecord;
-pub(crate) use lock::FileLock;
 pub(crate) use work::{Holds, Work};
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use skep_common::files::{Durability, FileLock, replace};
 
 use crate::config::{CONFIG_BYTES_MAX, ConfigDocument};
 use crate::digest::{Digest, ImageId};
@@ -251,15 +251,15 @@ impl ImageStore {
     fn write_index(&self, index: &Index) -> Result<(), StoreError> {
         let path = self.index_path();
         let json = serde_json::to_vec_pretty(index).map_err(io::Error::from).during("write", &path)?;
-        lock::replace(&path, &json, true)
+        Ok(replace(&path, &json, 0o600, Durability::Whole)?)
     }
 
     fn lock_exclusive(&self) -> Result<FileLock, StoreError> {
-        FileLock::exclusive(&self.root.join("lock"))
+        Ok(FileLock::exclusive(&self.root.join("lock"))?)
     }
 
     fn lock_shared(&self) -> Result<FileLock, StoreError> {
-        FileLock::shared(&self.root.join("lock"))
+        Ok(FileLock::shared(&self.root.join("lock"))?)
     }
 
     fn index_path(&self) -> PathBuf {

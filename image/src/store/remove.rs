@@ -7,10 +7,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use skep_common::files::FileLock;
+
 use super::error::{IoContext, StoreError};
 use super::index::{Index, is_single_repository};
 use super::layers::linked_layer;
-use super::lock::FileLock;
 use super::{Holds, ImageStore, ImageUser, Removed, work};
 use crate::digest::{Digest, ImageId};
 use crate::reference::Reference;
@@ -122,7 +123,7 @@ impl ImageStore {
         }
         self.collect_layers(&layers, &mut rubbish)?;
         for (path, _) in digest_entries(&self.locks_directory())? {
-            if let Some(_lock) = FileLock::try_existing(&path) {
+            if let Ok(Some(_lock)) = FileLock::attempt_existing(&path) {
                 fs::remove_file(&path).during("remove", &path)?;
             }
         }

@@ -9,9 +9,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use skep_common::files::{Durability, FileLock, store};
 
 use super::error::{IoContext, StoreError};
-use super::lock::{self, FileLock};
 use crate::digest::{Digest, ImageId};
 
 const LOCK: &str = "lock";
@@ -52,8 +52,7 @@ impl Work {
     /// Replaces what is protected. The caller holds the store's lock.
     pub(crate) fn hold(&self, holds: &Holds) -> Result<(), StoreError> {
         let path = self.path.join(HOLDS);
-        let json = serde_json::to_vec(holds).map_err(std::io::Error::from).during("write", &path)?;
-        lock::replace(&path, &json, false)
+        Ok(store(&path, holds, Durability::Volatile)?)
     }
 
     /// The directory, for unfinished files.
@@ -82,7 +81,7 @@ pub(crate) fn survey(parent: &Path) -> Result<(Holds, Vec<PathBuf>), StoreError>
     for entry in fs::read_dir(parent).during("list", parent)? {
         let path = entry.during("list", parent)?.path();
         let lock_path = path.join(LOCK);
-        if !lock_path.exists() || FileLock::try_existing(&lock_path).is_some() {
+        if !lock_path.exists() || matches!(FileLock::attempt_existing(&lock_path), Ok(Some(_))) {
             dead.push(path);
             continue;
         }
@@ -97,8 +96,5 @@ pub(crate) fn survey(parent: &Path) -> Result<(Holds, Vec<PathBuf>), StoreError>
 
 /// Removes a directory and everything in it; it is no error if someone else was faster.
 pub(crate) fn remove_tree(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(source).during("remove", path),
-        _ => Ok(()),
-    }
+    Ok(skep_common::files::remove_tree(path)?)
 }

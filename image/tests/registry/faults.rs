@@ -45,7 +45,7 @@ async fn an_unknown_tag_and_repository_are_named() {
 async fn a_registry_that_is_down_is_named_at_once() {
     let store = store();
     let mut patient = options();
-    patient.timeouts.retry_first = std::time::Duration::from_secs(3600);
+    patient.settings.timeouts.retry_first = std::time::Duration::from_secs(3600);
     let reference = "127.0.0.1:1/app".parse().unwrap();
     let error = pull(&store.store, &reference, &patient, &NoProgress).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot reach registry 127.0.0.1:1: connection refused (is it running?)");

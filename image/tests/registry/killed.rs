@@ -25,7 +25,7 @@ async fn a_killed_pull_is_cleaned_up_and_resumed() {
     if let (Ok(directory), Ok(reference)) = (std::env::var(STORE), std::env::var(REFERENCE)) {
         let store = ImageStore::open(directory.as_ref()).unwrap();
         let mut patient = options();
-        patient.timeouts.stall = Duration::from_secs(600);
+        patient.settings.timeouts.stall = Duration::from_secs(600);
         pull(&store, &reference.parse().unwrap(), &patient, &NoProgress).await.unwrap();
         return;
     }

@@ -11,8 +11,9 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::json;
-use skep_image::auth::logout_from;
-use skep_image::{Credentials, Digest, LayerEvent, NoProgress, Registries, login, pull, resolve_digest};
+use skep_image::{
+    Credentials, Digest, LayerEvent, LoginOptions, NoProgress, Registries, login, logout, pull, resolve_digest,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -191,12 +192,13 @@ async fn login_checks_keeps_and_removes_credentials() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("docker/config.json");
     let mut options = options();
-    options.docker_config = Some(file.clone());
+    let login_options =
+        LoginOptions { settings: options.settings.clone(), file: Some(file.clone()), ..LoginOptions::default() };
     options.credential_files = skep_image::auth::CredentialFiles::new(vec![file.clone()]);
     let server = registry.address.to_string();
     let reference = registry.reference("app");
 
-    let error = login(Some(&server), "user", "wrong", &options).await.unwrap_err();
+    let error = login(Some(&server), "user", "wrong", &login_options).await.unwrap_err();
     assert_eq!(
         chain(&error),
         format!("login to {server} failed: {server}: unauthorized: incorrect username or password")
@@ -205,13 +207,13 @@ async fn login_checks_keeps_and_removes_credentials() {
     let error = pull(&store().store, &reference, &options, &NoProgress).await.unwrap_err().to_string();
     assert!(error.starts_with("pull access denied for "), "{error}");
 
-    let outcome = login(Some(&server), "user", "pw", &options).await.unwrap();
+    let outcome = login(Some(&server), "user", "pw", &login_options).await.unwrap();
     assert_eq!((outcome.server, outcome.file), (server.clone(), file.clone()));
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     pull(&store().store, &reference, &options, &NoProgress).await.unwrap();
 
-    assert!(logout_from(Some(&server), &file).unwrap().removed);
-    assert!(!logout_from(Some(&server), &file).unwrap().removed);
+    assert!(logout(Some(&server), &file).unwrap().removed);
+    assert!(!logout(Some(&server), &file).unwrap().removed);
     assert!(pull(&store().store, &reference, &options, &NoProgress).await.is_err());
 }
 
@@ -221,7 +223,11 @@ async fn login_by_token_names_a_wrong_password() {
     let realm = format!("http://{}/token", registry.address);
     registry.fault(bearer_fault(realm, Some(Credentials::basic("user", "pw"))));
     let home = tempfile::tempdir().unwrap();
-    let options = skep_image::PullOptions { docker_config: Some(home.path().join("config.json")), ..options() };
+    let options = LoginOptions {
+        settings: options().settings,
+        file: Some(home.path().join("config.json")),
+        ..LoginOptions::default()
+    };
     let server = registry.address.to_string();
     let error = login(Some(&server), "user", "wrong", &options).await.unwrap_err();
     assert!(chain(&error).ends_with("unauthorized: unauthorized: incorrect username or password"), "{}", chain(&error));
@@ -314,7 +320,7 @@ async fn certificates_are_checked_against_the_registrys_own_authority() {
     fs::create_dir(certificates.path().join(address.to_string())).unwrap();
     fs::write(certificates.path().join(address.to_string()).join("ca.crt"), key.cert.pem()).unwrap();
     let mut trusting = with(false);
-    trusting.certificate_directories = vec![certificates.path().to_owned()];
+    trusting.settings.certificate_directories = vec![certificates.path().to_owned()];
     pull(&store().store, &reference, &trusting, &NoProgress).await.unwrap();
 
     // The other way round: TLS to a registry that has none.
@@ -367,7 +373,7 @@ async fn a_cancelled_pull_keeps_what_was_complete_and_the_next_fetches_the_rest(
     let reference = registry.reference("app");
     let recorder = Recorder::default();
     let mut patient = options();
-    patient.timeouts.stall = Duration::from_secs(60);
+    patient.settings.timeouts.stall = Duration::from_secs(60);
     {
         let pulling = pull(&store.store, &reference, &patient, &recorder);
         tokio::pin!(pulling);

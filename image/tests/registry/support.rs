@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use rustix::mount::{MountFlags, UnmountFlags};
 use serde_json::{Value, json};
-use skep_image::{Digest, ImageStore, LayerEvent, Progress, PullOptions, Reference, Timeouts};
+use skep_image::{Digest, ImageStore, LayerEvent, Progress, PullOptions, Reference, RegistrySettings, Timeouts};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -369,12 +369,15 @@ impl Store {
 pub fn options() -> PullOptions {
     PullOptions {
         platform: "linux/amd64".parse().unwrap(),
-        timeouts: Timeouts {
-            connect: Duration::from_secs(3),
-            stall: Duration::from_secs(2),
-            attempts: 3,
-            retry_first: Duration::from_millis(5),
-            retry_after_max: Duration::from_secs(2),
+        settings: RegistrySettings {
+            timeouts: Timeouts {
+                connect: Duration::from_secs(3),
+                stall: Duration::from_secs(2),
+                attempts: 3,
+                retry_first: Duration::from_millis(5),
+                retry_after_max: Duration::from_secs(2),
+            },
+            ..RegistrySettings::default()
         },
         ..PullOptions::default()
     }

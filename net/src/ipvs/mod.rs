@@ -59,7 +59,7 @@ pub(crate) fn family(socket: &NetlinkSocket) -> io::Result<Option<u16>> {
     request.string(CTRL_ATTR_FAMILY_NAME, IPVS_NAME);
     match socket.query(request) {
         Ok(payload) => Ok(Attributes::after(&payload, HEADER).get(CTRL_ATTR_FAMILY_ID).and_then(|id| id.u16())),
-        Err(failure) if errno(&failure) == Some(libc::ENOENT) => Ok(None),
+        Err(failure) if errno(&failure) == Some(nix::libc::ENOENT) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
@@ -86,7 +86,7 @@ fn parse_backend(payload: &[u8]) -> Option<(Ipv4Addr, u32)> {
 
 /// Makes a virtual service without backends; that it exists is fine.
 pub(crate) fn add_service(socket: &NetlinkSocket, family: u16, mark: u32) -> io::Result<()> {
-    tolerating(socket.request(service_message(family, IPVS_CMD_NEW_SERVICE, mark)), libc::EEXIST)
+    tolerating(socket.request(service_message(family, IPVS_CMD_NEW_SERVICE, mark)), nix::libc::EEXIST)
 }
 
 /// Lets idle TCP connections last as long as connection tracking does, not a quarter of an hour.
@@ -98,7 +98,7 @@ pub(crate) fn keep_idle_connections(socket: &NetlinkSocket, family: u16) -> io::
 
 /// Removes a virtual service with its backends; that it is gone is fine.
 pub(crate) fn remove_service(socket: &NetlinkSocket, family: u16, mark: u32) -> io::Result<()> {
-    tolerating(socket.request(service_message(family, IPVS_CMD_DEL_SERVICE, mark)), libc::ESRCH)
+    tolerating(socket.request(service_message(family, IPVS_CMD_DEL_SERVICE, mark)), nix::libc::ESRCH)
 }
 
 /// Sets a backend's weight, adding it if need be. With weight 0 it keeps its connections and gets
@@ -111,7 +111,7 @@ pub(crate) fn set_backend(
     weight: u32,
 ) -> io::Result<()> {
     match socket.request(backend_message(family, IPVS_CMD_NEW_DEST, mark, backend, Some(weight))) {
-        Err(failure) if errno(&failure) == Some(libc::EEXIST) => {
+        Err(failure) if errno(&failure) == Some(nix::libc::EEXIST) => {
             socket.request(backend_message(family, IPVS_CMD_SET_DEST, mark, backend, Some(weight)))
         }
         result => result,
@@ -121,7 +121,7 @@ pub(crate) fn set_backend(
 /// Removes a backend; that it is gone is fine.
 pub(crate) fn remove_backend(socket: &NetlinkSocket, family: u16, mark: u32, backend: Ipv4Addr) -> io::Result<()> {
     let request = backend_message(family, IPVS_CMD_DEL_DEST, mark, backend, None);
-    tolerating(socket.request(request), libc::ENOENT)
+    tolerating(socket.request(request), nix::libc::ENOENT)
 }
 
 fn tolerating(result: io::Result<()>, tolerated: i32) -> io::Result<()> {
@@ -143,7 +143,7 @@ fn service_message(family: u16, number: u8, mark: u32) -> Message {
 
 fn put_service(request: &mut Message, mark: u32, whole: bool) {
     request.nest(IPVS_CMD_ATTR_SERVICE, |service| {
-        service.u16(IPVS_SVC_ATTR_AF, libc::AF_INET as u16);
+        service.u16(IPVS_SVC_ATTR_AF, nix::libc::AF_INET as u16);
         service.u32(IPVS_SVC_ATTR_FWMARK, mark);
         if whole {
             service.string(IPVS_SVC_ATTR_SCHED_NAME, "rr");
@@ -162,7 +162,7 @@ fn backend_message(family: u16, number: u8, mark: u32, backend: Ipv4Addr, weight
         // union nf_inet_addr: 16 octets, IPv4 in the first four.
         let mut address = [0_u8; 16];
         address[..4].copy_from_slice(&backend.octets());
-        dest.u16(IPVS_DEST_ATTR_ADDR_FAMILY, libc::AF_INET as u16);
+        dest.u16(IPVS_DEST_ATTR_ADDR_FAMILY, nix::libc::AF_INET as u16);
         dest.bytes(IPVS_DEST_ATTR_ADDR, &address);
         dest.u16_be(IPVS_DEST_ATTR_PORT, 0);
         if let Some(weight) = weight {

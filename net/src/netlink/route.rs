@@ -131,7 +131,7 @@ pub(crate) fn links(socket: &RouteSocket) -> io::Result<Vec<KernelLink>> {
 pub(crate) fn link(socket: &RouteSocket, name: &str) -> io::Result<Option<KernelLink>> {
     match socket.collect(socket.handle.link().get().match_name(name).execute()) {
         Ok(found) => Ok(found.into_iter().find_map(parse_link)),
-        Err(failure) if failure.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(failure) if failure.raw_os_error() == Some(nix::libc::ENODEV) => Ok(None),
         Err(failure) => Err(failure),
     }
 }
@@ -422,7 +422,7 @@ pub(crate) fn unlearn(socket: &RouteSocket, port: u32, mac: [u8; 6]) -> io::Resu
     message.header.flags = NeighbourFlags::Controller;
     message.attributes.push(NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
     match socket.request(socket.handle.neighbours().del(message).execute()) {
-        Err(failure) if failure.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(failure) if failure.raw_os_error() == Some(nix::libc::ENOENT) => Ok(()),
         result => result,
     }
 }

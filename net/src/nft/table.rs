@@ -60,7 +60,7 @@ fn exists(socket: &NetlinkSocket) -> io::Result<bool> {
     request.string(NFTA_TABLE_NAME, TABLE);
     match socket.query(request) {
         Ok(_) => Ok(true),
-        Err(failure) if errno(&failure) == Some(libc::ENOENT) => Ok(false),
+        Err(failure) if errno(&failure) == Some(nix::libc::ENOENT) => Ok(false),
         Err(failure) => Err(failure),
     }
 }

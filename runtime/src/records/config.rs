@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+pub use skep_common::HealthCheck;
 use skep_net::{PortMapping, PublishedPort};
 
 use crate::kernel::Device;
@@ -276,24 +277,6 @@ pub struct Ulimit {
     pub soft: u64,
     /// Hard limit.
     pub hard: u64,
-}
-
-/// How to find out whether a container works. Times in nanoseconds; 0 is the default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct HealthCheck {
-    /// `["NONE"]`, `["CMD", …]`, `["CMD-SHELL", script]`; empty takes the image's.
-    pub test: Vec<String>,
-    /// Between two probes (30 s).
-    pub interval_ns: i64,
-    /// Until a probe has failed (30 s).
-    pub timeout_ns: i64,
-    /// Failures this soon after the start do not count (0 s).
-    pub start_period_ns: i64,
-    /// Between two probes during the start period (5 s).
-    pub start_interval_ns: i64,
-    /// Failures in a row until unhealthy (3).
-    pub retries: i64,
 }
 
 /// Where output goes.

@@ -113,14 +113,7 @@ fn publish_exposed(ports: &mut Vec<PortMapping>, exposed: &[String]) {
 }
 
 fn health(user: Option<&HealthCheck>, image: &ImageConfig) -> Result<Option<HealthCheck>> {
-    let from_image = image.healthcheck.as_ref().map(|check| HealthCheck {
-        test: check.test.clone(),
-        interval_ns: check.interval_ns,
-        timeout_ns: check.timeout_ns,
-        start_period_ns: check.start_period_ns,
-        start_interval_ns: check.start_interval_ns,
-        retries: check.retries,
-    });
+    let from_image = image.healthcheck.clone();
     let mut check = match (user, from_image) {
         (Some(user), from_image) => {
             let base = from_image.unwrap_or_default();

@@ -3,7 +3,6 @@
 
 use super::*;
 use crate::records::config::Ulimit;
-use skep_image::Healthcheck;
 
 fn strings(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
@@ -93,7 +92,7 @@ fn publishing_all_adds_what_is_not_published() {
 #[test]
 fn health_checks_merge_field_by_field() {
     let with_check = ImageConfig {
-        healthcheck: Some(Healthcheck {
+        healthcheck: Some(HealthCheck {
             test: strings(&["CMD", "/probe"]),
             interval_ns: 7_000_000,
             ..Default::default()

@@ -12,7 +12,7 @@ use axum::response::Response;
 use serde_json::json;
 use skep_cluster::api::{Annotations, ContainerSpec, Task, TaskSpec};
 use skep_cluster::executor::{Executor, ExecutorError};
-use skep_image::{Digest, PullOptions, Timeouts};
+use skep_image::{Digest, PullOptions, RegistrySettings, Timeouts};
 use skep_runtime::{Roots, Runtime};
 use tempfile::TempDir;
 
@@ -110,7 +110,8 @@ impl World {
         let options = || {
             // One request for each look-up, so that counting the one counts the other.
             let timeouts = Timeouts { attempts: 1, ..Timeouts::default() };
-            Ok(PullOptions { timeouts, ..PullOptions::default() })
+            let settings = RegistrySettings { timeouts, ..RegistrySettings::default() };
+            Ok(PullOptions { settings, ..PullOptions::default() })
         };
         let executor = NodeExecutor::new(Runtime::open(roots).unwrap(), Box::new(options)).unwrap();
         Self { image, executor: Arc::new(executor), registry, _directory: directory }

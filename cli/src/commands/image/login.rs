@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write};
 
 use anyhow::{Context, Result, bail};
-use skep_image::PullOptions;
+use skep_image::LoginOptions;
 
 use crate::args::image::{Login, Logout};
 use crate::context;
@@ -37,7 +37,7 @@ pub fn login(args: &Login) -> Result<i32> {
         bail!("username and password are required");
     }
     context::install_crypto();
-    let options = PullOptions::from_environment()?;
+    let options = LoginOptions::for_environment(&context::environment())?;
     let outcome =
         context::block_on(async { Ok(skep_image::login(args.server.as_deref(), &user, &password, &options).await?) })?;
     eprintln!("\nWARNING! Your credentials are stored unencrypted in '{}'.\n", outcome.file.display());
@@ -47,7 +47,10 @@ pub fn login(args: &Login) -> Result<i32> {
 
 /// `logout`
 pub fn logout(args: &Logout) -> Result<i32> {
-    let outcome = skep_image::logout(args.server.as_deref())?;
+    let outcome = {
+        let file = context::environment().docker_config_file().ok_or(skep_image::AuthError::NoHome)?;
+        skep_image::logout(args.server.as_deref(), &file)?
+    };
     match outcome.removed {
         true => output::line(format!("Removing login credentials for {}", outcome.server))?,
         false => output::line(format!("Not logged in to {}", outcome.server))?,

@@ -80,7 +80,7 @@ pub fn for_container(node: &Node, image: &str, platform: &PlatformChoice, quiet:
 
 fn pull(node: &Node, reference: &Reference, platform: &PlatformChoice, progress: &dyn Progress) -> Result<Pulled> {
     context::install_crypto();
-    let mut options = PullOptions::from_environment()?;
+    let mut options = PullOptions::for_environment(&context::environment())?;
     platform.apply(&mut options);
     context::block_on(async { Ok(node.engine().pull_image(reference, &options, progress).await?) })
 }

@@ -15,7 +15,9 @@ pub fn run(node: &Node, args: Create) -> Result<i32> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
         let task = wanted.task.get_or_insert_default();
-        if let Some(warning) = image::settle(task, &PullOptions::from_environment()?, pinning(&args.common)).await? {
+        if let Some(warning) =
+            image::settle(task, &PullOptions::for_environment(&context::environment())?, pinning(&args.common)).await?
+        {
             eprintln!("{warning}");
         }
         let service = swarm.create_service(wanted).await?;

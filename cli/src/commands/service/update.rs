@@ -56,12 +56,14 @@ async fn apply(swarm: &Swarm, args: &Update, service: &Service, wanted: &mut Ser
     let mut pinning = pinning(&args.common);
     if let Some(new) = &args.image {
         task.container.get_or_insert_default().image.clone_from(new);
-        if let Some(warning) = image::settle(task, &PullOptions::from_environment()?, pinning).await? {
+        if let Some(warning) =
+            image::settle(task, &PullOptions::for_environment(&context::environment())?, pinning).await?
+        {
             eprintln!("{warning}");
         }
     } else if pinning.with_auth {
         pinning.no_resolve = true;
-        image::settle(task, &PullOptions::from_environment()?, pinning).await?;
+        image::settle(task, &PullOptions::for_environment(&context::environment())?, pinning).await?;
         task.container.get_or_insert_default().image = before;
     }
     Ok(())
