@@ -19,6 +19,9 @@ use crate::shim::health;
 /// Output kept of one probe, bytes.
 const OUTPUT_MAX: usize = 4096;
 
+/// Reads of a probe's output in a row, 1 KiB each: as much as a pipe can hold.
+const BURST: usize = 64;
+
 /// Runs the probes of one container.
 #[derive(Debug)]
 pub(super) struct Prober {
@@ -104,24 +107,30 @@ impl Prober {
         }
     }
 
-    /// Reads what the probe prints.
+    /// Reads what the probe prints, and no more in a row than was there: what prints without end must not keep the
+    /// deadline, and all else, waiting.
     pub(super) fn read(&mut self) {
         let Some(running) = self.running.as_mut() else { return };
         let Some(file) = running.output.as_mut() else { return };
         let mut buffer = [0; 1024];
-        loop {
+        for _ in 0..BURST {
             match file.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => {
+                    running.output = None;
+                    return;
+                }
                 Ok(count) => {
                     let room = OUTPUT_MAX.saturating_sub(running.text.len());
                     running.text.extend_from_slice(&buffer[..count.min(room)]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(_) => break,
+                Err(_) => {
+                    running.output = None;
+                    return;
+                }
             }
         }
-        running.output = None;
     }
 
     /// A child has ended: if it was the probe, here is its result.
@@ -145,4 +154,42 @@ fn pipe() -> io::Result<(File, std::os::fd::OwnedFd)> {
     let (ours, theirs) = pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((File::from(ours), theirs))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io::Seek;
+
+    use super::*;
+
+    #[test]
+    fn output_without_end_leaves_time_for_the_deadline() {
+        let check = HealthCheck {
+            test: vec!["CMD".to_owned(), "yes".to_owned()],
+            interval_ns: 1_000_000_000,
+            timeout_ns: 0,
+            start_period_ns: 0,
+            start_interval_ns: 0,
+            retries: 1,
+        };
+        let mut prober = Prober::new(check, Duration::ZERO);
+        // More than any pipe holds, and never empty for now, as what `yes` prints.
+        let output = tempfile::tempfile().unwrap();
+        output.set_len(1 << 30).unwrap();
+        let mut reader = output.try_clone().unwrap();
+        prober.running = Some(Running {
+            pid: i32::MAX,
+            output: Some(output),
+            text: Vec::new(),
+            start: Timestamp::UNIX_EPOCH,
+            deadline: Instant::now(),
+            timed_out: true,
+        });
+        prober.read();
+        assert_eq!(reader.stream_position().unwrap(), 64 << 10);
+        assert!(prober.output().is_some(), "the rest is for the next turn");
+        let result = prober.ended(i32::MAX, 137).unwrap();
+        assert_eq!((result.exit_code, reader.stream_position().unwrap()), (-1, 128 << 10));
+    }
 }
