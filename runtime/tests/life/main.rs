@@ -10,6 +10,7 @@ mod drive;
 mod faults;
 mod fixture;
 mod networks;
+mod sessions;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -26,7 +27,7 @@ fn main() {
     let filter = arguments.iter().find(|argument| !argument.starts_with('-')).cloned().unwrap_or_default();
     fixture::isolate();
     let mut failed = 0;
-    let all = [cases::ALL, faults::ALL, networks::ALL].concat();
+    let all = [cases::ALL, faults::ALL, networks::ALL, sessions::ALL].concat();
     for (name, case) in all.iter().filter(|(name, _)| name.contains(&filter)) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let node = fixture::Node::new();

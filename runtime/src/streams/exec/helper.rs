@@ -42,7 +42,11 @@ pub(crate) fn main(roots: &Roots, id: &str) -> i32 {
     let mut socket = UnixStream::from(socket);
     match begin(roots, id, &mut socket) {
         Ok(None) => 0,
-        Ok(Some(mut helper)) => helper.turn(),
+        Ok(Some(mut helper)) => {
+            // The helper's own is the last one: a client that leaves sees the connection close.
+            drop(socket);
+            helper.turn()
+        }
         Err(failure) => {
             control::send(&mut socket, kind::NOT_BEGUN, &failure).ok();
             1
