@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -16,9 +18,18 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::program::{exit_code, shown};
 use crate::wait::slow;
 
+/// Whether the screen is being read.
+const READING: u8 = 0;
+/// It is not: what is printed stays in the terminal, until that is full.
+const PAUSED: u8 = 1;
+/// The window is closed.
+const CLOSED: u8 = 2;
+
 /// A program whose terminal is in our hands.
 pub struct Terminal {
-    master: File,
+    /// `None` once the window is closed.
+    master: Option<File>,
+    mode: Arc<AtomicU8>,
     child: Child,
     screen: Arc<Mutex<Vec<u8>>>,
     seen: usize,
@@ -55,18 +66,50 @@ impl Terminal {
             .with_context(|| format!("cannot start {}", shown(command)))?;
         let master = File::from(master);
         let screen = Arc::new(Mutex::new(Vec::new()));
-        let (mut reader, sink) = (master.try_clone()?, Arc::clone(&screen));
+        let mode = Arc::new(AtomicU8::new(READING));
+        let (mut reader, sink, wanted) = (master.try_clone()?, Arc::clone(&screen), Arc::clone(&mode));
         thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(count) = reader.read(&mut buffer) {
-                if count == 0 {
-                    break;
+            loop {
+                match wanted.load(Ordering::SeqCst) {
+                    CLOSED => break,
+                    PAUSED => {
+                        thread::sleep(Duration::from_millis(5));
+                        continue;
+                    }
+                    _ => {}
                 }
+                let mut ready = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+                if !matches!(poll(&mut ready, PollTimeout::from(20_u8)), Ok(1..)) {
+                    continue;
+                }
+                let Ok(count @ 1..) = reader.read(&mut buffer) else { break };
                 let mut screen = sink.lock().unwrap_or_else(PoisonError::into_inner);
                 screen.extend_from_slice(buffer.get(..count).unwrap_or_default());
             }
         });
-        Ok(Self { master, child, screen, seen: 0, shown: shown(command) })
+        Ok(Self { master: Some(master), mode, child, screen, seen: 0, shown: shown(command) })
+    }
+
+    /// The process that leads the terminal's session.
+    #[must_use]
+    pub fn leader(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(i32::MAX)
+    }
+
+    /// Stops reading the screen, as Ctrl-S and a slow line do, or goes on.
+    pub fn pause(&self, paused: bool) {
+        self.mode.store(if paused { PAUSED } else { READING }, Ordering::SeqCst);
+    }
+
+    /// Closes the window: its programs are hung up on.
+    pub fn close(&mut self) {
+        self.mode.store(CLOSED, Ordering::SeqCst);
+        self.master = None;
+    }
+
+    fn master(&self) -> Result<&File> {
+        self.master.as_ref().context("the window is closed")
     }
 
     /// Types `text`.
@@ -74,7 +117,7 @@ impl Terminal {
     /// # Errors
     /// When the terminal is gone.
     pub fn send(&mut self, text: &str) -> Result<()> {
-        self.master.write_all(text.as_bytes())?;
+        self.master()?.write_all(text.as_bytes())?;
         Ok(())
     }
 
@@ -83,7 +126,7 @@ impl Terminal {
     /// # Errors
     /// When the terminal is gone.
     pub fn resize(&self, rows: u16, columns: u16) -> Result<()> {
-        tcsetwinsize(&self.master, size(rows, columns))?;
+        tcsetwinsize(self.master()?, size(rows, columns))?;
         Ok(())
     }
 
@@ -137,6 +180,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
+        self.mode.store(CLOSED, Ordering::SeqCst);
         self.child.kill().ok();
         self.child.wait().ok();
     }

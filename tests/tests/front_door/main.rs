@@ -15,4 +15,5 @@ mod names;
 mod network;
 mod programs;
 mod swarm;
+mod terminal;
 mod vagrant;
