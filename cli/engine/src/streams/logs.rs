@@ -1,9 +1,9 @@
 //! A log as a stream.
 
-use futures::{Stream, stream};
-use skep_runtime::{LOOK_AGAIN, LogEntry, LogRead, LogReader};
 use std::collections::VecDeque;
 
+use futures::{Stream, stream};
+use skep_runtime::{LOOK_AGAIN, LogEntry, LogRead, LogReader};
 use tokio::net::unix::pipe::Receiver;
 
 use crate::blocking::aside;
