@@ -254,7 +254,7 @@ impl Client {
             return Ok(None);
         }
         self.decoder.push(&buffer[..count]);
-        while let Some(output) = self.decoder.next()? {
+        while let Some(output) = self.decoder.decode()? {
             match output {
                 Output::Stdout(bytes) => {
                     let written = self.sinks[0].write(&bytes);

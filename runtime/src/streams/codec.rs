@@ -72,7 +72,7 @@ impl OutputDecoder {
     ///
     /// # Errors
     /// [`Error::Refused`]: the streams cannot be had; or what was read is no message.
-    pub fn next(&mut self) -> Result<Option<Output>> {
+    pub fn decode(&mut self) -> Result<Option<Output>> {
         while let Some((frame, payload)) = self.frames.next().map_err(Error::system("read the container's streams"))? {
             match frame {
                 kind::STDOUT => return Ok(Some(Output::Stdout(payload))),
@@ -110,10 +110,10 @@ mod tests {
         decoder.push(&control::frame(b'?', b"from the future"));
         decoder.push(&control::frame(kind::STDERR, b"oh"));
         decoder.push(&control::json_frame(kind::ENDED, &Ended { exit_code: 7 }));
-        assert_eq!(decoder.next().unwrap(), Some(Output::Stderr(b"oh".to_vec())));
-        assert_eq!(decoder.next().unwrap(), Some(Output::Ended(7)));
-        assert_eq!(decoder.next().unwrap(), None);
+        assert_eq!(decoder.decode().unwrap(), Some(Output::Stderr(b"oh".to_vec())));
+        assert_eq!(decoder.decode().unwrap(), Some(Output::Ended(7)));
+        assert_eq!(decoder.decode().unwrap(), None);
         decoder.push(&control::frame(kind::REFUSED, b"no"));
-        assert!(matches!(decoder.next(), Err(Error::Refused(reason)) if reason == "no"));
+        assert!(matches!(decoder.decode(), Err(Error::Refused(reason)) if reason == "no"));
     }
 }

@@ -23,7 +23,7 @@ pub fn drive(session: Session) -> Result<i32> {
             0 => return peer.after_hang_up(),
             count => decoder.push(&buffer[..count]),
         }
-        while let Some(output) = decoder.next()? {
+        while let Some(output) = decoder.decode()? {
             match output {
                 Output::Stdout(bytes) => std::io::stdout().write_all(&bytes).unwrap(),
                 Output::Stderr(bytes) => std::io::stderr().write_all(&bytes).unwrap(),

@@ -42,7 +42,7 @@ fn hear(session: &Session, done: impl Fn(&str) -> bool) -> (String, Option<i32>)
         let mut socket = session.socket();
         let count = socket.read(&mut buffer).unwrap();
         decoder.push(&buffer[..count]);
-        while let Some(output) = decoder.next().unwrap() {
+        while let Some(output) = decoder.decode().unwrap() {
             match output {
                 Output::Stdout(bytes) | Output::Stderr(bytes) => text.extend(bytes),
                 Output::Ended(code) => return (String::from_utf8(text).unwrap(), Some(code)),

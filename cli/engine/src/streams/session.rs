@@ -65,7 +65,7 @@ impl AsyncSession {
         }
         let Shared { socket, peer, .. } = &*self.input.shared;
         loop {
-            if let Some(output) = self.decoder.next()? {
+            if let Some(output) = self.decoder.decode()? {
                 self.ended = matches!(output, Output::Ended(_));
                 return Ok(Some(output));
             }
