@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::api::StoreAction;
+use crate::api::{self, Object, StoreAction, object, store_action};
 use crate::error::chain;
 use crate::store::{Packed, ProposeError, Store, TRANSACTION_ACTIONS_MAX, View, packed};
 use crate::surroundings::{Clock, Surroundings};
@@ -145,11 +145,35 @@ enum Outcome {
     Stop,
 }
 
+/// The tasks that are made or changed, with the state that they get.
+fn tasks_in(actions: &[StoreAction]) -> Vec<(String, api::TaskState)> {
+    let task = |action: &StoreAction| match action.action.as_ref()? {
+        store_action::Action::Create(Object { object: Some(object::Object::Task(task)) })
+        | store_action::Action::Update(Object { object: Some(object::Object::Task(task)) }) => {
+            let state = task.status.as_ref().map_or(api::TaskState::New, api::TaskStatus::state);
+            Some((task.id.clone(), state))
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(task).collect()
+}
+
 async fn commit(brain: &impl Brain, store: &dyn Store, decision: Decision, pack: usize) -> Outcome {
     for Packed { actions, units } in packed(decision.changes, pack) {
         let count = actions.len();
+        let tasks = if tracing::enabled!(tracing::Level::DEBUG) { tasks_in(&actions) } else { Vec::new() };
         match store.propose(actions).await {
-            Ok(version) => tracing::debug!(brain = brain.name(), count, version, "committed"),
+            Ok(version) => {
+                tracing::debug!(brain = brain.name(), count, version, "committed");
+                for (id, state) in tasks {
+                    tracing::debug!(
+                        brain = brain.name(),
+                        task.id = id,
+                        state = state.as_str_name(),
+                        "decided on a task"
+                    );
+                }
+            }
             Err(ProposeError::Conflict(error)) => {
                 tracing::debug!(brain = brain.name(), error = chain(&error), "deciding again");
                 return Outcome::Smaller;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// What every part may use: the generated types, the model, errors, and time and chance as they are handed in.
-const GROUND: [&str; 6] = ["api", "error", "id", "model", "surroundings", "timing"];
+const GROUND: [&str; 7] = ["api", "error", "id", "model", "streams", "surroundings", "timing"];
 
 /// What each part may use beyond the ground and itself.
 const RULES: [(&str, &[&str]); 10] = [

@@ -29,6 +29,7 @@ pub mod scheduler;
 #[cfg(test)]
 mod sim;
 pub mod store;
+mod streams;
 pub mod surroundings;
 pub mod timing;
 pub mod wire;

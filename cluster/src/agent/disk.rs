@@ -7,14 +7,16 @@
 //! The agent is the only writer. Files are replaced by rename, so a reader sees the old or the new one.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use prost::Message;
+use skep_common::files::{self, Durability, FileError};
 
 use crate::api::{self, WorkerState};
+use crate::error::chain;
 use crate::model::Task;
 
 /// The worker's directory. Writes are done in order by a thread of its own: a slow disk holds up nobody who shares
@@ -70,11 +72,11 @@ impl Disk {
     pub fn open(root: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(root.join("tasks"))?;
         let queue = Arc::new(Queue::default());
-        let (work, directory) = (queue.clone(), root.to_owned());
+        let work = queue.clone();
         let writer = std::thread::Builder::new().name("worker-state".into()).spawn(move || {
             while let Some((path, content)) = work.take() {
-                if let Err(error) = write(&directory, &path, content) {
-                    tracing::error!(path = %path.display(), %error, "the worker's state could not be written");
+                if let Err(error) = write(&path, content) {
+                    tracing::error!(error = chain(&error), "the worker's state could not be written");
                 }
             }
         })?;
@@ -86,6 +88,11 @@ impl Disk {
         let mut tasks: Vec<Task> = Vec::new();
         for entry in std::fs::read_dir(self.root.join("tasks"))? {
             let path = entry?.path();
+            // What a kill left of a file that was being replaced.
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                std::fs::remove_file(&path)?;
+                continue;
+            }
             match std::fs::read(&path).map(|bytes| api::Task::decode(bytes.as_slice())) {
                 Ok(Ok(task)) if path.file_name().is_some_and(|name| name == task.id.as_str()) => {
                     tasks.push(task.into())
@@ -139,19 +146,14 @@ impl Drop for Disk {
     }
 }
 
-/// Temporaries live beside `tasks`, so that an interrupted write is never read as a task.
-fn write(directory: &Path, path: &Path, content: Option<Vec<u8>>) -> io::Result<()> {
-    let Some(content) = content else {
-        return match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+fn write(path: &Path, content: Option<Vec<u8>>) -> Result<(), FileError> {
+    match content {
+        Some(content) => files::replace(path, &content, 0o600, Durability::Durable),
+        None => match std::fs::remove_file(path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(FileError::context("remove", path)(source)),
             _ => Ok(()),
-        };
-    };
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&content)?;
-    file.as_file().sync_data()?;
-    file.persist(path)?;
-    Ok(())
+        },
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::AgentConfig;
 use super::assigned::{Assigned, OutOfSequence, node_network};
@@ -193,7 +194,8 @@ impl Worker {
         let (wanted, receiver) = watch::channel(Wanted::Assigned(task.clone()));
         let controller = self.config.executor.controller(&Task::clone(&task).into());
         let manager = TaskManager::new(Task::clone(&task), receiver, controller, self.shared.clone());
-        let handle = self.running.spawn(manager.run());
+        let span = tracing::info_span!("task", task.id = %task.id, service.id = %task.service_id);
+        let handle = self.running.spawn(manager.run().instrument(span));
         self.managed.insert(task.id.clone(), Managed { wanted, task: handle });
     }
 

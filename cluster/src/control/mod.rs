@@ -35,6 +35,7 @@ use crate::error::Error;
 use crate::logs::LogBroker;
 use crate::raft::RaftNode;
 use crate::store::{ProposeError, Store, View};
+use crate::streams::Streams;
 use crate::surroundings::Surroundings;
 use crate::timing::Timing;
 
@@ -52,6 +53,7 @@ pub struct ControlService {
     logs: LogBroker,
     timing: Timing,
     surroundings: Surroundings,
+    streams: Arc<Streams>,
     writing: Arc<tokio::sync::Mutex<()>>,
     stop: CancellationToken,
 }
@@ -66,7 +68,13 @@ impl ControlService {
         surroundings: Surroundings,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, raft, logs, timing, surroundings, writing: Arc::default(), stop }
+        Self { store, raft, logs, timing, surroundings, streams: Arc::default(), writing: Arc::default(), stop }
+    }
+
+    /// Waits for `stop`, and then until none of its streams is fed any more.
+    pub async fn run(self) {
+        self.stop.cancelled().await;
+        self.streams.stop().await;
     }
 
     /// A view with everything that was committed before this call.

@@ -23,7 +23,7 @@ impl ControlService {
         let view = self.read().await?;
         let id = refs::service(&view, &request.r#ref)?.id.clone();
         let (sender, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(follow(self.clone(), id, sender));
+        self.streams.spawn(follow(self.clone(), id, sender));
         Ok(ReceiverStream::new(receiver).boxed())
     }
 }

@@ -24,6 +24,7 @@ use crate::api::{
 };
 use crate::model::{Node, NodeState, is_data_path};
 use crate::store::{Store, View};
+use crate::streams::Streams;
 use crate::surroundings::Surroundings;
 use crate::wire::Caller;
 use assignments::Sent;
@@ -53,6 +54,7 @@ struct Shared {
     surroundings: Surroundings,
     stop: CancellationToken,
     sessions: Sessions,
+    streams: Streams,
     reports: Reports,
     tables: Mutex<Arc<Tables>>,
 }
@@ -66,6 +68,7 @@ impl Dispatcher {
                 stop,
                 sessions: Sessions::new(surroundings.clone()),
                 surroundings,
+                streams: Streams::default(),
                 reports: Reports::default(),
                 tables: Mutex::default(),
             }),
@@ -81,6 +84,7 @@ impl Dispatcher {
             () = shared.watch_heartbeats() => {}
             () = shared.commit_reports() => {}
         }
+        shared.streams.stop().await;
     }
 }
 
@@ -197,7 +201,7 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         registered.await.map_err(|error| Status::unavailable(error.to_string()))?;
         tracing::info!(node.id = caller.node_id, session.id, "node registered");
         let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
-        tokio::spawn(send_session(self.shared.clone(), caller.node_id, session, sender));
+        self.shared.streams.spawn(send_session(self.shared.clone(), caller.node_id, session, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -225,7 +229,7 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let caller = caller(&request)?;
         let session = self.shared.sessions.get(&caller.node_id, &request.get_ref().session_id)?;
         let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
-        tokio::spawn(send_assignments(self.shared.clone(), caller.node_id, session, sender));
+        self.shared.streams.spawn(send_assignments(self.shared.clone(), caller.node_id, session, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -239,6 +243,8 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let view = self.shared.store.view();
         let mut reports = Vec::new();
         for update in request.updates {
+            let state = update.status.as_ref().map(api::TaskStatus::state);
+            tracing::debug!(task.id = update.task_id, node.id = caller.node_id, ?state, "a node reports on a task");
             match view.tasks().get(update.task_id.as_str()) {
                 Some(task) if task.node_id != caller.node_id => {
                     return Err(Status::permission_denied(format!(
@@ -338,10 +344,21 @@ async fn send_assignments(
         let view = watch.borrow_and_update().clone();
         let wanted = tables::assignments(&view, &shared.tables(&view), &node_id);
         drop(view);
-        if let Some(message) = sent.advance(wanted)
-            && sender.send(Ok(message)).await.is_err()
-        {
-            return;
+        if let Some(message) = sent.advance(wanted) {
+            for change in &message.changes {
+                if let Some(api::assignment::Item::Task(task)) = change.assignment.iter().find_map(|a| a.item.as_ref())
+                {
+                    tracing::debug!(
+                        task.id = task.id,
+                        node.id = node_id,
+                        remove = change.remove,
+                        "task sent to its node"
+                    );
+                }
+            }
+            if sender.send(Ok(message)).await.is_err() {
+                return;
+            }
         }
         if !next_view(&mut watch, &session, &sender).await {
             return;

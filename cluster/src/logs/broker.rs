@@ -24,6 +24,7 @@ use crate::api::{
 use crate::error::Error;
 use crate::model::TaskState;
 use crate::store::{Store, View};
+use crate::streams::Streams;
 use crate::surroundings::Surroundings;
 use crate::wire::Caller;
 
@@ -69,6 +70,7 @@ struct Shared {
     store: Arc<dyn Store>,
     surroundings: Surroundings,
     stop: CancellationToken,
+    streams: Streams,
     nodes: Mutex<BTreeMap<String, Listener>>,
     listeners: AtomicU64,
     /// By subscription.
@@ -83,11 +85,18 @@ impl LogBroker {
                 store,
                 surroundings,
                 stop,
+                streams: Streams::default(),
                 nodes: Mutex::default(),
                 listeners: AtomicU64::default(),
                 readers: Mutex::default(),
             }),
         }
+    }
+
+    /// Waits for `stop`, and then until nothing is read or fed any more.
+    pub async fn run(&self) {
+        self.shared.stop.cancelled().await;
+        self.shared.streams.stop().await;
     }
 
     /// The output of a service or a task (`request.ref` is its id), as it comes from the nodes. Ends when all have
@@ -111,7 +120,7 @@ impl LogBroker {
             last: BTreeMap::new(),
             missing: BTreeSet::new(),
         };
-        tokio::spawn(reader.run(event_receiver, output));
+        self.shared.streams.spawn(reader.run(event_receiver, output));
         Ok(Box::pin(ReceiverStream::new(receiver)))
     }
 }
@@ -317,7 +326,7 @@ impl api::log_broker_server::LogBroker for LogBroker {
         let number = self.shared.listeners.fetch_add(1, Ordering::Relaxed);
         self.shared.nodes().insert(caller.node_id, Listener { sender: sender.clone(), number });
         let stop = self.shared.stop.clone();
-        tokio::spawn(async move {
+        self.shared.streams.spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
                 () = stop.cancelled() => {

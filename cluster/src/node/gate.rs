@@ -18,6 +18,7 @@ use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::service::Routes;
 use tower::{Service, ServiceExt};
+use tracing::Instrument;
 
 use super::admission::{CALLER, Call};
 use crate::error::Error;
@@ -85,13 +86,18 @@ impl Service<Request<Body>> for Gate {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let inner = self.inner.clone();
-        Box::pin(async move { Ok(inner.handle(request).await.unwrap_or_else(|status| status.into_http())) })
+        let span = tracing::info_span!("request", path = request.uri().path(), node.id = tracing::field::Empty);
+        let answer = async move { Ok(inner.handle(request).await.unwrap_or_else(|status| status.into_http())) };
+        Box::pin(answer.instrument(span))
     }
 }
 
 impl Inner {
     async fn handle(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let call = Call::read(&mut request)?;
+        if let Some(caller) = &call.caller {
+            tracing::Span::current().record("node.id", caller.node_id.as_str());
+        }
         call.admit(&self.raft).inspect_err(|status| call.refused(status))?;
         let _anonymous = match &call.caller {
             Some(caller) => {

@@ -1,9 +1,9 @@
 //! Where the node keeps what, and the lock that makes it the only one.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+use skep_common::files::{self, Durability, FileLock};
 
 use super::NodeError;
 
@@ -47,29 +47,18 @@ impl Layout {
         is_joined(&self.root)
     }
 
-    /// Held until the returned file is closed.
-    pub fn lock(&self) -> Result<File, NodeError> {
+    /// Held until the returned lock is dropped.
+    pub fn lock(&self) -> Result<FileLock, NodeError> {
         make_dir(&self.root)?;
         make_dir(&self.run_root.join("swarm"))?;
         let path = self.root.join("swarm.lock");
         let pid_path = self.run_root.join("swarm/agent.pid");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(context("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let pid = std::fs::read_to_string(&pid_path).ok().and_then(|text| text.trim().parse().ok());
-                return Err(NodeError::Running { root: self.root.clone(), pid });
-            }
-            Err(TryLockError::Error(error)) => return Err(context("lock", &path)(error)),
-        }
+        let Some(lock) = FileLock::attempt(&path)? else {
+            let pid = std::fs::read_to_string(&pid_path).ok().and_then(|text| text.trim().parse().ok());
+            return Err(NodeError::Running { root: self.root.clone(), pid });
+        };
         write_private(&pid_path, std::process::id().to_string().as_bytes())?;
-        Ok(file)
+        Ok(lock)
     }
 
     /// Clears what an interrupted init, join or leave left.
@@ -85,9 +74,9 @@ impl Layout {
     /// From here on the node is in the swarm.
     pub fn commit(&self) -> Result<(), NodeError> {
         let (from, to) = (self.preparing(), self.swarm());
-        sync_dir(&from)?;
+        files::sync_directory(&from)?;
         std::fs::rename(&from, &to).map_err(context("make", &to))?;
-        sync_dir(&self.root)
+        Ok(files::sync_directory(&self.root)?)
     }
 
     /// From here on it is not.
@@ -98,7 +87,7 @@ impl Layout {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             result => result.map_err(context("remove", &from))?,
         }
-        sync_dir(&self.root)?;
+        files::sync_directory(&self.root)?;
         remove_dir(&to)
     }
 
@@ -119,19 +108,7 @@ pub fn make_dir(path: &Path) -> Result<(), NodeError> {
 
 /// Replaces a file that only its owner may read, such that a crash leaves the old or the new one.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), NodeError> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(context("create", &temporary))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(context("write", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(context("replace", path))?;
-    path.parent().map_or(Ok(()), sync_dir)
+    Ok(files::replace(path, content, 0o600, Durability::Durable)?)
 }
 
 /// Removes a directory with all in it; that it is not there is no error.
@@ -140,8 +117,4 @@ pub fn remove_dir(path: &Path) -> Result<(), NodeError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(context("remove", path)(error)),
         _ => Ok(()),
     }
-}
-
-fn sync_dir(path: &Path) -> Result<(), NodeError> {
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(context("sync", path))
 }

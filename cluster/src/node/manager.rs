@@ -276,6 +276,11 @@ fn start_brains(raft: &Arc<RaftNode>, parts: &Parts, tasks: &TaskTracker, stop: 
         ControlService::new(store.clone(), Some(raft.clone()), logs.clone(), parts.timing, given(), stop.clone());
     tasks.spawn(crate::leader::run_leader(store.clone(), given(), stop.clone()));
     tasks.spawn(roles::run(raft.clone(), parts.timing, stop.clone()));
+    tasks.spawn(control.clone().run());
+    tasks.spawn({
+        let logs = logs.clone();
+        async move { logs.run().await }
+    });
     tasks.spawn({
         let dispatcher = dispatcher.clone();
         async move { dispatcher.run().await }

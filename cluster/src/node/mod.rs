@@ -21,8 +21,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use skep_common::ErrorKind;
+use skep_common::files::FileError;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::LeaveResponse;
@@ -104,6 +106,12 @@ pub enum NodeError {
     },
 }
 
+impl From<FileError> for NodeError {
+    fn from(FileError { action, path, source }: FileError) -> Self {
+        Self::File { action, path, source }
+    }
+}
+
 impl NodeError {
     fn refused(kind: ErrorKind, reason: impl Into<String>) -> Self {
         Self::Refused { kind, reason: reason.into() }
@@ -182,6 +190,8 @@ impl Node {
             true => Some(self.activate(None).await?),
             false => None,
         };
+        // Who waits for an answer when the agent ends hears that it does.
+        let mut answering = JoinSet::new();
         let mut idle = std::pin::pin!(tokio::time::sleep(self.config.timing.idle()));
         loop {
             // Cancel safe: a command is taken only when `recv` returns it, the rest only wait.
@@ -197,7 +207,7 @@ impl Node {
                     let answer = prepared.answer.clone();
                     match self.activate(Some(*prepared)).await {
                         Ok(started) => {
-                            tokio::spawn(started.clone().answer_when_ready(answer));
+                            answering.spawn(started.clone().answer_when_ready(answer));
                             active = Some(started);
                         }
                         Err(error) => answer.fail(&error),
@@ -206,6 +216,7 @@ impl Node {
                 Next::Left => return Ok(()),
             }
         }
+        answering.shutdown().await;
         if let Some(active) = active {
             active.stop().await;
         }

@@ -1,35 +1,34 @@
 //! Replacing a file so that a crash leaves either the old or the new one.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use skep_common::files::{self, Durability, FileError};
+
 use super::RaftError;
+
+impl From<FileError> for RaftError {
+    fn from(FileError { action, path, source }: FileError) -> Self {
+        Self::File { action, path, source }
+    }
+}
 
 /// Attaches what was tried, and where, to an error of the system.
 pub fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> RaftError + use<'a> {
     move |source| RaftError::File { action, path: path.to_owned(), source }
 }
 
-/// Writes `content` beside `path`, syncs it, renames it over `path` and syncs the directory.
+/// Replaces a file that only its owner may read; it is on the disk when this returns.
+///
+/// # Errors
+/// If it cannot be made, written, synced or renamed. The old one is then still there.
 pub fn replace(path: &Path, content: &[u8]) -> Result<(), RaftError> {
-    let temporary = path.with_extension("tmp");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(context("create", &temporary))?;
-    file.write_all(content).map_err(context("write", &temporary))?;
-    file.sync_all().map_err(context("sync", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(context("replace", path))?;
-    sync_parent(path)
+    Ok(files::replace(path, content, 0o600, Durability::Durable)?)
 }
 
-/// Makes a rename or a creation in `path`'s directory durable.
+/// Makes a creation in `path`'s directory durable.
+///
+/// # Errors
+/// If the directory cannot be opened or synced.
 pub fn sync_parent(path: &Path) -> Result<(), RaftError> {
-    let Some(parent) = path.parent() else { return Ok(()) };
-    File::open(parent).and_then(|directory| directory.sync_all()).map_err(context("sync", parent))
+    path.parent().map_or(Ok(()), |parent| Ok(files::sync_directory(parent)?))
 }

@@ -184,11 +184,6 @@ impl RaftNode {
         }
     }
 
-    /// Writes a snapshot now, and drops the log entries that it makes superfluous.
-    pub async fn snapshot_now(&self) -> Result<(), RaftError> {
-        self.raft.trigger().snapshot().await.map_err(|error| RaftError::Core(error.to_string()))
-    }
-
     /// Stops taking part. The files stay.
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -139,6 +140,8 @@ async fn accept_loop(
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let anonymous = Arc::new(Semaphore::new(ANONYMOUS_MAX));
+    // Aborted with this loop: nobody is left to take the connections.
+    let mut handshaking = JoinSet::new();
     loop {
         let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
         let Ok(permit) = connections.clone().acquire_owned().await else { return };
@@ -156,7 +159,8 @@ async fn accept_loop(
             }
         };
         let (tls, sender, cut, anonymous) = (tls.clone(), sender.clone(), cut.clone(), anonymous.clone());
-        tokio::spawn(async move {
+        while handshaking.try_join_next().is_some() {}
+        handshaking.spawn(async move {
             let admitted = shake_hands(stream, addr, tls, timing).await;
             match admitted.and_then(|(stream, peer)| admit(stream, peer, permit, &anonymous, cut, timing)) {
                 // The server has stopped.
