@@ -42,6 +42,9 @@ impl Assigned {
     }
 
     /// Applies a message.
+    ///
+    /// # Errors
+    /// If it is an increment on another set than the one that is here.
     pub fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
         match message.kind() {
             AssignmentsKind::Complete => {

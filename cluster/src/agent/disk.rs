@@ -69,6 +69,9 @@ impl Queue {
 
 impl Disk {
     /// Opens or makes the directory.
+    ///
+    /// # Errors
+    /// If the directory or the writing thread cannot be made.
     pub fn open(root: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(root.join("tasks"))?;
         let queue = Arc::new(Queue::default());
@@ -84,6 +87,9 @@ impl Disk {
     }
 
     /// All remembered tasks. A file that cannot be read is dropped: the managers know the task too.
+    ///
+    /// # Errors
+    /// If the directory cannot be read, or an unreadable file not be removed.
     pub fn tasks(&self) -> io::Result<Vec<Task>> {
         let mut tasks: Vec<Task> = Vec::new();
         for entry in std::fs::read_dir(self.root.join("tasks"))? {
@@ -108,6 +114,9 @@ impl Disk {
     }
 
     /// The remembered tables, if there are any.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
     pub fn tables(&self) -> io::Result<Option<WorkerState>> {
         match std::fs::read(self.root.join("tables")) {
             Ok(bytes) => Ok(WorkerState::decode(bytes.as_slice()).ok()),

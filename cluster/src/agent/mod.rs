@@ -116,6 +116,9 @@ impl Agent {
     }
 
     /// Works until `stop`. Containers go on; the next agent takes them over. Fails if its directory is unusable.
+    ///
+    /// # Errors
+    /// If the worker's directory cannot be used.
     pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
         let mut worker = Worker::start(self.config.clone(), stop.clone())?;
         tokio::select! {

@@ -75,6 +75,9 @@ pub struct Worker {
 
 impl Worker {
     /// Takes up what the worker remembers: containers are adopted and the data plane is repaired at once.
+    ///
+    /// # Errors
+    /// If the worker's directory cannot be used.
     pub fn start(config: AgentConfig, stop: CancellationToken) -> io::Result<Self> {
         let disk = Disk::open(&config.state_dir)?;
         let tasks = disk.tasks()?;
@@ -143,6 +146,9 @@ impl Worker {
     }
 
     /// New assignments.
+    ///
+    /// # Errors
+    /// If it is an increment on another set than the one that is here.
     pub fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
         let complete = message.kind() == crate::api::AssignmentsKind::Complete;
         self.assigned.apply(message)?;

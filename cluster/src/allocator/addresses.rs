@@ -83,6 +83,9 @@ impl Spaces {
     }
 
     /// Takes the next free address, with prefix length; the error tells the user what is missing.
+    ///
+    /// # Errors
+    /// In words for the user, if there is no such network or it is full.
     pub fn take(&mut self, network: &str) -> Result<String, String> {
         let name = self.name(network);
         let Some(space) = self.spaces.get_mut(network) else {
@@ -101,6 +104,9 @@ impl Spaces {
     }
 
     /// Takes a certain address.
+    ///
+    /// # Errors
+    /// In words for the user, if the address is not the network's or is taken.
     pub fn take_this(&mut self, network: &str, address: &str) -> Result<String, String> {
         let name = self.name(network);
         let Some(space) = self.spaces.get_mut(network) else {

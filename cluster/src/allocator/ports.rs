@@ -38,6 +38,9 @@ impl Ports {
     }
 
     /// The service's ports with every number filled in; or why one cannot be had.
+    ///
+    /// # Errors
+    /// In words for the user, if a port is taken or none is left.
     pub fn resolve(&mut self, service: &Service) -> Result<Vec<PortConfig>, String> {
         let mut resolved = Vec::new();
         let mut dynamic: Vec<u32> = Vec::new();

@@ -26,6 +26,9 @@ pub struct RootKey {
 }
 
 /// A new root: EC P-256, valid for 20 years.
+///
+/// # Errors
+/// If the library cannot make it.
 pub fn new_root(now: SystemTime) -> Result<RootKey, CaError> {
     let error = |source| CaError::Make { what: "the root certificate", source };
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(error)?;
@@ -42,6 +45,9 @@ pub fn new_root(now: SystemTime) -> Result<RootKey, CaError> {
 }
 
 /// Signs the public key of a request for `node`; all the rest of the request is ignored. PEM.
+///
+/// # Errors
+/// If the request or the root is not what it should be.
 pub fn sign_node(
     root: &RootKey,
     request_pem: &str,

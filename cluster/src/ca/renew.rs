@@ -13,6 +13,9 @@ use super::CaError;
 use crate::surroundings::Chance;
 
 /// From when to when the first certificate of a chain (PEM) is valid.
+///
+/// # Errors
+/// If it is not a certificate.
 pub fn validity(chain_pem: &[u8]) -> Result<Range<SystemTime>, CaError> {
     let malformed = || CaError::Malformed { what: "the node's certificate" };
     let der = CertificateDer::from_pem_slice(chain_pem).map_err(|_| malformed())?;

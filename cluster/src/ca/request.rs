@@ -25,6 +25,9 @@ pub struct NodeKey {
 
 impl NodeKey {
     /// A new EC P-256 key.
+    ///
+    /// # Errors
+    /// If the library cannot make it.
     pub fn generate() -> Result<Self, CaError> {
         let error = |source| CaError::Make { what: "the node's key", source };
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(error)?;
@@ -49,6 +52,9 @@ pub struct Issued {
 }
 
 /// Fetches the root certificate (PEM) of the swarm at `addr` and compares it with the token.
+///
+/// # Errors
+/// If nobody answers there, or the certificate is not the token's.
 pub async fn fetch_root(
     addr: &str,
     token: &JoinToken,
@@ -76,6 +82,9 @@ pub struct Application {
 }
 
 /// Asks for a certificate over `channel`: for the first one with an application, for another with the present one.
+///
+/// # Errors
+/// If no manager could be reached, or one refused.
 pub async fn request_certificate(
     channel: Channel,
     addr: &str,

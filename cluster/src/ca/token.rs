@@ -25,6 +25,9 @@ pub struct JoinToken {
 
 impl JoinToken {
     /// Takes a token apart.
+    ///
+    /// # Errors
+    /// If it is not a token.
     pub fn parse(text: &str) -> Result<Self, CaError> {
         let parts: Vec<&str> = text.trim().split('-').collect();
         let [prefix, format, digest, secret] = parts.as_slice() else { return Err(CaError::Token) };
@@ -61,6 +64,9 @@ impl fmt::Debug for JoinToken {
 }
 
 /// The digest of a root certificate (PEM), as it stands in tokens.
+///
+/// # Errors
+/// If it is not PEM.
 pub fn digest_of(root_pem: &[u8]) -> Result<String, CaError> {
     let der =
         CertificateDer::from_pem_slice(root_pem).map_err(|_| CaError::Malformed { what: "the root certificate" })?;

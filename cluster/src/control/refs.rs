@@ -31,23 +31,35 @@ fn find<'a, T: 'a, Objects: Iterator<Item = &'a Arc<T>>>(
 }
 
 /// A service that is not being removed.
+///
+/// # Errors
+/// If there is none, or more than one.
 pub fn service(view: &View, reference: &str) -> Result<Arc<Service>, Error> {
     let services = || view.services().values().filter(|service| !service.pending_delete);
     find("service", reference, services, |s| &s.id, Service::name)
 }
 
 /// A network that is not being removed.
+///
+/// # Errors
+/// If there is none, or more than one.
 pub fn network(view: &View, reference: &str) -> Result<Arc<Network>, Error> {
     let networks = || view.networks().values().filter(|network| !network.pending_delete);
     find("network", reference, networks, |n| &n.id, Network::name)
 }
 
 /// A node, by host name too.
+///
+/// # Errors
+/// If there is none, or more than one.
 pub fn node(view: &View, reference: &str) -> Result<Arc<Node>, Error> {
     find("node", reference, || view.nodes().values(), |n| &n.id, Node::hostname)
 }
 
 /// A task. Its name is `SERVICE.SLOT.ID`.
+///
+/// # Errors
+/// If there is none, or more than one.
 pub fn task(view: &View, reference: &str) -> Result<Arc<Task>, Error> {
     let id = reference.rsplit_once('.').map_or(reference, |(_, id)| id);
     find("task", id, || view.tasks().values(), |t| &t.id, |_| "")

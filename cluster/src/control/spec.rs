@@ -25,6 +25,9 @@ fn invalid(text: impl Into<String>) -> Error {
 }
 
 /// A name as DNS knows it: letters, digits, and between them `-` and `_`.
+///
+/// # Errors
+/// If it is not one, in docker's words.
 pub fn check_name(annotations: &Annotations) -> Result<(), Error> {
     let name = annotations.name.as_str();
     if name.is_empty() {
@@ -42,6 +45,9 @@ pub fn check_name(annotations: &Annotations) -> Result<(), Error> {
 }
 
 /// A service's spec as it was asked for; an older state may have gaps that a new one must not have.
+///
+/// # Errors
+/// If a part is missing or unknown.
 pub fn read_service(asked: api::ServiceSpec) -> Result<ServiceSpec, Error> {
     check_name(asked.annotations.as_ref().unwrap_or(&Annotations::default()))?;
     if asked.task.as_ref().is_none_or(|task| task.container.is_none()) {
@@ -54,6 +60,9 @@ pub fn read_service(asked: api::ServiceSpec) -> Result<ServiceSpec, Error> {
 }
 
 /// Checks a service's spec and replaces the names of networks by their ids. `own`: the service's id on an update.
+///
+/// # Errors
+/// What is wrong with it, in docker's words.
 pub fn check_service(view: &View, spec: &mut ServiceSpec, own: Option<&str>) -> Result<(), Error> {
     check_name(&spec.annotations)?;
     check_task(view, &mut spec.task)?;
@@ -204,6 +213,9 @@ fn is_same_port(a: &PortConfig, b: &PortConfig) -> bool {
 }
 
 /// Checks a network's spec.
+///
+/// # Errors
+/// What is wrong with it, in docker's words.
 pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Error> {
     check_name(&spec.annotations)?;
     if spec.driver.is_empty() {

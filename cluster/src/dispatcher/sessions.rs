@@ -67,6 +67,9 @@ impl Sessions {
     }
 
     /// A new session for the node; an older one of it ends.
+    ///
+    /// # Errors
+    /// If the node registers too often.
     pub fn register(&self, node: &str, stop: &CancellationToken, period: Duration) -> Result<Session, Status> {
         let now = self.now();
         self.with(|nodes| {
@@ -89,11 +92,17 @@ impl Sessions {
     }
 
     /// The node's session, if `id` names it.
+    ///
+    /// # Errors
+    /// If it does not: the node has to register again.
     pub fn get(&self, node: &str, id: &str) -> Result<Session, Status> {
         self.with(|nodes| nodes.get(node).and_then(|e| e.session.clone())).filter(|s| s.id == id).ok_or_else(invalid)
     }
 
     /// The node is alive.
+    ///
+    /// # Errors
+    /// If the session is not the node's: it has to register again.
     pub fn beat(&self, node: &str, request: &HeartbeatRequest, period: Duration) -> Result<(), Status> {
         self.with(|nodes| match nodes.get_mut(node) {
             Some(entry) if entry.session.as_ref().is_some_and(|s| s.id == request.session_id) => {
@@ -161,6 +170,9 @@ impl Sessions {
 }
 
 /// Changes a node until it is committed; false if there is no such node.
+///
+/// # Errors
+/// If this manager cannot commit now.
 pub async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)) -> Result<bool, ProposeError> {
     loop {
         let Some(old) = store.view().nodes().get(id).cloned() else { return Ok(false) };

@@ -101,6 +101,9 @@ impl LogBroker {
 
     /// The output of a service or a task (`request.ref` is its id), as it comes from the nodes. Ends when all have
     /// sent what they have; with `follow`, when the reader drops it or the service is gone.
+    ///
+    /// # Errors
+    /// If there is no such service or task; an item, where a node's part is missing.
     pub fn service_logs(
         &self,
         request: ServiceLogsRequest,

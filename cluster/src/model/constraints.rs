@@ -43,6 +43,9 @@ pub struct Constraint {
 }
 
 /// Reads all constraints, or tells what is wrong with the first bad one.
+///
+/// # Errors
+/// The first that is not one.
 pub fn parse(constraints: &[String]) -> Result<Vec<Constraint>, ConstraintError> {
     constraints.iter().map(|text| parse_one(text)).collect()
 }

@@ -69,6 +69,9 @@ pub fn taken<'a>(networks: impl Iterator<Item = (&'a [IpamConfig], &'a str)>) ->
 }
 
 /// `asked` with its subnet in the usual form and a gateway; its subnet may be empty only where nothing depends on it.
+///
+/// # Errors
+/// If it is not a subnet, not one that can be used, or overlaps with a taken one.
 pub fn check(asked: &IpamConfig, taken: &[(Ipv4Net, &str)]) -> Result<IpamConfig, SubnetError> {
     if asked.subnet.is_empty() {
         let parts = [("gateway", &asked.gateway), ("range", &asked.range)];

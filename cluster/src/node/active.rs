@@ -50,6 +50,9 @@ pub struct Active {
 
 impl Active {
     /// Reads the node's files and starts what belongs to its role.
+    ///
+    /// # Errors
+    /// If the node's files cannot be read. A manager that cannot run is no error here: the worker's part goes on.
     pub async fn start(
         config: &NodeConfig,
         layout: &Layout,
@@ -212,6 +215,9 @@ impl Active {
 
     /// Takes the node out of the swarm. A manager only with `force`; it tells the others if it can. Returns what is
     /// left for the user to do.
+    ///
+    /// # Errors
+    /// If a manager would leave without `force`, or containers or files cannot be removed.
     pub async fn leave(&self, force: bool, layout: &Layout) -> Result<Option<String>, NodeError> {
         let manager = self.manager.borrow().clone();
         let mut warning = None;
@@ -282,6 +288,9 @@ impl Active {
     }
 
     /// Makes a swarm of this manager alone out of what it knows: the way back from a lost majority.
+    ///
+    /// # Errors
+    /// If the node is no manager, has never known the state, or cannot start with it.
     pub async fn force_new_cluster(&self) -> Result<InitResponse, NodeError> {
         if self.role() != NodeRole::Manager {
             return Err(NodeError::refused(

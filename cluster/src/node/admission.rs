@@ -37,6 +37,9 @@ pub struct Call {
 
 impl Call {
     /// Reads it from a request's head.
+    ///
+    /// # Errors
+    /// If there is no such method, or somebody speaks for others who may not.
     pub fn read(request: &mut Request<Body>) -> Result<Call, Status> {
         let path = request.uri().path().to_owned();
         let (access, place) = rule(&path).ok_or_else(|| Status::unimplemented(format!("unknown method {path}")))?;
@@ -54,6 +57,9 @@ impl Call {
     }
 
     /// Whether it may come in, by the certificates. Who was removed stays out, however old the state is here.
+    ///
+    /// # Errors
+    /// Why it may not.
     pub fn admit(&self, raft: &RaftNode) -> Result<(), Status> {
         let view = raft.view();
         for node in [&self.peer.caller, &self.caller].into_iter().flatten() {
@@ -72,6 +78,9 @@ impl Call {
 
     /// Whether it may be answered, by a state that is whole. The certificate of a manager that was demoted is valid for
     /// a while yet.
+    ///
+    /// # Errors
+    /// Why it may not.
     pub fn admit_now(&self, view: &View) -> Result<(), Status> {
         for node in [&self.peer.caller, &self.caller].into_iter().flatten() {
             if !view.nodes().contains_key(node.node_id.as_str()) {
@@ -107,6 +116,9 @@ impl Call {
     }
 
     /// The value of [`CALLER`] for whoever answers instead.
+    ///
+    /// # Errors
+    /// If the caller cannot be written in a header.
     pub fn header(&self) -> Result<HeaderValue, Status> {
         let text = match &self.caller {
             None => NOBODY.to_owned(),

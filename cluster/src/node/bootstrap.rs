@@ -27,6 +27,9 @@ const DEFAULT_SUBNET_SIZE: u32 = 24;
 pub(super) const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
 
 /// Cluster, first node and ingress network.
+///
+/// # Errors
+/// What of the request cannot be.
 pub fn first_objects(
     node: &Caller,
     authority: RootCa,
@@ -131,6 +134,9 @@ fn check_pools(pools: &[String]) -> Result<Vec<String>, NodeError> {
 }
 
 /// Writes the transaction, sealed: it holds the root's key.
+///
+/// # Errors
+/// If the file cannot be written.
 pub fn save(path: &Path, key: &DiskKey, transaction: &StoreTransaction) -> Result<(), NodeError> {
     let sealed = key
         .seal(CONTEXT, transaction.encode_to_vec())
@@ -139,6 +145,9 @@ pub fn save(path: &Path, key: &DiskKey, transaction: &StoreTransaction) -> Resul
 }
 
 /// The transaction, if it is still to be committed.
+///
+/// # Errors
+/// If the file is there, and cannot be read or opened with the key.
 pub fn load(path: &Path, key: &DiskKey) -> Result<Option<StoreTransaction>, NodeError> {
     let sealed = match std::fs::read(path) {
         Ok(sealed) => sealed,
@@ -151,6 +160,9 @@ pub fn load(path: &Path, key: &DiskKey) -> Result<Option<StoreTransaction>, Node
 }
 
 /// It has been committed.
+///
+/// # Errors
+/// If the file cannot be removed.
 pub fn done(path: &Path) -> Result<(), NodeError> {
     std::fs::remove_file(path).map_err(context("remove", path))
 }

@@ -48,6 +48,9 @@ impl Layout {
     }
 
     /// Held until the returned lock is dropped.
+    ///
+    /// # Errors
+    /// If another agent has it, or the file cannot be locked.
     pub fn lock(&self) -> Result<FileLock, NodeError> {
         make_dir(&self.root)?;
         make_dir(&self.run_root.join("swarm"))?;
@@ -62,6 +65,9 @@ impl Layout {
     }
 
     /// Clears what an interrupted init, join or leave left.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
     pub fn recover(&self) -> Result<(), NodeError> {
         remove_dir(&self.preparing())?;
         remove_dir(&self.leaving())?;
@@ -72,6 +78,9 @@ impl Layout {
     }
 
     /// From here on the node is in the swarm.
+    ///
+    /// # Errors
+    /// If the directory cannot be renamed or synced.
     pub fn commit(&self) -> Result<(), NodeError> {
         let (from, to) = (self.preparing(), self.swarm());
         files::sync_directory(&from)?;
@@ -80,6 +89,9 @@ impl Layout {
     }
 
     /// From here on it is not.
+    ///
+    /// # Errors
+    /// If the directory cannot be renamed, synced or removed.
     pub fn forget(&self) -> Result<(), NodeError> {
         let (from, to) = (self.swarm(), self.leaving());
         remove_dir(&to)?;
@@ -102,16 +114,25 @@ pub fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io:
 }
 
 /// Makes a directory that only its owner may enter.
+///
+/// # Errors
+/// If it cannot be made.
 pub fn make_dir(path: &Path) -> Result<(), NodeError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(context("create", path))
 }
 
 /// Replaces a file that only its owner may read, such that a crash leaves the old or the new one.
+///
+/// # Errors
+/// If it cannot be written, synced or renamed. The old one is then still there.
 pub fn write_private(path: &Path, content: &[u8]) -> Result<(), NodeError> {
     Ok(files::replace(path, content, 0o600, Durability::Durable)?)
 }
 
 /// Removes a directory with all in it; that it is not there is no error.
+///
+/// # Errors
+/// If something in it cannot be removed.
 pub fn remove_dir(path: &Path) -> Result<(), NodeError> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(context("remove", path)(error)),

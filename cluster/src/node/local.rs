@@ -164,6 +164,9 @@ fn for_the_user(response: HttpResponse<Body>) -> Result<HttpResponse<Body>, Stat
 }
 
 /// Serves the socket until `stop`. It exists when this returns; the returned future does the serving.
+///
+/// # Errors
+/// If the socket cannot be made.
 pub fn serve(
     path: PathBuf,
     service: LocalService,

@@ -68,6 +68,9 @@ pub enum Membership {
 
 impl Manager {
     /// Starts raft and serves `listener`.
+    ///
+    /// # Errors
+    /// If the manager's files cannot be used, or raft does not start.
     pub async fn start(parts: Parts, listener: TcpListener) -> Result<Arc<Self>, NodeError> {
         let key = parts.files.disk_key()?;
         let first = bootstrap::load(&parts.files.bootstrap(), &key)?;

@@ -133,6 +133,9 @@ impl NodeError {
 }
 
 /// Runs the agent of a machine until SIGTERM, SIGINT, or until the node has left its swarm. Containers stay.
+///
+/// # Errors
+/// If another agent has the root, or the node's files or the socket cannot be used.
 pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
     let stop = CancellationToken::new();
     let signals = stop.clone();
@@ -154,6 +157,9 @@ pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
 }
 
 /// [`run`], ended by `stop` instead of by signals.
+///
+/// # Errors
+/// As [`run`].
 pub async fn run_until(config: NodeConfig, stop: CancellationToken) -> Result<(), NodeError> {
     let layout = Layout::new(&config.root, &config.run_root);
     let _lock = layout.lock()?;

@@ -45,6 +45,9 @@ pub fn already_joined() -> NodeError {
 }
 
 /// Makes the files of the first manager of a new swarm.
+///
+/// # Errors
+/// What of the request cannot be, or which file cannot be made. Nothing is left of it.
 pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) -> Result<Ready, NodeError> {
     let addresses = addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
     if addresses.advertise.is_empty() {
@@ -87,6 +90,9 @@ pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) ->
 }
 
 /// Obtains a certificate from one of the given managers and makes the files.
+///
+/// # Errors
+/// If no manager answers, or one refuses. Nothing is left of it here.
 pub async fn join(config: &NodeConfig, layout: &Layout, request: JoinRequest) -> Result<Ready, NodeError> {
     let token = JoinToken::parse(&request.token)?;
     let given = addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
@@ -190,6 +196,9 @@ fn host(addr: &str) -> String {
 }
 
 /// Opens the manager's port.
+///
+/// # Errors
+/// If the address is none, or cannot be listened on.
 pub async fn bind(listen: &str) -> Result<TcpListener, NodeError> {
     let addr = wire::parse_address(listen, DEFAULT_PORT)?;
     TcpListener::bind(addr).await.map_err(|source| NodeError::Wire(WireError::Listen { addr, source }))

@@ -86,6 +86,8 @@ impl Files {
         self.dir.join("certificates").join(name)
     }
 
+    /// # Errors
+    /// If the file cannot be read, or is damaged.
     pub fn load_state(&self) -> Result<State, NodeError> {
         let path = self.dir.join("state.json");
         let text = std::fs::read(&path).map_err(context("read", &path))?;
@@ -97,6 +99,8 @@ impl Files {
         Ok(state)
     }
 
+    /// # Errors
+    /// If the file cannot be written.
     pub fn save_state(&self, state: &State) -> Result<(), NodeError> {
         let path = self.dir.join("state.json");
         let text = serde_json::to_vec_pretty(state)
@@ -105,6 +109,9 @@ impl Files {
     }
 
     /// The files of a new member; `state.json` comes last.
+    ///
+    /// # Errors
+    /// If one of the files cannot be written.
     pub fn create(&self, root_pem: &[u8], key: &NodeKey, chain_pem: &[u8], state: &State) -> Result<(), NodeError> {
         make_dir(&self.dir.join("certificates"))?;
         write_private(&self.certificate("root-ca.crt"), root_pem)?;
@@ -114,28 +121,40 @@ impl Files {
     }
 
     /// A renewed certificate. Key and chain are one file, so that a crash cannot leave those of two.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
     pub fn save_certificate(&self, key: &NodeKey, chain_pem: &[u8]) -> Result<(), NodeError> {
         let mut both = key.key_pem.clone().into_bytes();
         both.extend_from_slice(chain_pem);
         write_private(&self.certificate("node.pem"), &both)
     }
 
+    /// # Errors
+    /// If the file cannot be read.
     pub fn root_pem(&self) -> Result<Vec<u8>, NodeError> {
         let path = self.certificate("root-ca.crt");
         std::fs::read(&path).map_err(context("read", &path))
     }
 
     /// The chain with its key, PEM.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
     pub fn node_pem(&self) -> Result<Vec<u8>, NodeError> {
         let path = self.certificate("node.pem");
         std::fs::read(&path).map_err(context("read", &path))
     }
 
+    /// # Errors
+    /// If the files cannot be read, or are not what they should be.
     pub fn credentials(&self, clock: &Arc<dyn Clock>) -> Result<Credentials, NodeError> {
         let node = self.node_pem()?;
         Ok(Credentials::from_pem(&self.root_pem()?, &node, &node, clock)?)
     }
 
+    /// # Errors
+    /// If the file cannot be read, or is damaged.
     pub fn disk_key(&self) -> Result<Arc<DiskKey>, NodeError> {
         let path = self.certificate("raft.key");
         let bytes = std::fs::read(&path).map_err(context("read", &path))?;

@@ -54,6 +54,9 @@ struct Disk {
 
 impl Log {
     /// Opens or makes the log at `path`.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written, or is damaged where a crash cannot have done it.
     pub fn open(path: &Path, key: Arc<DiskKey>) -> Result<Self, RaftError> {
         let mut file = OpenOptions::new()
             .read(true)

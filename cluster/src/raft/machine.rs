@@ -31,6 +31,9 @@ pub struct Machine {
 
 impl Machine {
     /// Begins with the snapshot in `file`; the log is applied again from there on.
+    ///
+    /// # Errors
+    /// If the snapshot is not one.
     pub fn new(file: SnapshotFile, path: &Path) -> Result<Self, RaftError> {
         let file = Arc::new(file);
         let mut machine = Self {

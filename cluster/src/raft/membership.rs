@@ -59,6 +59,9 @@ pub enum MembershipError {
 
 impl RaftNode {
     /// Adds a manager: as a learner, then, once it has caught up, as a voter.
+    ///
+    /// # Errors
+    /// Why it was not added, or not wholly.
     pub async fn add_member(&self, raft_id: RaftId, node: Node) -> Result<(), MembershipError> {
         let _one_at_a_time = self.changing.lock().await;
         let removed = self.view().cluster().is_some_and(|cluster| cluster.removed_raft_ids.contains(&raft_id));
@@ -82,6 +85,9 @@ impl RaftNode {
     }
 
     /// Removes all members of a node. Does nothing if it has none.
+    ///
+    /// # Errors
+    /// Why it was not removed, or not wholly.
     pub async fn remove_node(&self, node_id: &str) -> Result<(), MembershipError> {
         let _one_at_a_time = self.changing.lock().await;
         for member in self.members().into_iter().filter(|member| member.node_id == node_id) {
@@ -91,6 +97,9 @@ impl RaftNode {
     }
 
     /// Completes a change which a leader before this one left half done.
+    ///
+    /// # Errors
+    /// Why it could not be completed.
     pub async fn settle(&self) -> Result<(), MembershipError> {
         let joint = self.raft.metrics().borrow().membership_config.membership().get_joint_config().len() > 1;
         if joint {
@@ -102,6 +111,9 @@ impl RaftNode {
 
     /// Gives the leadership to another voter which has been heard of lately. The present lease has to run out first,
     /// so it takes a second or two.
+    ///
+    /// # Errors
+    /// If there is nobody to take over, or it was not done in time.
     pub async fn hand_over(&self) -> Result<(), MembershipError> {
         let successor =
             self.members().into_iter().find(|m| m.voter && m.raft_id != self.id && self.is_reachable(m.raft_id));

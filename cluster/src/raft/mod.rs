@@ -31,6 +31,9 @@ use crate::store::View;
 
 /// What the files in `dir` tell of the swarm, committed or not. Only for a swarm whose majority is lost; no member may
 /// be running on them.
+///
+/// # Errors
+/// If the files cannot be read or are damaged.
 pub fn last_known_view(dir: &Path, key: Arc<DiskKey>) -> Result<View, RaftError> {
     let path = dir.join("snapshot");
     let machine = machine::Machine::new(snapshot::SnapshotFile::open(&path, key.clone())?, &path)?;

@@ -102,6 +102,9 @@ impl std::fmt::Debug for RaftNode {
 
 impl RaftNode {
     /// Reads the files and starts taking part. A new member's log is empty: it has to be initialised or to join.
+    ///
+    /// # Errors
+    /// If the files cannot be used or are damaged, or openraft does not start.
     pub async fn start(settings: RaftSettings) -> Result<Arc<Self>, RaftError> {
         let dir = settings.dir.clone();
         std::fs::create_dir_all(&dir).map_err(context("create", &dir))?;
@@ -143,6 +146,9 @@ impl RaftNode {
     }
 
     /// Makes a swarm of this member alone. Does nothing if it is part of one.
+    ///
+    /// # Errors
+    /// If openraft has stopped.
     pub async fn initialize(&self) -> Result<(), RaftError> {
         let node = Node { node_id: self.settings.node_id.clone(), addr: self.settings.addr.clone() };
         match self.raft.initialize(BTreeMap::from([(self.id, node)])).await {
@@ -172,6 +178,9 @@ impl RaftNode {
     }
 
     /// Returns when [`Store::view`] shows everything that was committed before the call, and this member still leads.
+    ///
+    /// # Errors
+    /// If another member leads, or no majority answers.
     pub async fn read_barrier(&self) -> Result<(), ProposeError> {
         match tokio::time::timeout(self.settings.timing.proposal(), self.raft.ensure_linearizable()).await {
             Err(_) => Err(ProposeError::NoQuorum),

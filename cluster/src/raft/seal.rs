@@ -38,12 +38,18 @@ impl DiskKey {
     }
 
     /// The key made of the bytes in its file.
+    ///
+    /// # Errors
+    /// If it has another length.
     pub fn new(bytes: &[u8]) -> Result<Self, SealError> {
         let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SealError::Key)?;
         Ok(Self { key: LessSafeKey::new(key) })
     }
 
     /// Seals `plain` for the place `context`, which must be given again to open it.
+    ///
+    /// # Errors
+    /// If it is too long to be sealed.
     pub fn seal(&self, context: &[u8], mut plain: Vec<u8>) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
         rand::rng().fill_bytes(&mut nonce);
@@ -56,6 +62,9 @@ impl DiskKey {
     }
 
     /// Opens what [`DiskKey::seal`] made.
+    ///
+    /// # Errors
+    /// If it was not sealed with this key for this place, or has been changed.
     pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Open)?;

@@ -40,6 +40,9 @@ pub struct SnapshotFile {
 
 impl SnapshotFile {
     /// Reads the snapshot at `path`, if there is one.
+    ///
+    /// # Errors
+    /// If it cannot be read, or not be opened with the key.
     pub fn open(path: &Path, key: Arc<DiskKey>) -> Result<Self, RaftError> {
         let current = match std::fs::read(path) {
             Ok(sealed) => {
@@ -59,6 +62,9 @@ impl SnapshotFile {
     }
 
     /// Replaces it, unless a newer one is there already, and keeps so many older ones. Blocking.
+    ///
+    /// # Errors
+    /// If it cannot be written. The older one is then still there.
     pub fn save(&self, stored: Stored, older: u64) -> Result<(), std::io::Error> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|c| c.meta.last_log_id > stored.meta.last_log_id) {

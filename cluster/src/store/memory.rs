@@ -33,6 +33,9 @@ impl MemoryStore {
     }
 
     /// Commits at a time given by the test (nanoseconds since the epoch).
+    ///
+    /// # Errors
+    /// If the actions do not fit on the state.
     pub fn commit(&self, actions: Vec<StoreAction>, time_ns: i64) -> Result<u64, ProposeError> {
         let mut outcome = Ok(0);
         self.views.send_if_modified(|current| {

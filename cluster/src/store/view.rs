@@ -113,6 +113,9 @@ impl View {
     }
 
     /// The state after `transaction`, committed at raft index `version`. All of it applies or nothing does.
+    ///
+    /// # Errors
+    /// If it does not fit on this state; nothing of it was applied then.
     pub fn apply(&mut self, transaction: &StoreTransaction, version: u64) -> Result<(), ApplyError> {
         for action in &transaction.actions {
             self.check(action)?;

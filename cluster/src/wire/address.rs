@@ -7,6 +7,9 @@ use super::WireError;
 const HOSTS: &str = "/etc/hosts";
 
 /// `IP`, `IP:PORT`, `[IP6]:PORT`, or the same with a name of the hosts file; without a port `default_port` is meant.
+///
+/// # Errors
+/// If it is neither an address nor a name in the hosts file.
 pub fn parse(text: &str, default_port: u16) -> Result<SocketAddr, WireError> {
     let hosts = std::fs::read_to_string(HOSTS).unwrap_or_default();
     parse_with(text, default_port, &hosts)

@@ -44,6 +44,9 @@ pub enum IdentityError {
 }
 
 /// Reads the node out of a certificate which the TLS layer has verified. `addr` is left out.
+///
+/// # Errors
+/// If it does not name a node.
 pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<Caller, IdentityError> {
     let (_, certificate) =
         X509Certificate::from_der(certificate).map_err(|error| IdentityError::Malformed(error.to_string()))?;

@@ -23,6 +23,9 @@ impl Managers {
     }
 
     /// The connection to the manager in use. Fails only if none is known: whether the manager answers shows in use.
+    ///
+    /// # Errors
+    /// If no manager is known, or its address is none.
     pub async fn channel(&self) -> Result<Channel, WireError> {
         let addr = self.address()?;
         self.peers.channel(&addr)

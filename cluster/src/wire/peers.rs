@@ -35,6 +35,9 @@ impl Peers {
     }
 
     /// The connection to the manager at `addr`. It is made by its first request, whose error tells if it cannot be.
+    ///
+    /// # Errors
+    /// If the address is none.
     pub fn channel(&self, addr: &str) -> Result<Channel, WireError> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(channel) = channels.get(addr) {
@@ -58,6 +61,9 @@ impl Peers {
 }
 
 /// A connection with a fixed configuration: for what a node does before it has a certificate.
+///
+/// # Errors
+/// If the address is none.
 pub fn channel_with(addr: &str, timing: Timing, config: Arc<ClientConfig>) -> Result<Channel, WireError> {
     lazy(addr, timing, move || config.clone())
 }

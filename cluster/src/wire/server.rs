@@ -91,6 +91,9 @@ impl AsyncWrite for Connection {
 }
 
 /// Serves `service` on `listener` until `stop`. Every request carries a [`Peer`] in its extensions.
+///
+/// # Errors
+/// If the server fails other than with single connections.
 pub async fn serve<S>(
     listener: TcpListener,
     tls: Arc<Tls>,

@@ -104,6 +104,9 @@ impl Tls {
 }
 
 /// A client without a certificate which trusts `root` (PEM): for the request of the first certificate.
+///
+/// # Errors
+/// If the root is not what it should be.
 pub fn pinned_client(root: &[u8], clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, WireError> {
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(root)?), provider())
         .build()
@@ -120,6 +123,9 @@ pub fn pinned_client(root: &[u8], clock: &Arc<dyn Clock>) -> Result<Arc<ClientCo
 
 /// A client which trusts whoever answers: only to fetch the root certificate, which is then compared with the join
 /// token's digest before anything is sent.
+///
+/// # Errors
+/// If the library refuses its own defaults.
 pub fn bootstrap_client(clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, WireError> {
     let mut client = ClientConfig::builder_with_details(provider(), time(clock))
         .with_safe_default_protocol_versions()
