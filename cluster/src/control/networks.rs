@@ -100,13 +100,13 @@ fn is_live(task: &Task) -> bool {
 fn check_unused(view: &View, network: &Network) -> Result<(), Error> {
     let name = network.name();
     let live = || view.services().values().filter(|service| !service.pending_delete);
-    if network.spec.ingress {
-        if let Some(service) = live().find(|service| service.ingress_ports().next().is_some()) {
-            return Err(Error::in_use(format!(
-                "ingress network {name} cannot be removed because service {} depends on it",
-                service.name()
-            )));
-        }
+    if network.spec.ingress
+        && let Some(service) = live().find(|service| service.ingress_ports().next().is_some())
+    {
+        return Err(Error::in_use(format!(
+            "ingress network {name} cannot be removed because service {} depends on it",
+            service.name()
+        )));
     }
     if let Some(service) = live().find(|service| service.is_on(&network.id)) {
         let service = service.name();

@@ -119,7 +119,7 @@ async fn refusals_about_services_are_of_the_right_kind() {
         assert_eq!(create(spec.clone()).await, Some(expected), "{spec:?}");
     }
     let update = async |reference: &str, version, spec: Option<ServiceSpec>, rollback| {
-        let request = UpdateServiceRequest { r#ref: reference.into(), version, spec, rollback, ..Default::default() };
+        let request = UpdateServiceRequest { r#ref: reference.into(), version, spec, rollback };
         kind(control.update_service(Request::new(request)).await)
     };
     let global = ServiceSpec { mode: Some(service_spec::Mode::Global(GlobalService {})), ..unchanged.clone() };

@@ -186,7 +186,7 @@ impl Inner {
             }
         };
         let found = tokio::time::timeout_at(deadline.into(), wait).await;
-        found.ok().flatten().ok_or_else(|| no_leader())
+        found.ok().flatten().ok_or_else(no_leader)
     }
 
     async fn pass_on(&self, request: Request<Body>, addr: &str) -> Result<Response<Body>, Undelivered> {
