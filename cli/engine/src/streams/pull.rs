@@ -97,7 +97,7 @@ impl Queue {
 
 impl Progress for Queue {
     fn layer(&self, digest: &Digest, event: LayerEvent) {
-        self.push(PullEvent::Layer { digest: digest.clone(), event });
+        self.push(PullEvent::Layer { digest: *digest, event });
     }
 
     fn message(&self, text: &str) {
