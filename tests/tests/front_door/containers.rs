@@ -545,7 +545,7 @@ fn interrupts_pass_a_terminal_without_input() {
     let script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.1; done";
     let command = node.command(&["run", "--rm", "-t", "--name", "deaf", "busybox", "sh", "-c", script]);
     let mut terminal = Terminal::start(&command, 24, 80).unwrap();
-    terminal.expect("ready\r\n").unwrap();
+    terminal.expect("ready\r").unwrap();
     terminal.send("\u{3}").unwrap();
     terminal.expect("caught").unwrap();
     assert_eq!(terminal.finish().unwrap(), 7);
