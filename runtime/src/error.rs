@@ -4,6 +4,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use skep_common::ErrorKind;
+
 use crate::kernel::KernelError;
 
 /// Result of this crate's functions.
@@ -78,11 +80,11 @@ pub enum Error {
         exit_code: i32,
     },
     /// A command could not be executed in a container.
-    #[error("OCI runtime exec failed: {source}", source = DisplayChain(.0))]
+    #[error("OCI runtime exec failed")]
     Exec(#[source] Box<KernelError>),
     /// The host cannot run containers.
-    #[error("{}", DisplayChain(.0))]
-    Kernel(#[source] Box<KernelError>),
+    #[error(transparent)]
+    Kernel(Box<KernelError>),
     /// The process behind `exec` ended without a word.
     #[error("the program in container {0} was lost: the process that minded it was killed")]
     ExecLost(String),
@@ -204,7 +206,8 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Kernel(source) => source.is_retryable(),
-            Self::Network(source) => source.is_retryable(),
+            Self::Network(source) => source.is_retryable() || source.kind().is_retryable(),
+            Self::Image(source) => source.is_retryable(),
             Self::ShimLost(_)
             | Self::HungUp(_)
             | Self::Shim { .. }
@@ -215,14 +218,53 @@ impl Error {
         }
     }
 
+    /// What kind of failure this is: what to branch on.
+    ///
+    /// A kind that is retryable is one of an error that [is](Self::is_retryable). An error may be retryable though its
+    /// kind is not: a file that could not be written is this machine's own fault, and may be written a moment later.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchContainer(_) | Self::NoSuchVolume(_) => ErrorKind::NotFound,
+            Self::AmbiguousId(_)
+            | Self::InvalidName(_)
+            | Self::InvalidConfig(_)
+            | Self::NoCommand
+            | Self::InvalidSignal(_)
+            | Self::InvalidVolumeName(_)
+            | Self::BindSourceMissing(_) => ErrorKind::BadArgument,
+            Self::NameConflict { .. }
+            | Self::RemoveRunning(_)
+            | Self::RemovePaused(_)
+            | Self::NotRunning(_)
+            | Self::Paused(..)
+            | Self::AlreadyPaused(_)
+            | Self::NotPaused(_)
+            | Self::StartPaused
+            | Self::Restarting(_) => ErrorKind::Conflict,
+            Self::VolumeInUse { .. } => ErrorKind::InUse,
+            Self::LogNotReadable => ErrorKind::NotSupported,
+            // The program does not exist, or is none.
+            Self::Start { exit_code: 126 | 127, .. } => ErrorKind::BadArgument,
+            Self::Exec(source) | Self::Kernel(source) => source.kind(),
+            Self::Image(source) if source.is_not_found() => ErrorKind::NotFound,
+            Self::Image(source) if source.is_retryable() => ErrorKind::Unavailable,
+            Self::Network(source) => source.kind(),
+            Self::ShimLost(_) | Self::HungUp(_) | Self::Shim { .. } | Self::Busy(_) => ErrorKind::Unavailable,
+            Self::Start { .. }
+            | Self::ExecLost(_)
+            | Self::Refused(_)
+            | Self::SpawnShim { .. }
+            | Self::WillNotDie(_)
+            | Self::Image(_)
+            | Self::File { .. }
+            | Self::Damaged { .. }
+            | Self::System { .. } => ErrorKind::Internal,
+        }
+    }
+
     /// Whether the thing named does not exist.
     pub fn is_not_found(&self) -> bool {
-        match self {
-            Self::NoSuchContainer(_) | Self::NoSuchVolume(_) => true,
-            Self::Image(source) => matches!(**source, skep_image::StoreError::NotFound { .. }),
-            Self::Network(source) => matches!(**source, skep_net::Error::NetworkNotFound { .. }),
-            _ => false,
-        }
+        self.kind() == ErrorKind::NotFound
     }
 
     pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
@@ -265,5 +307,88 @@ impl<E: std::error::Error> std::fmt::Display for DisplayChain<'_, E> {
             source = cause.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{ProcessError, ProcessErrorKind};
+
+    fn process(kind: ProcessErrorKind) -> Box<KernelError> {
+        Box::new(KernelError::Process(ProcessError { kind, message: "no such program".to_owned() }))
+    }
+
+    fn file() -> Error {
+        Error::file("write", "/x")(io::ErrorKind::StorageFull.into())
+    }
+
+    /// An error of each sort, with its kind, its exit code, and whether it is worth another attempt.
+    fn table() -> Vec<(Error, ErrorKind, i32, bool)> {
+        let c = || "c".to_owned();
+        let source = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let start = |exit_code| Error::Start { name: c(), message: c(), exit_code };
+        let no_network = skep_net::Error::NetworkNotFound { name: c() };
+        let not_here = skep_net::Error::OverlayNotHere { network: c() };
+        vec![
+            (Error::NoSuchContainer(c()), ErrorKind::NotFound, 1, false),
+            (Error::NoSuchVolume(c()), ErrorKind::NotFound, 125, false),
+            (Error::AmbiguousId(c()), ErrorKind::BadArgument, 125, false),
+            (Error::NameConflict { name: c(), id: c() }, ErrorKind::Conflict, 125, false),
+            (Error::InvalidName(c()), ErrorKind::BadArgument, 125, false),
+            (Error::InvalidConfig(c()), ErrorKind::BadArgument, 125, false),
+            (Error::NoCommand, ErrorKind::BadArgument, 125, false),
+            (Error::RemoveRunning(c()), ErrorKind::Conflict, 125, false),
+            (Error::NotRunning(c()), ErrorKind::Conflict, 1, false),
+            (Error::Paused(c(), "exec"), ErrorKind::Conflict, 1, false),
+            (Error::StartPaused, ErrorKind::Conflict, 125, false),
+            (Error::Restarting(c()), ErrorKind::Conflict, 1, false),
+            (start(127), ErrorKind::BadArgument, 127, false),
+            (start(125), ErrorKind::Internal, 125, false),
+            (Error::Exec(process(ProcessErrorKind::NotFound)), ErrorKind::BadArgument, 127, false),
+            (Error::Exec(process(ProcessErrorKind::Setup)), ErrorKind::Internal, 126, false),
+            (Error::Kernel(Box::new(KernelError::NotRoot)), ErrorKind::Forbidden, 125, false),
+            (Error::Kernel(Box::new(KernelError::NoOverlay)), ErrorKind::NotSupported, 125, false),
+            (Error::ExecLost(c()), ErrorKind::Internal, 125, false),
+            (Error::ShimLost(c()), ErrorKind::Unavailable, 125, true),
+            (Error::HungUp(c()), ErrorKind::Unavailable, 1, true),
+            (Error::Shim { id: c(), source: source() }, ErrorKind::Unavailable, 125, true),
+            (Error::SpawnShim { path: c().into(), source: source() }, ErrorKind::Internal, 125, true),
+            (Error::Busy(c()), ErrorKind::Unavailable, 125, true),
+            (Error::InvalidSignal(c()), ErrorKind::BadArgument, 125, false),
+            (Error::LogNotReadable, ErrorKind::NotSupported, 125, false),
+            (Error::VolumeInUse { name: c(), users: c() }, ErrorKind::InUse, 125, false),
+            (Error::WillNotDie(c()), ErrorKind::Internal, 125, false),
+            (no_network.into(), ErrorKind::NotFound, 125, false),
+            (not_here.into(), ErrorKind::Unavailable, 125, true),
+            (file(), ErrorKind::Internal, 125, true),
+            (Error::system("fork")(source()), ErrorKind::Internal, 125, false),
+        ]
+    }
+
+    #[test]
+    fn kind_exit_code_and_another_attempt_belong_together() {
+        for (error, kind, exit_code, is_retryable) in table() {
+            assert_eq!(
+                (error.kind(), error.exit_code(), error.is_retryable()),
+                (kind, exit_code, is_retryable),
+                "{error}"
+            );
+            assert!(is_retryable || !kind.is_retryable(), "{error}");
+            assert_eq!(error.is_not_found(), kind == ErrorKind::NotFound, "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_does_not_say_what_its_cause_says() {
+        for (error, ..) in table() {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            assert!(cause.is_none_or(|cause| !error.to_string().contains(&cause)), "{error}");
+        }
+        let failed = Error::Exec(process(ProcessErrorKind::NotFound));
+        assert_eq!(DisplayChain(&failed).to_string(), "OCI runtime exec failed: no such program");
+        let source = io::Error::from(io::ErrorKind::StorageFull);
+        let failed = Error::from(KernelError::System { call: "fork", source });
+        assert_eq!(DisplayChain(&failed).to_string(), format!("fork failed: {}", io::ErrorKind::StorageFull));
     }
 }

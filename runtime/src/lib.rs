@@ -30,7 +30,7 @@ mod streams;
 
 pub use error::{Error, Result};
 pub use lifecycle::create::Created;
-pub use lifecycle::remove::{Pruned, RemoveOptions};
+pub use lifecycle::remove::RemoveOptions;
 pub use lifecycle::stop::{StopOptions, Update, WaitCondition};
 pub use records::details::{ContainerDetails, ContainerFiles};
 pub use records::list::ContainerSummary;

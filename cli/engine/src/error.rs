@@ -106,8 +106,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Failed { kind, .. } => *kind,
-            Self::Runtime(error) if error.is_not_found() => ErrorKind::NotFound,
-            Self::Runtime(error) if error.is_retryable() => ErrorKind::Unavailable,
+            Self::Runtime(error) => error.kind(),
             Self::Image(error) => error.kind(),
             Self::Pull(error) => error.kind(),
             Self::Network(error) => error.kind(),
@@ -116,7 +115,20 @@ impl Error {
             Self::Swarm(error) => error.kind(),
             Self::Limit(_) => ErrorKind::BadArgument,
             Self::Because { source, .. } => source.kind(),
-            Self::Runtime(_) | Self::Login(_) | Self::File { .. } => ErrorKind::Internal,
+            Self::Login(_) | Self::File { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether the same again may succeed later. More errors are than their kinds say: a file that could not be
+    /// written is this machine's own fault, and may be written a moment later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Runtime(error) => error.is_retryable(),
+            Self::Network(error) => error.is_retryable(),
+            Self::Image(error) => error.is_retryable(),
+            Self::Pull(error) => error.is_retryable(),
+            Self::Because { source, .. } => source.is_retryable(),
+            _ => self.kind().is_retryable(),
         }
     }
 

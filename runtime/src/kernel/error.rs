@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use skep_common::ErrorKind;
 
 /// Result of everything in [`crate::kernel`].
 pub type Result<T, E = KernelError> = std::result::Result<T, E>;
@@ -163,6 +164,32 @@ impl KernelError {
                 _ => 125,
             },
             _ => 125,
+        }
+    }
+
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotRoot => ErrorKind::Forbidden,
+            Self::NoCgroup | Self::NoOverlay | Self::NoController { .. } => ErrorKind::NotSupported,
+            Self::MountSource { .. } | Self::UnsafePath { .. } | Self::Config(_) | Self::SeccompProfile(_) => {
+                ErrorKind::BadArgument
+            }
+            Self::NotRunning(_) | Self::Paused(_) => ErrorKind::Conflict,
+            Self::Process(error) => match error.kind {
+                ProcessErrorKind::Setup => ErrorKind::Internal,
+                ProcessErrorKind::NotFound
+                | ProcessErrorKind::NotExecutable
+                | ProcessErrorKind::UnknownUser
+                | ProcessErrorKind::WorkingDirectory => ErrorKind::BadArgument,
+            },
+            Self::Cgroup { .. }
+            | Self::Overlay { .. }
+            | Self::Mount { .. }
+            | Self::Create(_)
+            | Self::Reported(_)
+            | Self::File { .. }
+            | Self::System { .. } => ErrorKind::Internal,
         }
     }
 

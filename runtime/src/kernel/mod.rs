@@ -2,7 +2,7 @@
 //! the last steps before a program runs in it.
 //!
 //! Called by the shim, which is single-threaded, and by the process behind `exec`; what only
-//! looks at or changes cgroups ([`cgroup`], [`delete`], [`kill_all`], [`probe()`]) may be called by
+//! looks at or changes cgroups ([`cgroup`], [`delete`], [`kill_all`]) may be called by
 //! anyone.
 //!
 //! libcontainer keeps the life cycle, the namespaces and the pivot into the root. What it does
@@ -24,10 +24,10 @@ mod container;
 pub(crate) mod descriptors;
 mod error;
 pub mod exec;
+mod host;
 mod inside;
 mod lastmile;
 mod mounts;
-mod probe;
 pub(crate) mod process;
 mod pty;
 pub(crate) mod seal;
@@ -42,6 +42,6 @@ pub(crate) mod walk;
 pub use config::*;
 pub use container::{Created, Stdio, create, delete, kill_all, start};
 pub use error::{KernelError, ProcessError, ProcessErrorKind, Result};
-pub use probe::{Host, check_host, probe};
+pub use host::check_host;
 pub use seal::prepare_process;
 pub use skep_common::procfs::start_ticks as start_time;

@@ -26,8 +26,6 @@ pub struct Created {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// What the user should know.
-    pub warnings: Vec<String>,
 }
 
 impl Runtime {
@@ -65,7 +63,7 @@ impl Runtime {
         match made {
             Ok(name) => {
                 tracing::info!(container.id = %id, container.name = %name, "created");
-                Ok(Created { id, name, warnings: Vec::new() })
+                Ok(Created { id, name })
             }
             Err(error) => {
                 self.sweep(&id).ok();

@@ -1,4 +1,4 @@
-//! `rm`, `rename` and `container prune`.
+//! `rm` and `rename`.
 //!
 //! Order of a removal, so that it can be carried on: config.json → removing.json, or with its
 //! anonymous volumes removing-volumes.json (from here on the container is gone for everyone) →
@@ -6,13 +6,11 @@
 
 use std::fs;
 
-use skep_common::files::directory_size;
-
 use crate::error::{Error, Result};
 use crate::files;
 use crate::lifecycle::stop::StopOptions;
+use crate::records::allowed::Verb;
 use crate::records::config::{ContainerRecord, MountType};
-use crate::records::state::Status;
 use crate::runtime::Runtime;
 use crate::streams::control::Request;
 
@@ -23,15 +21,6 @@ pub struct RemoveOptions {
     pub force: bool,
     /// Remove its anonymous volumes.
     pub volumes: bool,
-}
-
-/// What `prune` removed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pruned {
-    /// Ids of containers.
-    pub containers: Vec<String>,
-    /// Space given back, bytes.
-    pub bytes: u64,
 }
 
 impl Runtime {
@@ -47,13 +36,9 @@ impl Runtime {
             found => found?,
         };
         let id = record.id;
-        if state.status.is_active() {
-            if !options.force {
-                return Err(match state.status {
-                    Status::Paused => Error::RemovePaused(record.name),
-                    _ => Error::RemoveRunning(record.name),
-                });
-            }
+        if !options.force {
+            Verb::Remove.require(state.status, &record.name)?;
+        } else if state.status.can_stop() {
             self.stop(&id, &StopOptions { signal: Some("KILL".to_owned()), timeout: Some(0) })?;
         }
         let lock = match self.lock(&id) {
@@ -63,13 +48,15 @@ impl Runtime {
             Err(error) => return Err(error),
         };
         match self.settle(&id)? {
-            Some(state) if state.status.is_active() && options.force => {
+            Some(state) if options.force && !state.status.can_remove() => {
                 // A shim whose starter was killed has only now started it.
                 drop(lock);
                 return self.remove(&id, options);
             }
-            Some(state) if state.status.is_active() => return Err(Error::RemoveRunning(record.name)),
-            Some(_) => self.heal_locked(&id).map(drop)?,
+            Some(state) => {
+                Verb::Remove.require(state.status, &record.name)?;
+                self.heal_locked(&id)?;
+            }
             None => return Ok(()),
         }
         self.tear_down(&id, false)?;
@@ -96,28 +83,6 @@ impl Runtime {
         Ok(())
     }
 
-    /// Removes all containers that do not run.
-    ///
-    /// # Errors
-    /// The containers cannot be read. Those that cannot be removed stay.
-    pub fn prune(&self) -> Result<Pruned> {
-        let mut pruned = Pruned::default();
-        for summary in self.list(true)? {
-            if summary.state.status.is_active() {
-                continue;
-            }
-            let bytes = directory_size(&self.paths(&summary.id).upper()).content_bytes;
-            match self.remove(&summary.id, &RemoveOptions::default()) {
-                Ok(()) => {
-                    pruned.bytes += bytes;
-                    pruned.containers.push(summary.id);
-                }
-                Err(error) => tracing::warn!(container.id = %summary.id, %error, "not pruned"),
-            }
-        }
-        Ok(pruned)
-    }
-
     /// Gives a container another name.
     ///
     /// # Errors
@@ -129,7 +94,8 @@ impl Runtime {
     }
 
     fn rename_locked(&self, id: &str, new: &str) -> Result<()> {
-        let (mut record, _) = self.load(id)?.ok_or_else(|| Error::NoSuchContainer(id.to_owned()))?;
+        let (mut record, state) = self.load(id)?.ok_or_else(|| Error::NoSuchContainer(id.to_owned()))?;
+        Verb::Rename.require(state.status, id)?;
         if record.name == new {
             return Err(Error::InvalidConfig("Renaming a container with the same name as its current name".to_owned()));
         }

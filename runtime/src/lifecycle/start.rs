@@ -22,9 +22,10 @@ use crate::kernel::{descriptors, signal};
 use crate::lifecycle::hosts::{self, Dns, Hosts, Resolver};
 use crate::lifecycle::launch::{Launch, LogSettings};
 use crate::lifecycle::network::Joined;
+use crate::records::allowed::Verb;
 use crate::records::config::{self, ContainerRecord, NetworkMode};
 use crate::records::merge;
-use crate::records::state::{ContainerState, ProcessId, Status};
+use crate::records::state::{ContainerState, ProcessId};
 use crate::runtime::Runtime;
 use crate::streams::attach::Attach;
 use crate::streams::control::{self, Order, StartReport};
@@ -61,12 +62,11 @@ impl Runtime {
         let lock = self.lock(&id)?;
         self.heal_locked(&id)?;
         let missing = || Error::NoSuchContainer(name_or_id.to_owned());
-        match self.settle(&id)?.ok_or_else(missing)?.status {
-            Status::Running | Status::Restarting => return Ok(Launched::default()),
-            Status::Paused => return Err(Error::StartPaused),
-            Status::Removing | Status::Dead => return Err(missing()),
-            Status::Created | Status::Exited => {}
+        let status = self.settle(&id)?.ok_or_else(missing)?.status;
+        if status.is_started() {
+            return Ok(Launched::default());
         }
+        Verb::Start.require(status, name_or_id)?;
         let (record, _) = self.load(&id)?.ok_or_else(missing)?;
         let attach = attach.map(|attach| Attach { stdin: attach.stdin && record.config.stdin_open, ..attach });
         tracing::info!(container.id = %id, "starting");
@@ -267,14 +267,8 @@ impl Runtime {
         ];
         let own = own.map(|(source, target)| FileBind { source, target: target.to_owned(), read_only: false });
         let generated = joined.shared.as_ref().map_or(own.to_vec(), |shared| shared.files.clone());
-        let generated =
-            generated.into_iter().filter(|file| !record.mounts.iter().any(|point| point.target == file.target));
-        let given = record.config.files.iter().map(|file| FileBind {
-            source: file.source.clone(),
-            target: file.target.clone(),
-            read_only: true,
-        });
-        generated.chain(given).collect()
+        let replaced = |file: &FileBind| record.mounts.iter().any(|point| point.target == file.target);
+        generated.into_iter().filter(|file| !replaced(file)).collect()
     }
 
     /// The namespaces, and the processes whose namespaces are among them.
@@ -374,16 +368,6 @@ impl Runtime {
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(50));
-        }
-    }
-
-    /// Whether the container can be spoken to.
-    pub(crate) fn require_running(&self, id: &str, state: &ContainerState, what: &'static str) -> Result<()> {
-        match state.status {
-            Status::Running => Ok(()),
-            Status::Paused => Err(Error::Paused(id.to_owned(), what)),
-            Status::Restarting => Err(Error::Restarting(id.to_owned())),
-            _ => Err(Error::NotRunning(id.to_owned())),
         }
     }
 }

@@ -10,9 +10,10 @@ use crate::files;
 use crate::kernel::cgroup::Paths as Cgroup;
 use crate::kernel::signal;
 use crate::lifecycle::launch::Launch;
+use crate::records::allowed::Verb;
 use crate::records::config::{Limits, RestartPolicy};
 use crate::records::merge;
-use crate::records::state::{ProcessId, Status};
+use crate::records::state::ProcessId;
 use crate::runtime::Runtime;
 use crate::streams::control::{self, Ended, Request, kind};
 
@@ -54,7 +55,7 @@ impl Runtime {
     pub fn stop(&self, name_or_id: &str, options: &StopOptions) -> Result<()> {
         let signal = options.signal.as_deref().map(signal::parse).transpose()?;
         let (record, state) = self.record(name_or_id)?;
-        if !state.status.is_active() {
+        if !state.status.can_stop() {
             return Ok(());
         }
         let request = Request::Stop { signal, timeout: options.timeout };
@@ -73,9 +74,7 @@ impl Runtime {
     pub fn kill(&self, name_or_id: &str, signal: &str) -> Result<()> {
         let signal = signal::parse(signal)?;
         let (record, state) = self.record(name_or_id)?;
-        if !state.status.is_active() {
-            return Err(Error::NotRunning(record.id));
-        }
+        Verb::Kill.require(state.status, &record.id)?;
         self.ask(&record.id, &Request::Kill { signal })
     }
 
@@ -95,12 +94,8 @@ impl Runtime {
     /// [`Error::NotRunning`], [`Error::AlreadyPaused`], or the host cannot freeze.
     pub fn pause(&self, name_or_id: &str) -> Result<()> {
         let (record, state) = self.record(name_or_id)?;
-        match state.status {
-            Status::Running => self.ask(&record.id, &Request::Pause),
-            Status::Paused => Err(Error::AlreadyPaused(record.id)),
-            Status::Restarting => Err(Error::Restarting(record.id)),
-            _ => Err(Error::NotRunning(record.id)),
-        }
+        Verb::Pause.require(state.status, &record.id)?;
+        self.ask(&record.id, &Request::Pause)
     }
 
     /// Lets them go on.
@@ -109,10 +104,8 @@ impl Runtime {
     /// [`Error::NotPaused`].
     pub fn unpause(&self, name_or_id: &str) -> Result<()> {
         let (record, state) = self.record(name_or_id)?;
-        match state.status {
-            Status::Paused => self.ask(&record.id, &Request::Unpause),
-            _ => Err(Error::NotPaused(record.id)),
-        }
+        Verb::Unpause.require(state.status, &record.id)?;
+        self.ask(&record.id, &Request::Unpause)
     }
 
     /// Sets the size of a container's terminal.
@@ -121,7 +114,7 @@ impl Runtime {
     /// [`Error::NotRunning`].
     pub fn resize(&self, name_or_id: &str, rows: u16, columns: u16) -> Result<()> {
         let (record, state) = self.record(name_or_id)?;
-        self.require_running(&record.id, &state, "resize")?;
+        Verb::Resize.require(state.status, &record.id)?;
         self.ask(&record.id, &Request::Resize { rows, columns })
     }
 
@@ -166,6 +159,7 @@ impl Runtime {
 
     fn update_locked(&self, id: &str, update: &Update) -> Result<()> {
         let (mut record, state) = self.load(id)?.ok_or_else(|| Error::NoSuchContainer(id.to_owned()))?;
+        Verb::Update.require(state.status, id)?;
         let limits = &mut record.config.limits;
         overlay_limits(limits, &update.limits);
         let resources = merge::resources(limits, &record.config.device_rules, skep_common::procfs::processor_count())?;

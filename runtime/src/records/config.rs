@@ -129,8 +129,6 @@ pub struct ContainerConfig {
     pub cgroupns_mode: String,
     /// Cgroup below which this container's is made; `None` for the node's.
     pub cgroup_parent: Option<String>,
-    /// Files shown inside that are not the user's mounts (secrets, configs).
-    pub files: Vec<InlineFile>,
     /// Annotations, for `inspect`.
     pub annotations: BTreeMap<String, String>,
 }
@@ -292,21 +290,6 @@ pub struct LogConfig {
 impl Default for LogConfig {
     fn default() -> Self {
         Self { driver: "json-file".to_owned(), options: BTreeMap::new() }
-    }
-}
-
-/// A file shown inside the container, read-only, kept in memory on the host (secrets, configs).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InlineFile {
-    /// Absolute path inside the container.
-    pub target: String,
-    /// File on the host, below the run root.
-    pub source: PathBuf,
-}
-
-impl std::fmt::Debug for InlineFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InlineFile").field("target", &self.target).finish_non_exhaustive()
     }
 }
 

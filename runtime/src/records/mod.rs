@@ -1,5 +1,6 @@
 //! What is written down about containers and volumes, where it is, and how it is read back.
 
+pub(crate) mod allowed;
 pub mod config;
 pub mod details;
 pub mod list;

@@ -45,7 +45,7 @@ impl Status {
     }
 
     /// Whether a shim has to be there.
-    pub fn is_active(self) -> bool {
+    pub const fn is_active(self) -> bool {
         matches!(self, Self::Running | Self::Paused | Self::Restarting)
     }
 }

@@ -110,7 +110,7 @@ impl Shim {
     pub(super) fn not_begun(&mut self, error: &Error) -> (String, i32) {
         let (message, exit_code) = match error {
             Error::Kernel(source) => {
-                let message = DisplayChain(&**source).to_string();
+                let message = DisplayChain(error).to_string();
                 let runtime =
                     "failed to create task for container: failed to create shim task: OCI runtime create failed";
                 (format!("{runtime}: {message}"), source.exit_code())

@@ -3,6 +3,7 @@
 //! Called by whoever serves people or programs, from any thread; `start` makes the same session before the program runs.
 
 use crate::error::Result;
+use crate::records::allowed::Verb;
 use crate::runtime::Runtime;
 use crate::streams::control::Request;
 use crate::streams::session::Session;
@@ -33,7 +34,7 @@ impl Runtime {
     /// [`Error::Restarting`](crate::Error::Restarting).
     pub fn attach(&self, name_or_id: &str, attach: Attach) -> Result<Session> {
         let (record, state) = self.record(name_or_id)?;
-        self.require_running(&record.id, &state, "attach")?;
+        Verb::Attach.require(state.status, &record.id)?;
         let attach = Attach { stdin: attach.stdin && record.config.stdin_open, ..attach };
         let socket = self.request(&record.id, &attach.request())?;
         let session = Session::of_container(self.clone(), record.id, state.shim, socket)?;

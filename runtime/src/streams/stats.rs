@@ -9,6 +9,7 @@ use skep_common::procfs::{self, ProcessStat, TICKS_PER_SECOND};
 
 use crate::error::Result;
 use crate::kernel::cgroup::{Paths, Stats};
+use crate::records::allowed::Verb;
 use crate::runtime::Runtime;
 
 /// What a container uses, at one moment.
@@ -81,9 +82,7 @@ impl Runtime {
     /// [`crate::Error::NotRunning`], or no cgroups.
     pub fn top(&self, name_or_id: &str) -> Result<Vec<TopRow>> {
         let (record, state) = self.record(name_or_id)?;
-        if !state.status.is_active() {
-            return Err(crate::Error::NotRunning(record.id));
-        }
+        Verb::Top.require(state.status, &record.id)?;
         let mut pids = Paths::find(&self.cgroup(&record))?.processes()?;
         pids.sort_unstable();
         Ok(pids.into_iter().filter_map(top_row).collect())

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use skep_runtime::Runtime;
-use skep_runtime::config::ContainerConfig;
 
 use super::{config, leases};
 use crate::blocking::aside;
@@ -50,11 +49,8 @@ impl Engine {
         })
         .await?;
         let leases = self.lease(&runtime, &mut read.config).await?;
-        match aside(move || make(&runtime, &read.config)).await {
-            Ok((id, warnings)) => {
-                read.warnings.extend(warnings);
-                Ok(CreateResponse { id, warnings: read.warnings })
-            }
+        match aside(move || Ok(runtime.create(&read.config)?)).await {
+            Ok(created) => Ok(CreateResponse { id: created.id, warnings: read.warnings }),
             Err(error) => {
                 self.release(&leases).await;
                 Err(error)
@@ -73,9 +69,4 @@ impl Engine {
 
 fn read(runtime: &Runtime, request: &CreateContainer) -> Result<config::Read> {
     config::read(runtime.net(), request.name.as_deref(), &request.body)
-}
-
-fn make(runtime: &Runtime, config: &ContainerConfig) -> Result<(String, Vec<String>)> {
-    let created = runtime.create(config)?;
-    Ok((created.id, created.warnings))
 }

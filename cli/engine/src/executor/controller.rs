@@ -98,15 +98,7 @@ impl Controller for TaskController {
         let (machine, task) = (Arc::clone(&self.machine), Arc::clone(&self.task));
         blocking(move || {
             let config = container::config(&task, &hostname(), |network| machine.assigned(network))?;
-            match machine.runtime.create(&config) {
-                Ok(created) => {
-                    for warning in created.warnings {
-                        tracing::warn!(task.id = task.id, container.id = created.id, "{warning}");
-                    }
-                    Ok(())
-                }
-                Err(error) => Err(of_runtime(error)),
-            }
+            machine.runtime.create(&config).map(drop).map_err(of_runtime)
         })
         .await
     }

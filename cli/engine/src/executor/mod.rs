@@ -110,7 +110,7 @@ fn of_runtime(error: skep_runtime::Error) -> ExecutorError {
 }
 
 fn of_engine(error: crate::Error) -> ExecutorError {
-    match error.kind().is_retryable() {
+    match error.is_retryable() {
         true => ExecutorError::Temporary(chain_of(&error)),
         false => ExecutorError::Fatal(chain_of(&error)),
     }

@@ -279,14 +279,6 @@ pub fn load_filter(program: &[FilterInstruction]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the kernel has system call filters.
-pub fn has_filters() -> bool {
-    const GET_ACTION_AVAIL: libc::c_ulong = 2;
-    let action: u32 = 0x7fff_0000;
-    // SAFETY: the action is a 32-bit word that outlives the call.
-    unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0, &raw const action) == 0 }
-}
-
 /// execve(2). Returns only on failure.
 pub fn execve(program: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {

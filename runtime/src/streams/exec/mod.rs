@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernel::{KernelError, seal};
+use crate::records::allowed::Verb;
 use crate::runtime::Runtime;
 use crate::streams::control::{self, Begun, ExecOrder, NotBegun, kind};
 use crate::streams::session::Session;
@@ -72,7 +73,7 @@ impl Runtime {
         detached: bool,
     ) -> Result<(String, UnixStream, Begun)> {
         let (record, state) = self.record(name_or_id)?;
-        self.require_running(&record.id, &state, "exec")?;
+        Verb::Exec.require(state.status, &record.id)?;
         let init = state.init.ok_or_else(|| Error::NotRunning(record.id.clone()))?;
         let mut socket = self.spawn_helper(&record.id)?;
         let order = ExecOrder { init, options, detached };
