@@ -275,7 +275,7 @@ fn leak(directory: &Path) -> i32 {
 }
 
 fn no_program_is_found_by_way_of_a_descriptor(lab: &Lab) {
-    let outside = lab.path("outside");
+    let outside = lab.path("leaked");
     fs::create_dir(&outside).unwrap();
     fs::copy("/bin/busybox", outside.join("echo")).unwrap();
     let leaked = leak(&outside);
