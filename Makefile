@@ -15,7 +15,7 @@ export SKEP_BIN ?= $(RELEASE)
 # Where Debian keeps nft, ipvsadm and mkfs.ext4; a plain `su` leaves it out.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help deps deps-bench build demo test test-vm check bench clean
+.PHONY: help deps deps-bench build demo sim test test-vm check bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ build: ## the static release binary
 demo: deps build ## three nodes, a registry and the tutorial, on this machine
 	$(CARGO) build --locked -p skep-tests --bin skep-demo
 	"$(TARGET)/$(TRIPLE)/debug/skep-demo"
+
+sim: ## a simulated swarm lives through seeded faults: make sim NODES=50 TASKS=1000 SEED=1
+	$(CARGO) run --locked -p skep-cluster --features sim --example sim -- $(or $(NODES),50) $(or $(TASKS),1000) $(or $(SEED),1)
 
 test: deps build ## every test, then the network and swarm tests again in a virtual machine
 	@.ci/timed "tests, compiled" $(CARGO) test --locked --workspace --no-run

@@ -1,6 +1,6 @@
 //! The border between the swarm and one machine: the agent drives these traits, and never the kernel.
 //!
-//! Implemented in `skep-engine` over the `runtime`, `net` and `image` crates, and by a fake one under test.
+//! Implemented in `skep-engine` over the `runtime`, `net` and `image` crates, and by `sim::Machine` under test.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

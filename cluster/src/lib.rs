@@ -26,8 +26,8 @@ pub mod node;
 pub mod orchestrator;
 pub mod raft;
 pub mod scheduler;
-#[cfg(test)]
-mod sim;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod store;
 mod streams;
 pub mod surroundings;

@@ -111,10 +111,10 @@ impl Chance for SystemChance {
     }
 }
 
-#[cfg(any(test, feature = "memory-store"))]
+#[cfg(any(test, feature = "sim"))]
 pub use by_hand::{Counted, HandClock};
 
-#[cfg(any(test, feature = "memory-store"))]
+#[cfg(any(test, feature = "sim"))]
 mod by_hand {
     use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -1,55 +1,46 @@
 //! Nodes that vanish, come back, are drained or removed, in whatever order.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::api::ObjectKind;
+use crate::model::{Mode, NodeAvailability, ServiceSpec, TaskState};
 use crate::store::remove;
-
-impl World {
-    fn cut(&mut self, node: &str) {
-        self.cut_off.insert(node.to_owned());
-        self.set_node_state(node, NodeState::Down);
-    }
-
-    fn heal(&mut self, node: &str) {
-        self.cut_off.remove(node);
-        self.set_node_state(node, NodeState::Ready);
-    }
-}
 
 #[test]
 fn tasks_of_a_lost_node_run_elsewhere_and_the_old_ones_go_when_it_returns() {
-    let mut world = World::new(3);
+    let mut world = World::new(3, 0);
     world.add_network("app", false);
-    world.add_service("s", on_network(replicated(6, "x"), "app"));
+    world.add_service("s", on_network(replicated(6, "x"), "app")).unwrap();
     world.ticks(6);
     world.cut("node1");
     world.ticks(8);
     assert_eq!(world.up("s").iter().filter(|t| t.node_id != "node1").count(), 6);
-    assert!(world.running.values().any(|node| node == "node1"), "it does not know yet");
+    assert!(world.running().values().any(|node| node == "node1"), "it does not know yet");
     world.heal("node1");
     world.ticks(3);
-    assert!(!world.running.values().any(|node| node == "node1"));
-    assert_eq!(world.running.len(), 6);
+    assert!(!world.running().values().any(|node| node == "node1"));
+    assert_eq!(world.running().len(), 6);
 }
 
 #[test]
 fn a_drained_node_becomes_empty_and_no_slot_runs_twice() {
-    let mut world = World::new(3);
-    world.add_service("s", replicated(6, "x"));
+    let mut world = World::new(3, 0);
+    world.add_service("s", replicated(6, "x")).unwrap();
     world.ticks(6);
-    world.set_availability("node0", NodeAvailability::Drain);
+    world.set_availability("node0", NodeAvailability::Drain).unwrap();
     world.ticks(10);
-    assert!(!world.running.values().any(|node| node == "node0"));
+    assert!(!world.running().values().any(|node| node == "node0"));
     assert_eq!(world.up("s").len(), 6);
     assert!(world.doubles.is_empty());
 }
 
 #[test]
 fn tasks_of_a_removed_node_are_orphaned_and_replaced() {
-    let mut world = World::new(2);
-    world.add_service("s", replicated(4, "x"));
+    let mut world = World::new(2, 0);
+    world.add_service("s", replicated(4, "x")).unwrap();
     world.ticks(6);
     world.cut_off.insert("node0".into());
     world.commit(vec![remove(ObjectKind::Node, "node0")]);
@@ -61,14 +52,14 @@ fn tasks_of_a_removed_node_are_orphaned_and_replaced() {
 
 #[test]
 fn after_a_day_a_lost_node_holds_nothing() {
-    let mut world = World::new(2);
+    let mut world = World::new(2, 0);
     world.add_network("app", false);
-    world.add_service("s", on_network(replicated(2, "x"), "app"));
+    world.add_service("s", on_network(replicated(2, "x"), "app")).unwrap();
     world.ticks(6);
     world.cut("node0");
     world.ticks(5);
-    world.update_service("s", scale(1));
-    world.now += crate::orchestrator::REAPER_ORPHAN_AFTER_NS;
+    world.update_service("s", scale(1)).unwrap();
+    world.pass(crate::orchestrator::REAPER_ORPHAN_AFTER_NS);
     world.ticks(5);
     assert_eq!(world.view.tasks().values().filter(|t| t.state() <= TaskState::Running).count(), 1);
 }
@@ -102,31 +93,31 @@ proptest! {
     /// The checks of every tick hold throughout; and whatever happened, once it is over the swarm is as specified.
     #[test]
     fn whatever_happens_the_swarm_heals(events in proptest::collection::vec(event(), 1..25)) {
-        let mut world = World::new(4);
+        let mut world = World::new(4, 0);
         world.add_network("app", false);
-        world.add_service("s", published(on_network(replicated(3, "v0"), "app"), 0));
-        world.fates.insert("v2".into(), Fate::Fails);
+        world.add_service("s", published(on_network(replicated(3, "v0"), "app"), 0)).unwrap();
+        world.set_fate("v2", Fate::Fails);
         for event in events {
             match event {
-                Event::Scale(replicas) => world.update_service("s", scale(replicas)),
-                Event::Image(index) => world.update_service("s", image(["v0", "v1", "v2"][index])),
+                Event::Scale(replicas) => world.update_service("s", scale(replicas)).unwrap(),
+                Event::Image(index) => world.update_service("s", image(["v0", "v1", "v2"][index])).unwrap(),
                 Event::Cut(node) => world.cut(&format!("node{node}")),
                 Event::Heal(node) => world.heal(&format!("node{node}")),
-                Event::Drain(node) => world.set_availability(&format!("node{node}"), NodeAvailability::Drain),
-                Event::Activate(node) => world.set_availability(&format!("node{node}"), NodeAvailability::Active),
+                Event::Drain(node) => world.set_availability(&format!("node{node}"), NodeAvailability::Drain).unwrap(),
+                Event::Activate(node) => world.set_availability(&format!("node{node}"), NodeAvailability::Active).unwrap(),
                 Event::Wait(ticks) => world.ticks(ticks),
             }
             world.tick();
         }
         for node in 0..4 {
             world.heal(&format!("node{node}"));
-            world.set_availability(&format!("node{node}"), NodeAvailability::Active);
+            world.set_availability(&format!("node{node}"), NodeAvailability::Active).unwrap();
         }
-        world.update_service("s", image("v9"));
-        world.update_service("s", scale(4));
+        world.update_service("s", image("v9")).unwrap();
+        world.update_service("s", scale(4)).unwrap();
         world.ticks(150);
         prop_assert_eq!(world.images("s"), BTreeMap::from([("v9".to_owned(), 4)]));
-        prop_assert_eq!(world.running.len(), 4);
+        prop_assert_eq!(world.running().len(), 4);
         // Nothing is decided any more.
         let version = world.view.version();
         world.ticks(3);
@@ -136,12 +127,12 @@ proptest! {
     /// Nodes and services come and go; a global service is everywhere in the end, and what was removed is gone.
     #[test]
     fn nodes_and_services_come_and_go(events in proptest::collection::vec((0..6_u8, 0..5_usize), 1..25)) {
-        let mut world = World::new(3);
+        let mut world = World::new(3, 0);
         world.add_network("app", false);
         world.add_service("g", ServiceSpec {
             mode: Mode::Global,
             ..on_network(replicated(0, "agent"), "app")
-        });
+        }).unwrap();
         let mut made = 0;
         for (kind, index) in events {
             let node = format!("node{index}");
@@ -149,7 +140,6 @@ proptest! {
             match kind {
                 0 if !known => {
                     world.cut_off.remove(&node);
-                    world.running.retain(|_, at| *at != node);
                     world.add_node(&node);
                 }
                 1 if known && world.view.nodes().size() > 1 => {
@@ -160,13 +150,12 @@ proptest! {
                 3 if known => world.heal(&node),
                 4 => {
                     made += 1;
-                    world.add_service(&format!("s{made}"), published(on_network(replicated(3, "x"), "app"), 0));
+                    world.add_service(&format!("s{made}"), published(on_network(replicated(3, "x"), "app"), 0)).unwrap();
                 }
                 5 if made > 0 => {
                     let id = format!("s{}", index % made + 1);
-                    if let Some(service) = world.view.services().get(id.as_str()) {
-                        let service = Service { pending_delete: true, ..Service::clone(service) };
-                        world.commit(vec![update(service)]);
+                    if world.view.services().get(id.as_str()).is_some_and(|service| !service.pending_delete) {
+                        world.remove_service(&id).unwrap();
                     }
                 }
                 _ => {}
@@ -191,12 +180,12 @@ proptest! {
 
     #[test]
     fn drains_in_any_order_never_double_a_slot(order in proptest::collection::vec((0..4_usize, any::<bool>()), 1..12)) {
-        let mut world = World::new(4);
-        world.add_service("s", replicated(5, "x"));
+        let mut world = World::new(4, 0);
+        world.add_service("s", replicated(5, "x")).unwrap();
         world.ticks(6);
         for (node, drain) in order {
             let to = if drain { NodeAvailability::Drain } else { NodeAvailability::Active };
-            world.set_availability(&format!("node{node}"), to);
+            world.set_availability(&format!("node{node}"), to).unwrap();
             world.ticks(2);
         }
         world.ticks(30);

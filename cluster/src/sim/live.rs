@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,14 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Code, Request};
 
-use super::{on_network, published, replicated, scale};
+use super::{Fate, Machine, on_network, published, replicated, scale};
 use crate::agent::{Agent, AgentConfig, ConnectError, ManagerLink};
 use crate::api::dispatcher_client::DispatcherClient;
 use crate::api::dispatcher_server::DispatcherServer;
 use crate::api::log_broker_server::LogBrokerServer;
-use crate::api::{self, *};
+use crate::api::*;
 use crate::dispatcher::Dispatcher;
-use crate::executor::{Configured, Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
 use crate::leader::run_leader;
 use crate::logs::LogBroker;
 use crate::model::{Annotations, Cluster, ClusterSpec, Network, NetworkSpec, Node, Service, ServiceSpec, Task};
@@ -32,176 +30,6 @@ use crate::store::{MemoryStore, Store, View, create, remove, update};
 use crate::surroundings::Surroundings;
 use crate::timing::Timing;
 use crate::wire::Caller;
-
-#[derive(Debug, Clone, Default)]
-struct Container {
-    running: bool,
-    exit_code: i32,
-    started: bool,
-    sick: bool,
-}
-
-/// A machine that pretends. Its containers outlive every agent.
-struct Machine {
-    containers: Mutex<BTreeMap<String, Container>>,
-    network: Mutex<Option<NodeNetwork>>,
-    /// It cannot be looked at for strangers.
-    blind: AtomicBool,
-    /// What each of its containers has said, one nanosecond apart.
-    lines: Mutex<Vec<Vec<u8>>>,
-    /// Its containers do not stop.
-    stubborn: AtomicBool,
-    changed: watch::Sender<u64>,
-}
-
-impl Machine {
-    fn new() -> Arc<Self> {
-        Arc::new(Self {
-            containers: Mutex::default(),
-            network: Mutex::default(),
-            blind: AtomicBool::default(),
-            lines: Mutex::new(vec![b"one".to_vec(), b"two".to_vec()]),
-            stubborn: AtomicBool::default(),
-            changed: watch::Sender::new(0),
-        })
-    }
-
-    fn containers(&self) -> BTreeMap<String, Container> {
-        self.containers.lock().unwrap().clone()
-    }
-
-    fn say(&self, text: &str) {
-        self.lines.lock().unwrap().push(text.into());
-        self.changed.send_modify(|n| *n += 1);
-    }
-
-    fn with(&self, task: &str, work: impl FnOnce(&mut Container)) {
-        work(self.containers.lock().unwrap().entry(task.to_owned()).or_default());
-        self.changed.send_modify(|n| *n += 1);
-    }
-}
-
-struct MachineExecutor(Arc<Machine>);
-
-struct MachineController {
-    machine: Arc<Machine>,
-    task: api::Task,
-}
-
-#[async_trait]
-impl Executor for MachineExecutor {
-    async fn describe(&self) -> Result<NodeDescription, ExecutorError> {
-        Ok(NodeDescription { hostname: "machine".into(), ..NodeDescription::default() })
-    }
-
-    async fn configure_network(&self, network: &NodeNetwork) -> Result<Configured, ExecutorError> {
-        if network.endpoints.iter().any(|e| e.node_addr.is_empty()) {
-            return Err(ExecutorError::Fatal("an endpoint is nowhere".into()));
-        }
-        *self.0.network.lock().unwrap() = Some(network.clone());
-        Ok(Configured::default())
-    }
-
-    fn controller(&self, task: &api::Task) -> Arc<dyn Controller> {
-        Arc::new(MachineController { machine: self.0.clone(), task: task.clone() })
-    }
-
-    async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError> {
-        match self.0.blind.load(Ordering::Relaxed) {
-            true => Err(ExecutorError::Temporary("busy".into())),
-            false => Ok(self.0.containers().into_keys().collect()),
-        }
-    }
-
-    async fn leave(&self) -> Result<(), ExecutorError> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Controller for MachineController {
-    async fn prepare(&self) -> Result<(), ExecutorError> {
-        if self.task.spec.as_ref().unwrap().container.as_ref().unwrap().image == "missing" {
-            return Err(ExecutorError::Fatal("No such image: missing".into()));
-        }
-        self.machine.with(&self.task.id, |_| {});
-        Ok(())
-    }
-
-    async fn start(&self) -> Result<(), ExecutorError> {
-        let carried = self.machine.network.lock().unwrap().clone().unwrap_or_default();
-        for network in &self.task.networks {
-            assert!(carried.networks.iter().any(|n| n.id == network.network_id), "started before its network");
-        }
-        self.machine.with(&self.task.id, |c| (c.running, c.started) = (true, true));
-        Ok(())
-    }
-
-    async fn observe(&self) -> Result<Observed, ExecutorError> {
-        let container = self.machine.containers().get(&self.task.id).cloned();
-        let known = container.clone().unwrap_or_default();
-        Ok(Observed {
-            exists: container.is_some(),
-            running: known.running,
-            started: known.started,
-            has_health_check: true,
-            healthy: Some(!known.sick),
-            container: ContainerStatus {
-                container_id: format!("c-{}", self.task.id),
-                pid: 7,
-                exit_code: known.exit_code,
-            },
-            ..Observed::default()
-        })
-    }
-
-    async fn changed(&self) {
-        let mut changed = self.machine.changed.subscribe();
-        changed.mark_unchanged();
-        // The machine lives as long as the test.
-        let _ = changed.changed().await;
-    }
-
-    async fn shutdown(&self) -> Result<(), ExecutorError> {
-        while self.machine.stubborn.load(Ordering::Relaxed) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        if self.machine.containers().contains_key(&self.task.id) {
-            self.machine.with(&self.task.id, |c| c.running = false);
-        }
-        Ok(())
-    }
-
-    async fn remove(&self) -> Result<(), ExecutorError> {
-        self.machine.containers.lock().unwrap().remove(&self.task.id);
-        Ok(())
-    }
-
-    fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogMessage, ExecutorError>> {
-        let (machine, follow, since) = (self.machine.clone(), options.follow, options.since_ns);
-        let line = |(text, timestamp_ns)| LogMessage { stream: 1, data: text, timestamp_ns, ..LogMessage::default() };
-        futures::stream::unfold(0, move |next| {
-            let machine = machine.clone();
-            async move {
-                let mut changed = machine.changed.subscribe();
-                loop {
-                    changed.mark_unchanged();
-                    if let Some(text) = machine.lines.lock().unwrap().get(next) {
-                        return Some(((text.clone(), next as i64 + 1), next + 1));
-                    }
-                    if !follow {
-                        return None;
-                    }
-                    // The machine lives as long as the test.
-                    let _ = changed.changed().await;
-                }
-            }
-        })
-        .filter(move |(_, time)| futures::future::ready(*time >= since))
-        .map(move |numbered| Ok(line(numbered)))
-        .boxed()
-    }
-}
 
 /// A leader on a port of its own. Plain text: who calls stands in the user agent instead of a certificate.
 struct Leader {
@@ -275,7 +103,7 @@ struct Swarm {
     store: Arc<MemoryStore>,
     leader: Option<Leader>,
     addr: watch::Sender<SocketAddr>,
-    machines: BTreeMap<String, Arc<Machine>>,
+    machines: BTreeMap<String, Machine>,
     agents: BTreeMap<String, (CancellationToken, JoinHandle<std::io::Result<()>>)>,
     state: tempfile::TempDir,
 }
@@ -302,7 +130,9 @@ impl Swarm {
             let id = format!("node{index}");
             let node = Node { id: id.as_str().into(), ..Node::default() };
             swarm.store.propose(vec![create(node)]).await.unwrap();
-            swarm.machines.insert(id.clone(), Machine::new());
+            let machine = Machine::new("machine");
+            machine.set_fate("missing", Fate::IsRejected);
+            swarm.machines.insert(id.clone(), machine);
             swarm.start_agent(&id);
         }
         swarm
@@ -320,7 +150,7 @@ impl Swarm {
         let agent = Agent::new(AgentConfig {
             node_id: id.into(),
             state_dir: self.state.path().join(id),
-            executor: Arc::new(MachineExecutor(self.machines[id].clone())),
+            executor: Arc::new(self.machines[id].clone()),
             managers: Arc::new(Link { node_id: id.into(), addr: self.addr.subscribe() }),
             data_path_addr: "192.168.1.1".into(),
             session: watch::Sender::new(None),
@@ -367,7 +197,7 @@ impl Swarm {
         assert!(reached.is_ok(), "not reached: {what}\n{:#?}", self.store.view().tasks());
     }
 
-    async fn until_machines(&self, what: &str, condition: impl Fn(&BTreeMap<String, Arc<Machine>>) -> bool) {
+    async fn until_machines(&self, what: &str, condition: impl Fn(&BTreeMap<String, Machine>) -> bool) {
         for _ in 0..6000 {
             if condition(&self.machines) {
                 return;
@@ -383,7 +213,7 @@ fn up(view: &View, service: &str) -> usize {
     view.tasks_of_service(service).filter(up).count()
 }
 
-fn live(machines: &BTreeMap<String, Arc<Machine>>) -> usize {
+fn live(machines: &BTreeMap<String, Machine>) -> usize {
     machines.values().map(|m| m.containers().values().filter(|c| c.running).count()).sum()
 }
 
@@ -395,9 +225,9 @@ async fn a_service_comes_up_is_scaled_and_goes() {
     swarm.store.propose(vec![create(absent)]).await.unwrap();
     swarm.add_service("s", published(on_network(replicated(4, "x"), "app"), 8080)).await;
     swarm.until("four tasks run", |view| up(view, "s") == 4).await;
-    let all_serving = |machines: &BTreeMap<String, Arc<Machine>>| {
+    let all_serving = |machines: &BTreeMap<String, Machine>| {
         machines.values().all(|machine| {
-            let network = machine.network.lock().unwrap().clone().unwrap_or_default();
+            let network = machine.network().unwrap_or_default();
             let serving = network.endpoints.iter().filter(|e| e.serving && e.network_id == "ingress");
             let ports = network.services.iter().find(|s| s.network_id == "ingress").map(|s| s.ports.clone());
             serving.count() == 4 && ports.is_some_and(|p| p[0].published_port == 8080)
@@ -406,8 +236,7 @@ async fn a_service_comes_up_is_scaled_and_goes() {
     swarm.until_machines("every node knows all four", all_serving).await;
     swarm.change_spec("s", scale(1)).await;
     swarm.until("one task is left", |view| view.tasks().size() == 1 && up(view, "s") == 1).await;
-    let one =
-        |machines: &BTreeMap<_, Arc<Machine>>| machines.values().map(|m| m.containers().len()).sum::<usize>() == 1;
+    let one = |machines: &BTreeMap<_, Machine>| machines.values().map(|m| m.containers().len()).sum::<usize>() == 1;
     swarm.until_machines("one container is left", one).await;
 }
 
@@ -419,11 +248,10 @@ async fn an_agent_that_starts_again_adopts_what_runs_without_a_leader() {
     swarm.stop_agent("node0").await;
     swarm.leader.take().unwrap().stop().await;
     assert_eq!(live(&swarm.machines), 2);
-    *swarm.machines["node0"].network.lock().unwrap() = None;
+    swarm.machines["node0"].forget_network();
     swarm.start_agent("node0");
-    let repaired = |machines: &BTreeMap<String, Arc<Machine>>| {
-        machines["node0"].network.lock().unwrap().as_ref().is_some_and(|n| n.networks.len() == 2)
-    };
+    let repaired =
+        |machines: &BTreeMap<String, Machine>| machines["node0"].network().is_some_and(|n| n.networks.len() == 2);
     swarm.until_machines("the data plane is made again", repaired).await;
     assert_eq!(live(&swarm.machines), 2);
     // One ends meanwhile; the next leader hears of it.
@@ -455,7 +283,7 @@ async fn a_silent_node_is_down_and_its_tasks_move_and_are_stopped_on_its_return(
                 && view.tasks_of_node("node1").all(|t| t.desired_state > TaskState::Running)
         })
         .await;
-    let goes_on = |machines: &BTreeMap<String, Arc<Machine>>| {
+    let goes_on = |machines: &BTreeMap<String, Machine>| {
         let alone = machines["node1"].containers().values().filter(|c| c.running).count();
         alone == 2 && live(machines) == 6
     };
@@ -472,15 +300,15 @@ async fn an_unhealthy_task_gets_no_connections_while_it_is_being_stopped() {
     swarm.until("two tasks run", |view| up(view, "s") == 2).await;
     let victim = swarm.store.view().tasks_of_node("node0").next().unwrap().id.clone();
     let machine = &swarm.machines["node0"];
-    machine.stubborn.store(true, Ordering::Relaxed);
+    machine.set_stubborn(true);
     machine.with(&victim, |c| c.sick = true);
-    let drained = |machines: &BTreeMap<String, Arc<Machine>>| {
-        let network = machines["node1"].network.lock().unwrap().clone().unwrap_or_default();
+    let drained = |machines: &BTreeMap<String, Machine>| {
+        let network = machines["node1"].network().unwrap_or_default();
         network.endpoints.iter().any(|e| victim == e.task_id && e.draining && !e.serving)
     };
     swarm.until_machines("the other node drains it", drained).await;
     assert!(machine.containers()[victim.as_str()].running);
-    machine.stubborn.store(false, Ordering::Relaxed);
+    machine.set_stubborn(false);
     let failed = |t: &Arc<Task>| {
         t.state() == TaskState::Failed && t.status.err == "task: unhealthy container" && !t.status.draining
     };
@@ -511,12 +339,12 @@ async fn a_late_clean_up_spares_the_tasks_that_came_meanwhile() {
     let mut swarm = Swarm::new(1).await;
     swarm.stop_agent("node0").await;
     swarm.machines["node0"].with("stranger", |c| c.running = true);
-    swarm.machines["node0"].blind.store(true, Ordering::Relaxed);
+    swarm.machines["node0"].set_blind(true);
     swarm.start_agent("node0");
     swarm.add_service("s", replicated(2, "x")).await;
     swarm.until("both run", |view| up(view, "s") == 2).await;
-    swarm.machines["node0"].blind.store(false, Ordering::Relaxed);
-    let gone = |machines: &BTreeMap<String, Arc<Machine>>| !machines["node0"].containers().contains_key("stranger");
+    swarm.machines["node0"].set_blind(false);
+    let gone = |machines: &BTreeMap<String, Machine>| !machines["node0"].containers().contains_key("stranger");
     swarm.until_machines("the stranger is gone", gone).await;
     assert_eq!(live(&swarm.machines), 2);
     assert_eq!(swarm.store.view().tasks().size(), 2, "none was replaced");

@@ -1,11 +1,11 @@
 //! The replicated state: [`View`] is an immutable snapshot, changed only by committed raft entries.
 
-#[cfg(any(test, feature = "memory-store"))]
+#[cfg(any(test, feature = "sim"))]
 mod memory;
 mod pack;
 mod view;
 
-#[cfg(any(test, feature = "memory-store"))]
+#[cfg(any(test, feature = "sim"))]
 pub use memory::MemoryStore;
 pub(crate) use pack::{Packed, packed};
 pub use pack::{TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX};

@@ -14,6 +14,7 @@ use skep_cluster::api::{
 };
 use skep_cluster::client::{Client, message};
 use skep_cluster::node::{NodeConfig, NodeError, run_until, socket_path};
+use skep_cluster::sim::Machine;
 use skep_cluster::surroundings::{Clock, Surroundings};
 use skep_cluster::timing::Timing;
 use tempfile::TempDir;
@@ -21,8 +22,6 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-
-use crate::fake::Machine;
 
 /// Longer than anything here may take, also on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(90);

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod expiry;
-mod fake;
 mod lab;
 mod refusals;
 mod single;
