@@ -8,6 +8,7 @@ mod containers;
 mod faults;
 mod filters;
 mod golden;
+mod house;
 mod images;
 mod lab;
 mod machine;
