@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use skep_engine::Engine;
+use skep_net::Backend;
 use skep_runtime::{Roots, Runtime};
 
 use crate::args::Global;
@@ -31,7 +32,7 @@ impl Node {
             bail!("invalid cgroup parent {cgroup_parent}: it must not lead out of the cgroup tree");
         }
         let roots = Roots { root: absolute(&global.root)?, run_root: absolute(&global.run_root)?, cgroup_parent };
-        Ok(Self { engine: Engine::new(roots), log_level })
+        Ok(Self { engine: Engine::new(roots).with_load_balancer(load_balancer()), log_level })
     }
 
     /// Its use cases.
@@ -47,6 +48,15 @@ impl Node {
     /// Its containers.
     pub fn runtime(&self) -> Result<Runtime> {
         Ok(self.engine.runtime()?)
+    }
+}
+
+/// `SKEP_LOAD_BALANCER`: `ipvs` or `nftables`, for whoever does not want what the kernel's abilities lead to.
+fn load_balancer() -> Option<Backend> {
+    match std::env::var("SKEP_LOAD_BALANCER").as_deref() {
+        Ok("ipvs") => Some(Backend::Ipvs),
+        Ok("nftables") => Some(Backend::Nftables),
+        _ => None,
     }
 }
 

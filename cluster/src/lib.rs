@@ -4,7 +4,7 @@
 //! This crate never touches the kernel: a node's containers and networks are behind [`executor::Executor`],
 //! so that a whole cluster runs in one process under test.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods))]
 
 pub mod agent;
 pub mod allocator;

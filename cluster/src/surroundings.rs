@@ -75,6 +75,7 @@ impl Surroundings {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
+#[expect(clippy::disallowed_methods, reason = "this is the clock that is handed in")]
 impl Clock for SystemClock {
     fn now(&self) -> SystemTime {
         SystemTime::now()

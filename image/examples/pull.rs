@@ -1,4 +1,5 @@
 //! Pulls an image into a directory: `pull DIRECTORY REFERENCE`. Shows how the crate is used, and how fast it is.
+#![allow(clippy::disallowed_methods, reason = "a program of its own")]
 
 use std::path::Path;
 use std::time::Instant;

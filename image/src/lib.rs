@@ -13,6 +13,8 @@
 //! This crate knows nothing of containers, networks or clusters, prints nothing and starts no program.
 //! Everything from a registry is hostile until verified: sizes, digests, names inside archives.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
+
 pub mod auth;
 pub mod config;
 pub mod digest;

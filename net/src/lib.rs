@@ -10,6 +10,8 @@
 //!
 //! Knows nothing of containers' processes, images or clusters. Start at [`Net`].
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
+
 pub mod dns;
 pub mod ipam;
 

@@ -21,7 +21,7 @@ use crate::model::{Place, Plan, Reach, Scope, Space};
 use crate::netlink::Protocol;
 use crate::netns::outside_of_event_loops;
 use crate::nft::foreign;
-use crate::results::Sandbox;
+use crate::results::{Backend, Sandbox};
 use crate::state::{self, SandboxRecord, State};
 use crate::store::{NetworkDefinition, NetworkStore};
 use crate::{apply, names, observe, plan, ports, resolve};
@@ -31,6 +31,7 @@ use crate::{apply, names, observe, plan, ports, resolve};
 pub struct Net {
     pub(crate) paths: NetPaths,
     pub(crate) networks: NetworkStore,
+    pub(crate) chosen_balancer: Option<Backend>,
 }
 
 impl Net {
@@ -43,7 +44,14 @@ impl Net {
             fs::create_dir_all(&directory).map_err(FileError::context("create directory", directory))?;
         }
         let networks = NetworkStore::new(paths.networks());
-        Ok(Self { paths, networks })
+        Ok(Self { paths, networks, chosen_balancer: None })
+    }
+
+    /// Balances services in this way, whatever the kernel offers; `None` takes what is best there.
+    #[must_use]
+    pub fn with_load_balancer(mut self, chosen: Option<Backend>) -> Self {
+        self.chosen_balancer = chosen;
+        self
     }
 
     /// Where state is kept.

@@ -26,8 +26,6 @@ use crate::results::{Backend, NodeFailure, NodeReport};
 use crate::state::{self, NodeRecord, State};
 use crate::{apply, ipam, names, observe, plan};
 
-/// Names a load balancer, `ipvs` or `nftables`, over the one that would be chosen.
-const BACKEND_VARIABLE: &str = "SKEP_LOAD_BALANCER";
 /// MTU taken for the underlay when no link holds the data-path address, in octets.
 const USUAL_MTU: u32 = 1500;
 
@@ -97,12 +95,10 @@ impl Net {
         Ok(())
     }
 
-    /// Which load balancer this node uses: IPVS if the kernel has it.
+    /// Which load balancer this node uses: the one that was chosen, or else IPVS if the kernel has it.
     pub fn load_balancer(&self) -> Backend {
-        match std::env::var(BACKEND_VARIABLE).as_deref() {
-            Ok("ipvs") => return Backend::Ipvs,
-            Ok("nftables") => return Backend::Nftables,
-            _ => {}
+        if let Some(chosen) = self.chosen_balancer {
+            return chosen;
         }
         match Linux::new(&self.paths).ipvs_family() {
             Ok(Some(_)) => Backend::Ipvs,

@@ -355,6 +355,7 @@ fn blank(name: &str, driver: NetworkDriver, directory: &Path) -> Result<NetworkD
     })
 }
 
+#[expect(clippy::disallowed_methods, reason = "when a network was made is only shown")]
 fn now_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }

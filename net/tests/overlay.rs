@@ -2,7 +2,7 @@
 //!
 //! The load balancer is the one the kernel has: nftables here, IPVS where ip_vs is loaded.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, clippy::disallowed_methods)]
 
 mod common;
 

@@ -18,6 +18,8 @@
 //!   command that looks.
 //! - **A process that touches a container has one thread.**
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
+
 pub mod error;
 mod files;
 pub mod kernel;

@@ -20,6 +20,10 @@ use crate::streams::exec::helper;
 ///
 /// Has to be the first thing in `main`: a shim forks, so it may not have started a thread. What the caller has open
 /// above the standard streams is not for any process that this one starts, from here on.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "hidden commands are arguments of this process, before any other is read"
+)]
 pub fn dispatch() -> Option<i32> {
     // Where that cannot be done, those who stay for long close them all the same.
     sys::set_close_on_exec_from(3).ok();

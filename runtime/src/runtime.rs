@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use skep_common::names;
 use skep_image::{ImageId, ImageStore, ImageUser};
-use skep_net::{Net, NetPaths};
+use skep_net::{Backend, Net, NetPaths};
 
 use crate::error::{DisplayChain, Error, Result};
 use crate::files::{self, FileLock};
@@ -58,6 +58,13 @@ impl Runtime {
         let images = ImageStore::open(&roots.images())?;
         let net = Net::open(NetPaths::new(&roots.root, &roots.run_root))?;
         Ok(Self { roots, images, net })
+    }
+
+    /// Balances the swarm's services in this way, whatever the kernel offers; `None` takes what is best there.
+    #[must_use]
+    pub fn with_load_balancer(mut self, chosen: Option<Backend>) -> Self {
+        self.net = self.net.with_load_balancer(chosen);
+        self
     }
 
     /// Where its state is.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use skep_net::Backend;
 use skep_runtime::{Roots, Runtime};
 
 use crate::error::{Error, Result};
@@ -11,12 +12,20 @@ use crate::error::{Error, Result};
 pub struct Engine {
     roots: Roots,
     runtime: Arc<OnceLock<Runtime>>,
+    load_balancer: Option<Backend>,
 }
 
 impl Engine {
     /// The node whose state is below `roots`. Touches nothing yet.
     pub fn new(roots: Roots) -> Self {
-        Self { roots, runtime: Arc::default() }
+        Self { roots, runtime: Arc::default(), load_balancer: None }
+    }
+
+    /// Balances the swarm's services in this way, whatever the kernel offers; `None` takes what is best there.
+    #[must_use]
+    pub fn with_load_balancer(mut self, chosen: Option<Backend>) -> Self {
+        self.load_balancer = chosen;
+        self
     }
 
     /// Its directories.
@@ -33,7 +42,7 @@ impl Engine {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime.clone());
         }
-        let opened = Runtime::open(self.roots.clone())?;
+        let opened = Runtime::open(self.roots.clone())?.with_load_balancer(self.load_balancer);
         Ok(self.runtime.get_or_init(|| opened).clone())
     }
 

@@ -15,6 +15,7 @@
 //! - What concerns this machine only blocks, and needs no async runtime; what asks the swarm or a registry is async.
 
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit, clippy::disallowed_methods)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
 
 pub mod agent;
 mod blocking;

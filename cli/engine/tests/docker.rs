@@ -1,5 +1,6 @@
 //! What a docker client posts and a docker engine answers is read and written back unchanged: bodies recorded from
 //! docker 20.10 (`fixtures/`), one test for each kind of body.
+#![allow(clippy::disallowed_methods, reason = "a program of its own")]
 #![allow(clippy::panic)]
 
 use std::path::Path;

@@ -45,9 +45,10 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
         .build()
         .context("cannot start the async runtime")?;
     let ran = asynchronous.block_on(async {
-        let cleaner = tokio::spawn(cleaner);
+        let mut beside = tokio::task::JoinSet::new();
+        beside.spawn(cleaner);
         let ran = swarm_node::run(config).await;
-        cleaner.abort();
+        beside.shutdown().await;
         ran
     });
     asynchronous.shutdown_background();

@@ -139,6 +139,7 @@ impl NodeError {
 pub async fn run(config: NodeConfig) -> Result<(), NodeError> {
     let stop = CancellationToken::new();
     let signals = stop.clone();
+    #[expect(clippy::disallowed_methods, reason = "aborted below")]
     let watcher = tokio::spawn(async move {
         let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
         else {
@@ -167,6 +168,7 @@ pub async fn run_until(config: NodeConfig, stop: CancellationToken) -> Result<()
     let (commands, inbox) = mpsc::channel(8);
     let service = LocalService::new(commands);
     let serving = CancellationToken::new();
+    #[expect(clippy::disallowed_methods, reason = "awaited below")]
     let server = tokio::spawn(local::serve(layout.socket(), service.clone(), serving.clone())?);
     let outcome = Node { config, layout, service, inbox }.work(stop).await;
     serving.cancel();

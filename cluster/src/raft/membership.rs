@@ -291,6 +291,7 @@ impl RaftMembership for MembershipService {
         let node = Node { node_id: caller.node_id, addr: request.addr };
         // The change goes on when the caller hangs up: half a membership change helps nobody.
         let raft = self.raft.clone();
+        #[expect(clippy::disallowed_methods, reason = "awaited here; goes on when the caller hangs up")]
         let added = tokio::spawn(async move { raft.add_member(request.raft_id, node).await }).await;
         added.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| status(&error))?;
         let members = self.raft.members().into_iter();
@@ -307,6 +308,7 @@ impl RaftMembership for MembershipService {
         }
         tracing::info!(node = caller.node_id, "a manager leaves");
         let raft = self.raft.clone();
+        #[expect(clippy::disallowed_methods, reason = "awaited here; goes on when the caller hangs up")]
         let removed = tokio::spawn(async move { raft.remove_node(&request.node_id).await }).await;
         removed.map_err(|error| Status::internal(error.to_string()))?.map_err(|error| status(&error))?;
         Ok(Response::new(LeaveRaftResponse {}))

@@ -119,7 +119,9 @@ impl RaftNode {
         let config = Arc::new(config(&settings)?);
         let raft = Raft::new(id, config, network, log, machine).await.map_err(|e| RaftError::Core(e.to_string()))?;
         let (sender, leadership) = watch::channel(Leadership::default());
+        #[expect(clippy::disallowed_methods, reason = "kept among the helpers, which a shutdown aborts")]
         let observer = tokio::spawn(observe(raft.metrics(), sender, settings.timing));
+        #[expect(clippy::disallowed_methods, reason = "kept among the helpers, which a shutdown aborts")]
         let snapshots = tokio::spawn(take_snapshots(raft.clone(), views.clone(), settings.snapshot_interval));
         Ok(Arc::new(Self {
             raft,

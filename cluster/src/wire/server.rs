@@ -107,7 +107,9 @@ where
 {
     let (sender, receiver) = mpsc::channel::<Result<Connection, io::Error>>(HANDSHAKES_MAX);
     let cut = CancellationToken::new();
+    #[expect(clippy::disallowed_methods, reason = "aborted below, when the server has ended")]
     let accepting = tokio::spawn(accept_loop(listener, tls, timing, sender, stop.clone(), cut.clone()));
+    #[expect(clippy::disallowed_methods, reason = "aborted below, when the server has ended")]
     let cutting = tokio::spawn({
         let (stop, cut) = (stop.clone(), cut.clone());
         async move {

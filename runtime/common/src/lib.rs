@@ -3,6 +3,8 @@
 //! Used by all crates; uses none of them. Nothing here knows of containers, networks or swarms as such: it is files,
 //! names, the system's text formats, and docker's rules and words for values.
 
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
+
 pub mod duration;
 pub mod error;
 pub mod files;

@@ -27,6 +27,7 @@ fn mount_namespace() -> Result<String> {
 
 /// Whether this process is the second execution: in another mount namespace than the first, from a program that nobody
 /// can write to through it.
+#[expect(clippy::disallowed_methods, reason = "the mark is what the first execution leaves to the second")]
 pub(crate) fn is_prepared() -> bool {
     use rustix::fs::StatVfsMountFlags;
     let left = std::env::var(MARK).is_ok_and(|mark| mount_namespace().is_ok_and(|own| own != mark));
@@ -65,6 +66,7 @@ pub(crate) fn sealed() -> Result<Command> {
 ///
 /// # Errors
 /// Not root, or a system call failed.
+#[expect(clippy::disallowed_methods, reason = "the process executes itself again with all that it was given")]
 pub fn prepare_process() -> Result<()> {
     if is_prepared() {
         return Ok(());

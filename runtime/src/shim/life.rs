@@ -10,6 +10,7 @@ use crate::records::state::ProcessId;
 use crate::streams::ends::StreamEnds;
 
 /// What there is of the container now.
+#[expect(clippy::large_enum_variant, reason = "a shim has one, and lives in it for all but moments")]
 pub(super) enum Phase {
     /// Its first life begins.
     Beginning,

@@ -3,7 +3,7 @@
 //! This program is its own shim: the library executes it again, so it cannot run under the
 //! standard harness. Its own prints the same lines, and takes a name filter.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod bench;
 mod confinement;

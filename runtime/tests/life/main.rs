@@ -3,7 +3,7 @@
 //!
 //! No harness: shims, and the processes behind `exec`, must be able to start from `main` with one
 //! thread. Works in a network namespace of its own, below a temporary directory.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, clippy::disallowed_methods)]
 
 mod cases;
 mod drive;
