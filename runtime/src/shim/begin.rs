@@ -65,7 +65,7 @@ impl Shim {
             return Err(error);
         }
         let init = ProcessId { pid: created.init_pid, start_time: created.init_start_time };
-        self.phase = Phase::Running(Life {
+        self.phase = Phase::Running(Box::new(Life {
             init,
             began: Instant::now(),
             ends,
@@ -75,7 +75,7 @@ impl Shim {
             }),
             oom_kills: Cgroup::find(&self.rules.cgroup).map_or(0, |cgroup| cgroup.oom_kills()),
             kill_at: None,
-        });
+        }));
         self.state.status = Status::Running;
         self.state.init = Some(init);
         self.state.started_at = Some(process::now());

@@ -15,7 +15,7 @@ pub(super) enum Phase {
     /// Its first life begins.
     Beginning,
     /// Its program runs, or stands still.
-    Running(Life),
+    Running(Box<Life>),
     /// One life is over, the next begins at this time.
     Between(Instant),
     /// The last life is over.

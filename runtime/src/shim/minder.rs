@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFlags, PollTimeout};
 use skep_net::dns::Server;
 
-use super::life::{Life, Phase};
+use super::life::Phase;
 use super::poll::{Source, Watched};
 use super::prober::Prober;
 use super::{Shim, raw};
@@ -128,14 +128,15 @@ impl Shim {
 
     /// Begins a probe that is due, and ends one that takes too long.
     fn probe(&mut self, now: Instant) {
-        let Phase::Running(Life { init, prober: Some(prober), .. }) = &mut self.phase else { return };
+        let Some(life) = self.phase.life_mut() else { return };
+        let Some(prober) = &mut life.prober else { return };
         prober.expire(now);
         if !prober.is_due(now) {
             return;
         }
         // Read anew each time: it is large, and rarely needed.
         let Ok(launch) = Launch::load(&self.place.paths) else { return };
-        let result = prober.begin(&launch.container, *init);
+        let result = prober.begin(&launch.container, life.init);
         drop(launch);
         raw::trim_heap();
         if let Some(result) = result {
