@@ -3,6 +3,7 @@
 //! `sim [NODES] [TASKS] [SEED] [ROUNDS]`. The same numbers tell the same story; a round is a second of the swarm's time.
 //! It stops with a message at the first address or port that is given twice, or state that goes back, and fails if the
 //! swarm is not as specified an hour after the faults have ended.
+#![allow(clippy::disallowed_methods, reason = "a program of its own")]
 
 use std::process::ExitCode;
 use std::time::Instant;

@@ -10,7 +10,6 @@ use crate::records::state::ProcessId;
 use crate::streams::ends::StreamEnds;
 
 /// What there is of the container now.
-#[expect(clippy::large_enum_variant, reason = "a shim has one, and lives in it for all but moments")]
 pub(super) enum Phase {
     /// Its first life begins.
     Beginning,
