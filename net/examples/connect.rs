@@ -1,5 +1,6 @@
 //! Connects a container's namespace to the default bridge network and takes it away again, so often:
 //! `connect ROOT RUN_ROOT ID TIMES`. Needs root; keeps to the network namespace it is started in.
+#![allow(clippy::disallowed_methods, reason = "a program of its own")]
 
 use std::error::Error;
 
