@@ -9,7 +9,7 @@
 //! ```
 //!
 //! There is no daemon: every method of [`Runtime`] works on the state on disk, under locks, and
-//! talks to the one shim of the container. See [`records::roots`] for what is where, and `heal` for what
+//! talks to the one shim of the container. See [`Roots`] for what is where, and `heal` for what
 //! happens after a kill.
 //!
 //! Invariants:

@@ -3,7 +3,7 @@
 //!
 //! Everybody who decides over the swarm or carries it out imports this, and none of them another: a rule that two of
 //! them need belongs here. Pure: no store, no clock, no wire. The generated types of [`crate::api`] are converted once,
-//! where they come in ([`convert`]); those of them that are values without optional parts, and what is told of a machine
+//! where they come in (`convert`); those of them that are values without optional parts, and what is told of a machine
 //! or a container and is only passed on, are the model's own.
 
 mod assignment;

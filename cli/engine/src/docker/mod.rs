@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! - **What was read is written back unchanged**: a null stays a null, and what is missing stays missing.
-//! - What a request carries beyond the fields here is kept by name (`other`), for [`refuse`] to look at.
+//! - What a request carries beyond the fields here is kept by name (`other`), for `refuse` to look at.
 #![allow(missing_docs)] // The fields' documentation is docker's: https://docs.docker.com/reference/api/engine/
 
 pub mod container;
