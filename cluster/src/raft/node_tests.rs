@@ -1,5 +1,6 @@
 //! Members over loopback TLS, with real files.
 
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -112,7 +113,13 @@ impl TestMember {
 }
 
 async fn listener() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").await.unwrap()
+    // An address of its own: a member that comes back finds its port again, which on 127.0.0.1 may have become that of
+    // somebody's outgoing connection.
+    static MEMBERS: AtomicU32 = AtomicU32::new(1);
+    let number = MEMBERS.fetch_add(1, Ordering::Relaxed);
+    let [.., high, low] = number.to_be_bytes();
+    let process = 32 + std::process::id() % 200;
+    TcpListener::bind(format!("127.{process}.{high}.{low}:0")).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
