@@ -34,19 +34,19 @@ impl Platform {
     /// The platform of this machine.
     #[must_use]
     pub fn host() -> Platform {
-        let (architecture, variant) = match std::env::consts::ARCH {
-            "x86_64" => ("amd64", Some(x86_level())),
-            "aarch64" => ("arm64", Some("v8")),
-            "arm" => ("arm", Some("v7")),
-            "x86" => ("386", None),
-            other => (other, None),
+        let architecture = skep_common::host_architecture();
+        let variant = match architecture {
+            "amd64" => Some(x86_level()),
+            "arm64" => Some("v8"),
+            "arm" => Some("v7"),
+            _ => None,
         };
         Platform { os: "linux".into(), architecture: architecture.into(), variant: variant.map(str::to_owned) }
     }
 
     /// How well an image made for `offered` runs here: greater is better, `None` is not at all.
     fn suitability(&self, offered: &Platform) -> Option<u32> {
-        if offered.os != self.os || normal_architecture(&offered.architecture) != self.architecture {
+        if offered.os != self.os || skep_common::architecture(&offered.architecture) != self.architecture {
             return None;
         }
         let baseline = match self.architecture.as_str() {
@@ -88,15 +88,6 @@ impl Platform {
     }
 }
 
-fn normal_architecture(name: &str) -> &str {
-    match name {
-        "x86_64" | "x86-64" => "amd64",
-        "aarch64" => "arm64",
-        "i386" => "386",
-        other => other,
-    }
-}
-
 fn generation(variant: Option<&str>) -> Option<u32> {
     variant?.trim_start_matches('v').parse().ok()
 }
@@ -133,7 +124,7 @@ impl FromStr for Platform {
         }
         Ok(Platform {
             os: parts[0].to_ascii_lowercase(),
-            architecture: normal_architecture(&parts[1].to_ascii_lowercase()).into(),
+            architecture: skep_common::architecture(&parts[1].to_ascii_lowercase()).into(),
             variant: parts.get(2).map(|variant| variant.to_ascii_lowercase()),
         })
     }

@@ -95,7 +95,7 @@ pub fn version() -> Version {
         version: VERSION.to_owned(),
         api_version: VERSION.to_owned(),
         os: "linux".to_owned(),
-        arch: host::architecture().to_owned(),
+        arch: skep_common::host_architecture().to_owned(),
         kernel_version: kernel,
         ..Version::default()
     }

@@ -90,11 +90,7 @@ fn parse_key(key: &str) -> Option<Key> {
 
 /// One name for what kernels, Go and images call differently.
 pub fn architecture(name: &str) -> String {
-    match name.to_lowercase().as_str() {
-        "x86_64" | "x86-64" => "amd64".to_owned(),
-        "aarch64" => "arm64".to_owned(),
-        other => other.to_owned(),
-    }
+    skep_common::architecture(&name.to_lowercase()).to_owned()
 }
 
 impl Constraint {

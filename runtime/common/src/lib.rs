@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
 
+mod architecture;
 pub mod duration;
 pub mod error;
 pub mod files;
@@ -17,6 +18,7 @@ pub mod port;
 pub mod procfs;
 pub mod resolv_conf;
 
+pub use architecture::{architecture, host_architecture};
 pub use error::ErrorKind;
 pub use health::HealthCheck;
 pub use port::PortProtocol;
