@@ -81,7 +81,7 @@ fn run() -> Result<bool, String> {
     println!(
         "       {} tasks were together in a place, {} transactions, {:.1} s",
         world.doubles.len(),
-        world.view.version(),
+        world.transactions(),
         began.elapsed().as_secs_f64()
     );
     Ok(healed.is_some())
@@ -118,10 +118,9 @@ fn fault(world: &mut World, nodes: usize, tasks: u64) -> String {
 }
 
 fn state(world: &World) -> String {
-    let waiting = world.view.tasks().values().filter(|task| task.is_wanted() && !task.is_up()).count();
     let images: Vec<String> =
         world.images("web").into_iter().map(|(image, count)| format!("{count} {image}")).collect();
-    format!("up: {}, {waiting} waiting, {} run", images.join(" + "), world.running().len())
+    format!("up: {}, {} waiting, {} run", images.join(" + "), world.waiting(), world.running().len())
 }
 
 fn is_whole(world: &World, tasks: u64) -> bool {

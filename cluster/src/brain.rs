@@ -16,11 +16,11 @@ use crate::store::{Packed, ProposeError, Store, TRANSACTION_ACTIONS_MAX, View, p
 use crate::surroundings::{Clock, Surroundings};
 
 /// Source of ids for new objects; random in production, counted under test.
-pub type IdSource<'a> = &'a mut dyn FnMut() -> String;
+pub(crate) type IdSource<'a> = &'a mut dyn FnMut() -> String;
 
 /// What a brain wants changed, and when it wants to be asked again if nothing happens before.
 #[derive(Debug, Default)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// Units that are each applied wholly or not at all, none longer than [`TRANSACTION_ACTIONS_MAX`].
     pub changes: Vec<Vec<StoreAction>>,
     /// Nanoseconds since the epoch; `None`: only when something changes.
@@ -29,18 +29,18 @@ pub struct Decision {
 
 impl Decision {
     /// Adds a unit of one action.
-    pub fn change(&mut self, action: StoreAction) {
+    pub(crate) fn change(&mut self, action: StoreAction) {
         self.changes.push(vec![action]);
     }
 
     /// Asks to be called at `time_ns` at the latest.
-    pub fn wake(&mut self, time_ns: i64) {
+    pub(crate) fn wake(&mut self, time_ns: i64) {
         self.wake_at = Some(self.wake_at.map_or(time_ns, |at| at.min(time_ns)));
     }
 }
 
 /// Decides over one aspect of the swarm.
-pub trait Brain: Send + 'static {
+pub(crate) trait Brain: Send + 'static {
     /// For the log.
     fn name(&self) -> &'static str;
 
@@ -50,7 +50,7 @@ pub trait Brain: Send + 'static {
 
 /// Timing of [`run_brain`].
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub(crate) struct Pace {
     /// Quiet time after a commit before deciding.
     pub debounce: Duration,
     /// Decide at the latest so long after the first commit.
@@ -73,7 +73,7 @@ impl Default for Pace {
 }
 
 /// Runs `brain` until `cancel` (given when this manager no longer leads), or until the store stops.
-pub async fn run_brain(
+pub(crate) async fn run_brain(
     brain: impl Brain,
     store: Arc<dyn Store>,
     surroundings: Surroundings,

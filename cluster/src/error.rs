@@ -9,7 +9,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
 /// Name of the metadata entry that carries [`ErrorKind::name`].
-pub const KIND_METADATA: &str = "skep-error-kind";
+pub(crate) const KIND_METADATA: &str = "skep-error-kind";
 
 /// Why a call was refused or failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 const LENGTH: usize = 25;
 
 /// An identifier (about 129 bits) of one number for each character.
-pub fn from_numbers(mut number: impl FnMut() -> u64) -> String {
+pub(crate) fn from_numbers(mut number: impl FnMut() -> u64) -> String {
     let count = ALPHABET.len() as u64;
     (0..LENGTH)
         .map(|_| usize::try_from(number() % count).ok().and_then(|index| ALPHABET.get(index)).copied())

@@ -12,7 +12,7 @@ use crate::store::Store;
 use crate::surroundings::Surroundings;
 
 /// Runs the brains until `cancel`; returns when all of them have stopped.
-pub async fn run_leader(store: Arc<dyn Store>, surroundings: Surroundings, cancel: CancellationToken) {
+pub(crate) async fn run_leader(store: Arc<dyn Store>, surroundings: Surroundings, cancel: CancellationToken) {
     let pace = Pace::default();
     tokio::join!(
         run_brain(Orchestrator, store.clone(), surroundings.clone(), pace, cancel.clone()),

@@ -4,31 +4,32 @@
 //! This crate never touches the kernel: a node's containers and networks are behind [`executor::Executor`],
 //! so that a whole cluster runs in one process under test.
 
+#![warn(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods))]
 
-pub mod agent;
-pub mod allocator;
+mod agent;
+mod allocator;
 pub mod api;
-pub mod brain;
+mod brain;
 pub mod ca;
 pub mod client;
-pub mod control;
-pub mod dispatcher;
-pub mod error;
+mod control;
+mod dispatcher;
+mod error;
 pub mod executor;
 mod id;
 #[cfg(test)]
 mod layers;
-pub mod leader;
-pub mod logs;
+mod leader;
+mod logs;
 pub mod model;
 pub mod node;
-pub mod orchestrator;
-pub mod raft;
-pub mod scheduler;
+mod orchestrator;
+mod raft;
+mod scheduler;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
-pub mod store;
+mod store;
 mod streams;
 pub mod surroundings;
 pub mod timing;
@@ -37,4 +38,4 @@ pub mod wire;
 pub use error::Error;
 
 /// The port of a manager.
-pub const DEFAULT_PORT: u16 = 2377;
+pub(crate) const DEFAULT_PORT: u16 = 2377;

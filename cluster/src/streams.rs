@@ -11,18 +11,18 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Running tasks. They are told to end by whatever token they watch; [`Streams::stop`] waits for it.
 #[derive(Debug, Default)]
-pub struct Streams(Mutex<JoinSet<()>>);
+pub(crate) struct Streams(Mutex<JoinSet<()>>);
 
 impl Streams {
     /// Starts a task.
-    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while running.try_join_next().is_some() {}
         running.spawn(task);
     }
 
     /// Returns when all tasks have ended. Those that do not do so by themselves are aborted.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         let mut running = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let ended = async { while running.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {

@@ -113,15 +113,13 @@ impl Chance for SystemChance {
 }
 
 #[cfg(any(test, feature = "sim"))]
-pub use by_hand::{Counted, HandClock};
+pub(crate) use by_hand::HandClock;
 
 #[cfg(any(test, feature = "sim"))]
 mod by_hand {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use tokio::sync::watch;
 
-    use super::{Arc, BoxFuture, Chance, Clock, Debug, Duration, Instant, SystemTime, UNIX_EPOCH};
+    use super::{Arc, BoxFuture, Clock, Debug, Duration, Instant, SystemTime, UNIX_EPOCH};
 
     #[derive(Debug, Clone, Copy, PartialEq)]
     struct Hands {
@@ -131,20 +129,20 @@ mod by_hand {
 
     /// A clock that stands until a test turns it. Clones are the same clock.
     #[derive(Debug, Clone)]
-    pub struct HandClock {
+    pub(crate) struct HandClock {
         hands: Arc<watch::Sender<Hands>>,
         base: Instant,
     }
 
     impl HandClock {
         /// Stands at so many nanoseconds since the epoch.
-        pub fn at(time_ns: u64) -> Self {
+        pub(crate) fn at(time_ns: u64) -> Self {
             let hands = Hands { wall: UNIX_EPOCH + Duration::from_nanos(time_ns), passed: Duration::ZERO };
             Self { hands: Arc::new(watch::Sender::new(hands)), base: Instant::now() }
         }
 
         /// So much time passes, on the wall too. Who sleeps until then is woken.
-        pub fn advance(&self, duration: Duration) {
+        pub(crate) fn advance(&self, duration: Duration) {
             self.hands.send_modify(|hands| {
                 hands.wall += duration;
                 hands.passed += duration;
@@ -152,7 +150,8 @@ mod by_hand {
         }
 
         /// Somebody sets the wall clock; no time passes.
-        pub fn set(&self, wall: SystemTime) {
+        #[cfg(test)]
+        pub(crate) fn set(&self, wall: SystemTime) {
             self.hands.send_modify(|hands| hands.wall = wall);
         }
 
@@ -183,20 +182,6 @@ mod by_hand {
 
         fn sleep_until(&self, time: SystemTime) -> BoxFuture<'static, ()> {
             self.until(move |hands| hands.wall >= time)
-        }
-    }
-
-    /// Numbers that a test can foresee: 0, 1, 2 …
-    #[derive(Debug, Default)]
-    pub struct Counted(AtomicU64);
-
-    impl Chance for Counted {
-        fn number(&self) -> u64 {
-            self.0.fetch_add(1, Ordering::Relaxed)
-        }
-
-        fn id(&self) -> String {
-            format!("{:025}", self.number())
         }
     }
 }
@@ -233,7 +218,6 @@ mod tests {
     fn values_stay_within_their_range() {
         let system = SystemChance;
         assert!((0..1000).map(|_| system.within(0.9..1.1)).all(|value| (0.9..1.1).contains(&value)));
-        let counted = Counted::default();
-        assert_ne!(counted.id(), counted.id());
+        assert_ne!(system.id(), system.id());
     }
 }

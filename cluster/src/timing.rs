@@ -16,58 +16,58 @@ impl Timing {
 
     /// Time between two heartbeats of the raft leader, milliseconds; also how long a follower has to answer one, which
     /// a busy machine needs more of than a network does.
-    pub fn heartbeat_ms(self) -> u64 {
+    pub(crate) fn heartbeat_ms(self) -> u64 {
         self.scale_ms(800)
     }
 
     /// Shortest and longest election timeout, milliseconds. The lease of a silent leader (the longest) is waited for first,
     /// so that a leader is followed by another after 5 to 7 seconds.
-    pub fn election_ms(self) -> (u64, u64) {
+    pub(crate) fn election_ms(self) -> (u64, u64) {
         (self.scale_ms(2000), self.scale_ms(3500))
     }
 
     /// A leader that no majority has answered for this long no longer acts as one.
-    pub fn quorum_lost(self) -> Duration {
+    pub(crate) fn quorum_lost(self) -> Duration {
         self.scale(5000)
     }
 
     /// How long a write or a consistent read may wait for a majority.
-    pub fn proposal(self) -> Duration {
+    pub(crate) fn proposal(self) -> Duration {
         self.scale(5000)
     }
 
     /// How long a request waits for a leader to be elected.
-    pub fn leader_wait(self) -> Duration {
+    pub(crate) fn leader_wait(self) -> Duration {
         self.scale(10_000)
     }
 
     /// Limit of a TCP connect and of a TLS handshake.
-    pub fn connect(self) -> Duration {
+    pub(crate) fn connect(self) -> Duration {
         self.scale(5000)
     }
 
     /// Limit of a small request between nodes.
-    pub fn request(self) -> Duration {
+    pub(crate) fn request(self) -> Duration {
         self.scale(10_000)
     }
 
     /// How long a connection without a certificate may last: enough to get one, a leader being elected meanwhile.
-    pub fn anonymous(self) -> Duration {
+    pub(crate) fn anonymous(self) -> Duration {
         self.scale(60_000)
     }
 
     /// How long a new manager may take to catch up.
-    pub fn catch_up(self) -> Duration {
+    pub(crate) fn catch_up(self) -> Duration {
         self.scale(60_000)
     }
 
     /// How long an agent without a swarm waits to be told to make or join one.
-    pub fn idle(self) -> Duration {
+    pub(crate) fn idle(self) -> Duration {
         self.scale(15_000)
     }
 
     /// `ms` milliseconds, scaled.
-    pub fn scale(self, ms: u64) -> Duration {
+    pub(crate) fn scale(self, ms: u64) -> Duration {
         Duration::from_millis(self.scale_ms(ms))
     }
 

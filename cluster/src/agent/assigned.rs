@@ -7,7 +7,7 @@ use crate::model::{AssignmentKey as Key, Assignments, Task};
 /// An increment that does not fit on what is there; the session has to start anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("assignments for set {expected} cannot be applied to set {present}")]
-pub struct OutOfSequence {
+pub(crate) struct OutOfSequence {
     /// What the message applies to.
     pub expected: String,
     /// What this node has.
@@ -16,7 +16,7 @@ pub struct OutOfSequence {
 
 /// All that is assigned to this node.
 #[derive(Debug, Default)]
-pub struct Assigned {
+pub(crate) struct Assigned {
     set: Assignments,
     sequence: String,
     /// A complete set was received, in this life of the agent.
@@ -25,7 +25,7 @@ pub struct Assigned {
 
 impl Assigned {
     /// The set as remembered on disk.
-    pub fn remembered(tasks: Vec<Task>, tables: WorkerState) -> Self {
+    pub(crate) fn remembered(tasks: Vec<Task>, tables: WorkerState) -> Self {
         let tasks = tasks.into_iter().map(|task| Item::Task(task.into()));
         let items = tasks
             .chain(tables.networks.into_iter().map(Item::Network))
@@ -45,7 +45,7 @@ impl Assigned {
     ///
     /// # Errors
     /// If it is an increment on another set than the one that is here.
-    pub fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
+    pub(crate) fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
         match message.kind() {
             AssignmentsKind::Complete => {
                 self.set.clear();
@@ -70,7 +70,7 @@ impl Assigned {
     }
 
     /// The tasks.
-    pub fn tasks(&self) -> impl Iterator<Item = Task> {
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = Task> {
         self.set.values().filter_map(|assignment| match &assignment.item {
             Some(Item::Task(task)) => Some(task.clone().into()),
             _ => None,
@@ -78,7 +78,7 @@ impl Assigned {
     }
 
     /// Everything about networks, as it is remembered.
-    pub fn tables(&self, data_path_port: u32) -> WorkerState {
+    pub(crate) fn tables(&self, data_path_port: u32) -> WorkerState {
         let mut tables = WorkerState { data_path_port, ..WorkerState::default() };
         for assignment in self.set.values() {
             match &assignment.item {
@@ -93,7 +93,7 @@ impl Assigned {
 }
 
 /// The same as the executor wants it.
-pub fn node_network(tables: WorkerState, node_id: &str, data_path_addr: &str) -> NodeNetwork {
+pub(crate) fn node_network(tables: WorkerState, node_id: &str, data_path_addr: &str) -> NodeNetwork {
     NodeNetwork {
         node_id: node_id.to_owned(),
         data_path_addr: data_path_addr.to_owned(),

@@ -22,7 +22,7 @@ use crate::model::Task;
 /// The worker's directory. Writes are done in order by a thread of its own: a slow disk holds up nobody who shares
 /// the runtime. Dropping it waits for them.
 #[derive(Debug)]
-pub struct Disk {
+pub(super) struct Disk {
     root: PathBuf,
     queue: Arc<Queue>,
     writer: Option<JoinHandle<()>>,
@@ -72,7 +72,7 @@ impl Disk {
     ///
     /// # Errors
     /// If the directory or the writing thread cannot be made.
-    pub fn open(root: &Path) -> io::Result<Self> {
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(root.join("tasks"))?;
         let queue = Arc::new(Queue::default());
         let work = queue.clone();
@@ -90,7 +90,7 @@ impl Disk {
     ///
     /// # Errors
     /// If the directory cannot be read, or an unreadable file not be removed.
-    pub fn tasks(&self) -> io::Result<Vec<Task>> {
+    pub(super) fn tasks(&self) -> io::Result<Vec<Task>> {
         let mut tasks: Vec<Task> = Vec::new();
         for entry in std::fs::read_dir(self.root.join("tasks"))? {
             let path = entry?.path();
@@ -117,7 +117,7 @@ impl Disk {
     ///
     /// # Errors
     /// If the file is there and cannot be read.
-    pub fn tables(&self) -> io::Result<Option<WorkerState>> {
+    pub(super) fn tables(&self) -> io::Result<Option<WorkerState>> {
         match std::fs::read(self.root.join("tables")) {
             Ok(bytes) => Ok(WorkerState::decode(bytes.as_slice()).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -126,17 +126,17 @@ impl Disk {
     }
 
     /// Remembers a task.
-    pub fn put_task(&self, task: &Task) {
+    pub(super) fn put_task(&self, task: &Task) {
         self.queue.put(self.task_path(&task.id), Some(api::Task::from(task.clone()).encode_to_vec()));
     }
 
     /// Forgets a task.
-    pub fn remove_task(&self, id: &str) {
+    pub(super) fn remove_task(&self, id: &str) {
         self.queue.put(self.task_path(id), None);
     }
 
     /// Remembers the tables.
-    pub fn put_tables(&self, tables: &WorkerState) {
+    pub(super) fn put_tables(&self, tables: &WorkerState) {
         self.queue.put(self.root.join("tables"), Some(tables.encode_to_vec()));
     }
 

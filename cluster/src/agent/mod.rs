@@ -4,17 +4,17 @@
 //! **Containers need neither the agent nor a manager:** what is assigned is on disk, a new agent adopts what runs,
 //! and a worker without managers goes on as it was told last.
 
-pub mod assigned;
+pub(crate) mod assigned;
 mod disk;
 mod network;
 mod publisher;
 mod reporter;
 mod session;
-pub mod step;
+pub(crate) mod step;
 mod task;
 mod worker;
 
-pub use worker::LocalTasks;
+pub(crate) use worker::LocalTasks;
 
 use std::error::Error;
 use std::io;
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::api::{ManagerPeer, SessionMessage};
+use crate::api::SessionMessage;
 use crate::executor::Executor;
 use crate::surroundings::Surroundings;
 use crate::timing::Timing;
@@ -36,7 +36,7 @@ use session::SessionError;
 use worker::Worker;
 
 /// Pause between the end of load balancing to a task and its stop signal.
-pub const DRAIN_DEFAULT: Duration = Duration::from_millis(500);
+pub(crate) const DRAIN_DEFAULT: Duration = Duration::from_millis(500);
 /// A session that is lost for so many milliseconds (before they are scaled) is told to the user.
 const TROUBLE_MS: u64 = 15_000;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -45,19 +45,16 @@ const BACKOFF_MAX: Duration = Duration::from_secs(8);
 /// Why there is no channel to a manager.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection to a manager: {0}")]
-pub struct ConnectError(pub String);
+pub(crate) struct ConnectError(pub String);
 
 /// The agent's way to the managers.
 #[async_trait]
-pub trait ManagerLink: Send + Sync + 'static {
+pub(crate) trait ManagerLink: Send + Sync + 'static {
     /// A channel to some manager, which passes on to the leader.
     async fn channel(&self) -> Result<Channel, ConnectError>;
 
     /// The channel given last did not work: give another next time.
     fn failed(&self);
-
-    /// These are the managers now.
-    fn set(&self, managers: Vec<ManagerPeer>);
 }
 
 #[async_trait]
@@ -72,15 +69,11 @@ impl ManagerLink for Managers {
     fn failed(&self) {
         Self::failed(self);
     }
-
-    fn set(&self, managers: Vec<ManagerPeer>) {
-        Self::set(self, managers);
-    }
 }
 
 /// What an agent has to know.
 #[derive(Clone)]
-pub struct AgentConfig {
+pub(crate) struct AgentConfig {
     /// This node.
     pub node_id: String,
     /// A directory of its own (ROOT/swarm/worker), made if missing.
@@ -105,13 +98,13 @@ pub struct AgentConfig {
 }
 
 /// The worker.
-pub struct Agent {
+pub(crate) struct Agent {
     config: AgentConfig,
 }
 
 impl Agent {
     /// An agent that does nothing until [`Agent::run`].
-    pub fn new(config: AgentConfig) -> Self {
+    pub(crate) fn new(config: AgentConfig) -> Self {
         Self { config }
     }
 
@@ -119,7 +112,7 @@ impl Agent {
     ///
     /// # Errors
     /// If the worker's directory cannot be used.
-    pub async fn run(self, stop: CancellationToken) -> io::Result<()> {
+    pub(crate) async fn run(self, stop: CancellationToken) -> io::Result<()> {
         let mut worker = Worker::start(self.config.clone(), stop.clone())?;
         tokio::select! {
             () = stop.cancelled() => {}

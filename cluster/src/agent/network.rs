@@ -18,7 +18,7 @@ const REPAIR: Duration = Duration::from_secs(30);
 
 /// What the node's data plane is like now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Carried {
+pub(super) struct Carried {
     /// Ids of the networks that the node carries.
     pub networks: BTreeSet<String>,
     /// Those that it should carry and does not, and why.
@@ -28,7 +28,7 @@ pub struct Carried {
 }
 
 /// Applies what comes in `wanted` until `stop`, and tells in `carried` what has been applied.
-pub async fn run(
+pub(super) async fn run(
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,
     mut wanted: watch::Receiver<Option<Arc<NodeNetwork>>>,

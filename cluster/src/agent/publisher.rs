@@ -34,7 +34,7 @@ struct Publisher {
 }
 
 /// Serves subscriptions as long as it is polled; never returns.
-pub async fn run(
+pub(super) async fn run(
     channel: Channel,
     executor: Arc<dyn Executor>,
     tasks: LocalTasks,

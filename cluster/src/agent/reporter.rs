@@ -10,7 +10,7 @@ use crate::model::{TaskId, TaskStatus};
 
 /// Statuses on their way to the leader.
 #[derive(Debug, Default)]
-pub struct Reporter {
+pub(super) struct Reporter {
     tasks: Mutex<BTreeMap<TaskId, Entry>>,
     /// Signals that there is something to send.
     pub arrived: Notify,
@@ -29,24 +29,24 @@ impl Reporter {
     }
 
     /// A task has a new status.
-    pub fn report(&self, task_id: &TaskId, status: TaskStatus) {
+    pub(super) fn report(&self, task_id: &TaskId, status: TaskStatus) {
         self.with(|tasks| tasks.insert(task_id.clone(), Entry { status, taken: false }));
         self.arrived.notify_one();
     }
 
     /// A task is no longer assigned.
-    pub fn forget(&self, task_id: &str) {
+    pub(super) fn forget(&self, task_id: &str) {
         self.with(|tasks| tasks.remove(task_id));
     }
 
     /// A new session may be with a leader that missed what its predecessor took.
-    pub fn send_all_again(&self) {
+    pub(super) fn send_all_again(&self) {
         self.with(|tasks| tasks.values_mut().for_each(|entry| entry.taken = false));
         self.arrived.notify_one();
     }
 
     /// What the leader has not taken yet.
-    pub fn waiting(&self) -> Vec<TaskStatusUpdate> {
+    pub(super) fn waiting(&self) -> Vec<TaskStatusUpdate> {
         self.with(|tasks| {
             let waiting = tasks.iter().filter(|(_, entry)| !entry.taken);
             let update = |(id, entry): (&TaskId, &Entry)| TaskStatusUpdate {
@@ -58,7 +58,7 @@ impl Reporter {
     }
 
     /// The leader took these.
-    pub fn taken(&self, updates: &[TaskStatusUpdate]) {
+    pub(super) fn taken(&self, updates: &[TaskStatusUpdate]) {
         self.with(|tasks| {
             for update in updates {
                 if let Some(entry) = tasks.get_mut(update.task_id.as_str()) {
@@ -70,7 +70,7 @@ impl Reporter {
     }
 
     /// Returns when the leader has taken the newest status of the task.
-    pub async fn delivered(&self, task_id: &str) {
+    pub(super) async fn delivered(&self, task_id: &str) {
         loop {
             let took = self.took.notified();
             if self.with(|tasks| tasks.get(task_id).is_none_or(|entry| entry.taken)) {

@@ -30,7 +30,7 @@ const REPORT_MAX: usize = 200;
 
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
-pub enum SessionError {
+pub(super) enum SessionError {
     /// There is no way to a manager.
     #[error(transparent)]
     Connect(#[from] super::ConnectError),
@@ -69,7 +69,7 @@ async fn limited<T>(
 }
 
 /// Runs until something fails. `registered` is called once the leader has taken the node in.
-pub async fn run(config: &AgentConfig, worker: &mut Worker, registered: impl FnOnce()) -> SessionError {
+pub(super) async fn run(config: &AgentConfig, worker: &mut Worker, registered: impl FnOnce()) -> SessionError {
     match try_run(config, worker, registered).await {
         Ok(never) => match never {},
         Err(error) => error,

@@ -5,7 +5,7 @@ use crate::model::{ContainerStatus, Task, TaskState, TaskStatus};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Action {
+pub(crate) enum Action {
     /// The task has reached a new state.
     Advance(TaskStatus),
     /// Get image and container.
@@ -28,7 +28,7 @@ pub enum Action {
 }
 
 /// Decides the next step of `task` (its status: what this node reached).
-pub fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) -> Action {
+pub(crate) fn step(task: &Task, observed: &Observed, network_ready: bool, now_ns: i64) -> Action {
     let state = task.state();
     let desired = task.desired_state;
     let to = |state, message: &str, err: String| {
@@ -90,7 +90,7 @@ fn ended(task: &Task, observed: &Observed, now_ns: i64) -> Action {
 }
 
 /// The status in a later state, with what is seen of the container; `None` if the state would not be later.
-pub fn advance(
+pub(crate) fn advance(
     task: &Task,
     observed: &Observed,
     state: TaskState,

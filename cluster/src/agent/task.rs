@@ -28,7 +28,7 @@ const BREATH: Duration = Duration::from_millis(10);
 
 /// What the managers want of a task.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Wanted {
+pub(super) enum Wanted {
     /// As assigned.
     Assigned(Arc<Task>),
     /// No longer assigned: its container goes.
@@ -36,7 +36,7 @@ pub enum Wanted {
 }
 
 /// What all tasks of a node share.
-pub struct Shared {
+pub(super) struct Shared {
     /// The worker's memory.
     pub disk: Disk,
     /// The way to the leader.
@@ -50,7 +50,7 @@ pub struct Shared {
 }
 
 /// The manager of one task.
-pub struct TaskManager {
+pub(super) struct TaskManager {
     task: Task,
     wanted: watch::Receiver<Wanted>,
     controller: Arc<dyn Controller>,
@@ -60,7 +60,7 @@ pub struct TaskManager {
 
 impl TaskManager {
     /// For `task`, of which the status is what this node reached before, or what the managers know.
-    pub fn new(
+    pub(super) fn new(
         task: Task,
         wanted: watch::Receiver<Wanted>,
         controller: Arc<dyn Controller>,
@@ -70,7 +70,7 @@ impl TaskManager {
     }
 
     /// Works until the task is no longer assigned and its container is gone.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         self.shared.reporter.report(&self.task.id, self.task.status.clone());
         loop {
             let wanted = self.wanted.borrow_and_update().clone();

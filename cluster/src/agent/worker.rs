@@ -22,7 +22,7 @@ use crate::model::{DATA_PATH_PORT_DEFAULT, Task, TaskId};
 
 /// The tasks on this node, for whoever has to find them by id.
 #[derive(Debug, Clone, Default)]
-pub struct LocalTasks(Arc<Mutex<Local>>);
+pub(crate) struct LocalTasks(Arc<Mutex<Local>>);
 
 #[derive(Debug, Default)]
 struct Local {
@@ -33,7 +33,7 @@ struct Local {
 
 impl LocalTasks {
     /// The task as assigned.
-    pub fn get(&self, id: &str) -> Option<Arc<Task>> {
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Task>> {
         self.lock().assigned.get(id).cloned()
     }
 
@@ -58,7 +58,7 @@ struct Managed {
 }
 
 /// The node's work. Stopping it leaves the containers.
-pub struct Worker {
+pub(super) struct Worker {
     config: AgentConfig,
     assigned: Assigned,
     managed: BTreeMap<TaskId, Managed>,
@@ -78,7 +78,7 @@ impl Worker {
     ///
     /// # Errors
     /// If the worker's directory cannot be used.
-    pub fn start(config: AgentConfig, stop: CancellationToken) -> io::Result<Self> {
+    pub(super) fn start(config: AgentConfig, stop: CancellationToken) -> io::Result<Self> {
         let disk = Disk::open(&config.state_dir)?;
         let tasks = disk.tasks()?;
         let tables = disk.tables()?;
@@ -120,22 +120,22 @@ impl Worker {
     }
 
     /// Stops all work at once, and returns when the last of it is remembered.
-    pub async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         self.running.shutdown().await;
     }
 
     /// The way to the leader.
-    pub fn shared(&self) -> &Arc<Shared> {
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
     /// The tasks on this node.
-    pub fn local(&self) -> &LocalTasks {
+    pub(super) fn local(&self) -> &LocalTasks {
         &self.local
     }
 
     /// The cluster's VXLAN port.
-    pub fn set_data_path_port(&mut self, port: u32) {
+    pub(super) fn set_data_path_port(&mut self, port: u32) {
         let port = if port == 0 { DATA_PATH_PORT_DEFAULT } else { port };
         if self.data_path_port != port {
             self.data_path_port = port;
@@ -149,7 +149,7 @@ impl Worker {
     ///
     /// # Errors
     /// If it is an increment on another set than the one that is here.
-    pub fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
+    pub(super) fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
         let complete = message.kind() == crate::api::AssignmentsKind::Complete;
         self.assigned.apply(message)?;
         // First the network: tasks that start wait for it.

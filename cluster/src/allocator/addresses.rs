@@ -10,7 +10,7 @@ use crate::store::View;
 
 /// The address spaces of all networks that have a subnet.
 #[derive(Debug, Default)]
-pub struct Spaces {
+pub(crate) struct Spaces {
     spaces: BTreeMap<NetworkId, Space>,
     names: BTreeMap<NetworkId, String>,
 }
@@ -27,13 +27,13 @@ struct Space {
 }
 
 /// The address without prefix length, if it is one.
-pub fn parse(address: &str) -> Option<Ipv4Addr> {
+pub(crate) fn parse(address: &str) -> Option<Ipv4Addr> {
     address.split('/').next()?.parse().ok()
 }
 
 impl Spaces {
     /// Reads all uses from `view`; `networks` are those of the view, some perhaps allocated just now.
-    pub fn new(view: &View, networks: &BTreeMap<NetworkId, Network>) -> Self {
+    pub(crate) fn new(view: &View, networks: &BTreeMap<NetworkId, Network>) -> Self {
         let mut all = Self::default();
         for network in networks.values() {
             all.names.insert(network.id.clone(), network.name().to_owned());
@@ -78,7 +78,7 @@ impl Spaces {
     }
 
     /// Whether the network has a subnet.
-    pub fn contains(&self, network: &str) -> bool {
+    pub(crate) fn contains(&self, network: &str) -> bool {
         self.spaces.contains_key(network)
     }
 
@@ -86,7 +86,7 @@ impl Spaces {
     ///
     /// # Errors
     /// In words for the user, if there is no such network or it is full.
-    pub fn take(&mut self, network: &str) -> Result<String, String> {
+    pub(crate) fn take(&mut self, network: &str) -> Result<String, String> {
         let name = self.name(network);
         let Some(space) = self.spaces.get_mut(network) else {
             return Err(format!("network {name} not found or without a subnet yet"));
@@ -107,7 +107,7 @@ impl Spaces {
     ///
     /// # Errors
     /// In words for the user, if the address is not the network's or is taken.
-    pub fn take_this(&mut self, network: &str, address: &str) -> Result<String, String> {
+    pub(crate) fn take_this(&mut self, network: &str, address: &str) -> Result<String, String> {
         let name = self.name(network);
         let Some(space) = self.spaces.get_mut(network) else {
             return Err(format!("network {name} not found or without a subnet yet"));
@@ -123,7 +123,7 @@ impl Spaces {
     }
 
     /// Gives an address back.
-    pub fn free(&mut self, network: &str, address: &str) {
+    pub(crate) fn free(&mut self, network: &str, address: &str) {
         if let (Some(space), Some(address)) = (self.spaces.get_mut(network), parse(address)) {
             space.used.remove(&u32::from(address));
         }

@@ -9,7 +9,7 @@ use crate::model::{Endpoint, EndpointMode, NetworkId, PREDEFINED_NETWORKS, Servi
 use crate::store::{View, update};
 
 /// The endpoint of every service that has all it needs, or why it has not, by service id.
-pub fn allocate(
+pub(super) fn allocate(
     view: &View,
     ingress: Option<&NetworkId>,
     spaces: &mut Spaces,

@@ -4,11 +4,11 @@
 //! What is used is read from the committed objects at each call, so nothing can leak and nothing has to be rebuilt.
 //! Addresses are given serially: the next after the one given last, so that a freed one rests before it is used again.
 
-pub mod addresses;
+pub(crate) mod addresses;
 mod endpoints;
 mod networks;
 mod nodes;
-pub mod ports;
+pub(crate) mod ports;
 mod tasks;
 
 use crate::brain::{Brain, Decision, IdSource};
@@ -17,7 +17,7 @@ use addresses::Spaces;
 
 /// The brain that allocates.
 #[derive(Debug, Clone, Copy)]
-pub struct Allocator;
+pub(crate) struct Allocator;
 
 impl Brain for Allocator {
     fn name(&self) -> &'static str {

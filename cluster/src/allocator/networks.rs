@@ -15,7 +15,7 @@ const POOL_DEFAULT: &str = "10.0.0.0/8";
 const SUBNET_SIZE_DEFAULT: u8 = 24;
 
 /// All networks that are to stay, those without a subnet given one.
-pub fn allocate(view: &View, decision: &mut Decision) -> BTreeMap<NetworkId, Network> {
+pub(super) fn allocate(view: &View, decision: &mut Decision) -> BTreeMap<NetworkId, Network> {
     let mut networks: BTreeMap<NetworkId, Network> = view
         .networks()
         .values()

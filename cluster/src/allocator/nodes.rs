@@ -8,7 +8,7 @@ use crate::model::{NetworkId, Node, NodeAttachment, NodeId, PREDEFINED_NETWORKS,
 use crate::store::{View, update};
 
 /// All nodes that have ever registered are on the ingress network; on others those with a task or a container of it.
-pub fn allocate(view: &View, ingress: Option<&NetworkId>, spaces: &mut Spaces, decision: &mut Decision) {
+pub(super) fn allocate(view: &View, ingress: Option<&NetworkId>, spaces: &mut Spaces, decision: &mut Decision) {
     for node in view.nodes().values() {
         let registered = node.description.is_some();
         let wanted = networks_of(view, &node.id, ingress.filter(|_| registered));

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use crate::model::{PortConfig, PortProtocol, Service, ServiceId};
 
 /// Ports given to services that ask for none in particular.
-pub const DYNAMIC_PORTS: std::ops::RangeInclusive<u32> = 30000..=32767;
+pub(crate) const DYNAMIC_PORTS: std::ops::RangeInclusive<u32> = 30000..=32767;
 
 /// Which service has which (protocol, port): (id, name).
 #[derive(Debug, Default)]
-pub struct Ports {
+pub(crate) struct Ports {
     owners: BTreeMap<(PortProtocol, u32), (ServiceId, String)>,
 }
 
@@ -25,7 +25,7 @@ fn allocated(spec: &PortConfig, service: &Service) -> Option<u32> {
 
 impl Ports {
     /// What `services` (without those to be deleted) hold already.
-    pub fn new<'a>(services: impl Iterator<Item = &'a Service>) -> Self {
+    pub(crate) fn new<'a>(services: impl Iterator<Item = &'a Service>) -> Self {
         let mut ports = Self::default();
         for service in services {
             for port in service.ingress_ports() {
@@ -41,7 +41,7 @@ impl Ports {
     ///
     /// # Errors
     /// In words for the user, if a port is taken or none is left.
-    pub fn resolve(&mut self, service: &Service) -> Result<Vec<PortConfig>, String> {
+    pub(crate) fn resolve(&mut self, service: &Service) -> Result<Vec<PortConfig>, String> {
         let mut resolved = Vec::new();
         let mut dynamic: Vec<u32> = Vec::new();
         for port in &service.spec.endpoint.ports {

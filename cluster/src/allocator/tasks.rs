@@ -10,7 +10,7 @@ use crate::model::{
 use crate::store::{View, update};
 
 /// Allocates every NEW task of which the service has its endpoint; the others learn why not.
-pub fn allocate(
+pub(super) fn allocate(
     view: &View,
     now_ns: i64,
     ingress: Option<&NetworkId>,
@@ -80,7 +80,7 @@ fn networks(
 }
 
 /// Gives each single container its address: the one it asked for, or the next.
-pub fn allocate_attachments(view: &View, spaces: &mut Spaces, decision: &mut Decision) {
+pub(super) fn allocate_attachments(view: &View, spaces: &mut Spaces, decision: &mut Decision) {
     for attachment in view.attachments().values().filter(|a| !a.is_allocated()) {
         let outcome = if attachment.address.is_empty() {
             spaces.take(&attachment.network_id)

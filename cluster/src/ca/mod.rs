@@ -7,11 +7,11 @@ mod server;
 mod token;
 
 pub use issue::{RootKey, new_root, sign_node};
-pub use renew::{check_current, renewal_due, trouble, validity};
-pub use request::{Application, Issued, NodeKey, fetch_root, request_certificate};
-pub use server::CaService;
-pub(crate) use server::{issue_own, new_authority, new_node, refuse_until};
-pub use token::{JoinToken, digest_of, new_secret};
+pub(crate) use renew::{check_current, renewal_due, trouble, validity};
+pub use request::NodeKey;
+pub(crate) use request::{Application, Issued, fetch_root, request_certificate};
+pub(crate) use server::{CaService, issue_own, new_authority, new_node, refuse_until};
+pub(crate) use token::{JoinToken, digest_of, new_secret};
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use skep_common::ErrorKind;
 /// How long a node's certificate is valid unless the swarm says otherwise.
 pub const NODE_VALIDITY: Duration = Duration::from_secs(90 * 24 * 3600);
 /// The shortest validity that the swarm may ask for.
-pub const NODE_VALIDITY_MIN: Duration = Duration::from_secs(3600);
+pub(crate) const NODE_VALIDITY_MIN: Duration = Duration::from_secs(3600);
 
 /// Why a certificate could not be made, read or obtained.
 #[derive(Debug, thiserror::Error)]

@@ -16,7 +16,7 @@ use crate::surroundings::Chance;
 ///
 /// # Errors
 /// If it is not a certificate.
-pub fn validity(chain_pem: &[u8]) -> Result<Range<SystemTime>, CaError> {
+pub(crate) fn validity(chain_pem: &[u8]) -> Result<Range<SystemTime>, CaError> {
     let malformed = || CaError::Malformed { what: "the node's certificate" };
     let der = CertificateDer::from_pem_slice(chain_pem).map_err(|_| malformed())?;
     let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| malformed())?;
@@ -30,7 +30,7 @@ pub fn validity(chain_pem: &[u8]) -> Result<Range<SystemTime>, CaError> {
 }
 
 /// Why a certificate with this validity cannot be used at `now`, if so, in words for the user of the node that has it.
-pub fn trouble(validity: &Range<SystemTime>, now: SystemTime) -> Option<String> {
+pub(crate) fn trouble(validity: &Range<SystemTime>, now: SystemTime) -> Option<String> {
     match now {
         now if now >= validity.end => Some(format!(
             "the node's certificate expired at {} (it is {} now): leave the swarm and join it again",
@@ -50,7 +50,7 @@ pub fn trouble(validity: &Range<SystemTime>, now: SystemTime) -> Option<String> 
 ///
 /// # Errors
 /// If the chain cannot be read, or is not valid at `now`: then the manager's clock or this node's is wrong.
-pub fn check_current(chain_pem: &[u8], now: SystemTime) -> Result<(), CaError> {
+pub(crate) fn check_current(chain_pem: &[u8], now: SystemTime) -> Result<(), CaError> {
     let validity = validity(chain_pem)?;
     match validity.contains(&now) {
         true => Ok(()),
@@ -64,7 +64,7 @@ fn written(time: SystemTime) -> String {
 }
 
 /// From when on a certificate with this validity is to be renewed.
-pub fn renewal_due(validity: &Range<SystemTime>, chance: &dyn Chance) -> SystemTime {
+pub(crate) fn renewal_due(validity: &Range<SystemTime>, chance: &dyn Chance) -> SystemTime {
     let whole = validity.end.duration_since(validity.start).unwrap_or_default();
     validity.start + whole.mul_f64(chance.within(0.5..0.8))
 }

@@ -40,7 +40,7 @@ impl NodeKey {
 
 /// What a manager answered to a request.
 #[derive(Debug, Clone)]
-pub struct Issued {
+pub(crate) struct Issued {
     /// The id of this node.
     pub node_id: String,
     /// The role of the token.
@@ -55,7 +55,7 @@ pub struct Issued {
 ///
 /// # Errors
 /// If nobody answers there, or the certificate is not the token's.
-pub async fn fetch_root(
+pub(crate) async fn fetch_root(
     addr: &str,
     token: &JoinToken,
     timing: Timing,
@@ -72,7 +72,7 @@ pub async fn fetch_root(
 
 /// What a node brings to get its first certificate.
 #[derive(Debug, Clone, Default)]
-pub struct Application {
+pub(crate) struct Application {
     /// The join token.
     pub token: String,
     /// The availability that it wants.
@@ -85,7 +85,7 @@ pub struct Application {
 ///
 /// # Errors
 /// If no manager could be reached, or one refused.
-pub async fn request_certificate(
+pub(crate) async fn request_certificate(
     channel: Channel,
     addr: &str,
     key: &NodeKey,

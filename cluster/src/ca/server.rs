@@ -21,7 +21,7 @@ const RATE_MAX: usize = 200;
 const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// The service `Ca`.
-pub struct CaService {
+pub(crate) struct CaService {
     store: Arc<dyn Store>,
     surroundings: Surroundings,
     root: Vec<u8>,
@@ -31,7 +31,7 @@ pub struct CaService {
 impl CaService {
     /// Issues with the root key in `store`. `root` (PEM) is what this manager itself trusts: it is told to who asks,
     /// also while the store is still empty.
-    pub fn new(store: Arc<dyn Store>, surroundings: Surroundings, root: Vec<u8>) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, surroundings: Surroundings, root: Vec<u8>) -> Self {
         Self { store, surroundings, root, recent: Mutex::default() }
     }
 

@@ -16,7 +16,7 @@ const SECRET_LENGTH: usize = 25;
 
 /// What a node needs to join: how to know the swarm's root certificate, and the secret of a role.
 #[derive(Clone, PartialEq, Eq)]
-pub struct JoinToken {
+pub(crate) struct JoinToken {
     /// Digest of the root certificate.
     pub digest: String,
     /// Secret of the role.
@@ -28,7 +28,7 @@ impl JoinToken {
     ///
     /// # Errors
     /// If it is not a token.
-    pub fn parse(text: &str) -> Result<Self, CaError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, CaError> {
         let parts: Vec<&str> = text.trim().split('-').collect();
         let [prefix, format, digest, secret] = parts.as_slice() else { return Err(CaError::Token) };
         let is_base36 = |text: &str| text.bytes().all(|c| c.is_ascii_digit() || c.is_ascii_lowercase());
@@ -45,7 +45,7 @@ impl JoinToken {
     }
 
     /// Whether both are the same, in a time that tells nothing about where they differ.
-    pub fn matches(&self, other: &str) -> bool {
+    pub(crate) fn matches(&self, other: &str) -> bool {
         let (a, b) = (self.to_string(), other);
         a.len() == b.len() && a.bytes().zip(b.bytes()).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
     }
@@ -67,14 +67,14 @@ impl fmt::Debug for JoinToken {
 ///
 /// # Errors
 /// If it is not PEM.
-pub fn digest_of(root_pem: &[u8]) -> Result<String, CaError> {
+pub(crate) fn digest_of(root_pem: &[u8]) -> Result<String, CaError> {
     let der =
         CertificateDer::from_pem_slice(root_pem).map_err(|_| CaError::Malformed { what: "the root certificate" })?;
     Ok(base36(digest(&SHA256, &der).as_ref(), DIGEST_LENGTH))
 }
 
 /// A new secret of 16 random bytes.
-pub fn new_secret() -> String {
+pub(crate) fn new_secret() -> String {
     let mut bytes = [0; 16];
     rand::rng().fill_bytes(&mut bytes);
     base36(&bytes, SECRET_LENGTH)

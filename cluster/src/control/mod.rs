@@ -46,7 +46,7 @@ type Stream<T> = BoxStream<'static, Result<T, Error>>;
 
 /// The service `Control`.
 #[derive(Clone)]
-pub struct ControlService {
+pub(crate) struct ControlService {
     store: Arc<dyn Store>,
     /// Absent where the store is not replicated (under test).
     raft: Option<Arc<RaftNode>>,
@@ -60,7 +60,7 @@ pub struct ControlService {
 
 impl ControlService {
     /// Over the leader's store. Its streams end with `stop`.
-    pub fn new(
+    pub(crate) fn new(
         store: Arc<dyn Store>,
         raft: Option<Arc<RaftNode>>,
         logs: LogBroker,
@@ -72,7 +72,7 @@ impl ControlService {
     }
 
     /// Waits for `stop`, and then until none of its streams is fed any more.
-    pub async fn run(self) {
+    pub(crate) async fn run(self) {
         self.stop.cancelled().await;
         self.streams.stop().await;
     }

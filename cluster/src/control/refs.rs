@@ -34,7 +34,7 @@ fn find<'a, T: 'a, Objects: Iterator<Item = &'a Arc<T>>>(
 ///
 /// # Errors
 /// If there is none, or more than one.
-pub fn service(view: &View, reference: &str) -> Result<Arc<Service>, Error> {
+pub(super) fn service(view: &View, reference: &str) -> Result<Arc<Service>, Error> {
     let services = || view.services().values().filter(|service| !service.pending_delete);
     find("service", reference, services, |s| &s.id, Service::name)
 }
@@ -43,7 +43,7 @@ pub fn service(view: &View, reference: &str) -> Result<Arc<Service>, Error> {
 ///
 /// # Errors
 /// If there is none, or more than one.
-pub fn network(view: &View, reference: &str) -> Result<Arc<Network>, Error> {
+pub(super) fn network(view: &View, reference: &str) -> Result<Arc<Network>, Error> {
     let networks = || view.networks().values().filter(|network| !network.pending_delete);
     find("network", reference, networks, |n| &n.id, Network::name)
 }
@@ -52,7 +52,7 @@ pub fn network(view: &View, reference: &str) -> Result<Arc<Network>, Error> {
 ///
 /// # Errors
 /// If there is none, or more than one.
-pub fn node(view: &View, reference: &str) -> Result<Arc<Node>, Error> {
+pub(super) fn node(view: &View, reference: &str) -> Result<Arc<Node>, Error> {
     find("node", reference, || view.nodes().values(), |n| &n.id, Node::hostname)
 }
 
@@ -60,7 +60,7 @@ pub fn node(view: &View, reference: &str) -> Result<Arc<Node>, Error> {
 ///
 /// # Errors
 /// If there is none, or more than one.
-pub fn task(view: &View, reference: &str) -> Result<Arc<Task>, Error> {
+pub(super) fn task(view: &View, reference: &str) -> Result<Arc<Task>, Error> {
     let id = reference.rsplit_once('.').map_or(reference, |(_, id)| id);
     find("task", id, || view.tasks().values(), |t| &t.id, |_| "")
         .map_err(|error| Error::new(error.kind(), error.message().replace(id, reference)))

@@ -28,7 +28,7 @@ fn invalid(text: impl Into<String>) -> Error {
 ///
 /// # Errors
 /// If it is not one, in docker's words.
-pub fn check_name(annotations: &Annotations) -> Result<(), Error> {
+pub(super) fn check_name(annotations: &Annotations) -> Result<(), Error> {
     let name = annotations.name.as_str();
     if name.is_empty() {
         return Err(invalid("meta: name must be provided"));
@@ -48,7 +48,7 @@ pub fn check_name(annotations: &Annotations) -> Result<(), Error> {
 ///
 /// # Errors
 /// If a part is missing or unknown.
-pub fn read_service(asked: api::ServiceSpec) -> Result<ServiceSpec, Error> {
+pub(super) fn read_service(asked: api::ServiceSpec) -> Result<ServiceSpec, Error> {
     check_name(asked.annotations.as_ref().unwrap_or(&Annotations::default()))?;
     if asked.task.as_ref().is_none_or(|task| task.container.is_none()) {
         return Err(invalid("TaskSpec: missing runtime"));
@@ -63,7 +63,7 @@ pub fn read_service(asked: api::ServiceSpec) -> Result<ServiceSpec, Error> {
 ///
 /// # Errors
 /// What is wrong with it, in docker's words.
-pub fn check_service(view: &View, spec: &mut ServiceSpec, own: Option<&str>) -> Result<(), Error> {
+pub(super) fn check_service(view: &View, spec: &mut ServiceSpec, own: Option<&str>) -> Result<(), Error> {
     check_name(&spec.annotations)?;
     check_task(view, &mut spec.task)?;
     if let Mode::Replicated(replicas) = spec.mode
@@ -216,7 +216,7 @@ fn is_same_port(a: &PortConfig, b: &PortConfig) -> bool {
 ///
 /// # Errors
 /// What is wrong with it, in docker's words.
-pub fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Error> {
+pub(super) fn check_network(view: &View, spec: &mut NetworkSpec) -> Result<(), Error> {
     check_name(&spec.annotations)?;
     if spec.driver.is_empty() {
         spec.driver = "overlay".into();

@@ -8,7 +8,7 @@ use crate::model::{AssignmentKey as Key, Assignments};
 
 /// What was sent to a node in this session.
 #[derive(Debug, Default)]
-pub struct Sent {
+pub(crate) struct Sent {
     set: Assignments,
     sequence: u64,
 }
@@ -42,7 +42,7 @@ fn removal(key: &Key) -> AssignmentChange {
 
 impl Sent {
     /// The message that brings the node to `wanted`; `None` if it is there.
-    pub fn advance(&mut self, wanted: Assignments) -> Option<AssignmentsMessage> {
+    pub(crate) fn advance(&mut self, wanted: Assignments) -> Option<AssignmentsMessage> {
         let mut changes: Vec<AssignmentChange> =
             self.set.keys().filter(|key| !wanted.contains_key(key)).map(removal).collect();
         let mut next = Assignments::new();

@@ -3,10 +3,10 @@
 //! One [`Dispatcher`] for each time that this manager leads; its streams end when it stops leading.
 //! **A node gets and reports its own tasks only:** who calls is what the certificate says ([`Caller`]).
 
-pub mod assignments;
+pub(crate) mod assignments;
 mod sessions;
-pub mod status;
-pub mod tables;
+pub(crate) mod status;
+pub(crate) mod tables;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -45,7 +45,7 @@ const STREAM_DEPTH: usize = 4;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
-pub struct Dispatcher {
+pub(crate) struct Dispatcher {
     shared: Arc<Shared>,
 }
 
@@ -61,7 +61,7 @@ struct Shared {
 
 impl Dispatcher {
     /// A dispatcher over `store`, for as long as this manager leads (until `stop`).
-    pub fn new(store: Arc<dyn Store>, surroundings: Surroundings, stop: CancellationToken) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, surroundings: Surroundings, stop: CancellationToken) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -76,7 +76,7 @@ impl Dispatcher {
     }
 
     /// Watches heartbeats and commits what the nodes report, until `stop`.
-    pub async fn run(&self) {
+    pub(crate) async fn run(&self) {
         let shared = &self.shared;
         shared.meet_nodes().await;
         tokio::select! {

@@ -22,7 +22,7 @@ const RATE_WINDOW: Duration = Duration::from_secs(8);
 
 /// A node's session.
 #[derive(Debug, Clone)]
-pub struct Session {
+pub(super) struct Session {
     /// Names it in the node's calls.
     pub id: String,
     /// Ends its streams.
@@ -38,7 +38,7 @@ struct Entry {
 
 /// All sessions.
 #[derive(Debug)]
-pub struct Sessions {
+pub(super) struct Sessions {
     surroundings: Surroundings,
     nodes: Mutex<BTreeMap<String, Entry>>,
 }
@@ -48,13 +48,13 @@ fn invalid() -> Status {
 }
 
 /// The time between a cluster's heartbeats.
-pub fn period(store: &dyn Store) -> Duration {
+pub(super) fn period(store: &dyn Store) -> Duration {
     store.view().cluster().map_or(HEARTBEAT_DEFAULT, |cluster| Cluster::heartbeat(cluster))
 }
 
 impl Sessions {
     /// None yet.
-    pub fn new(surroundings: Surroundings) -> Self {
+    pub(super) fn new(surroundings: Surroundings) -> Self {
         Self { surroundings, nodes: Mutex::default() }
     }
 
@@ -70,7 +70,7 @@ impl Sessions {
     ///
     /// # Errors
     /// If the node registers too often.
-    pub fn register(&self, node: &str, stop: &CancellationToken, period: Duration) -> Result<Session, Status> {
+    pub(super) fn register(&self, node: &str, stop: &CancellationToken, period: Duration) -> Result<Session, Status> {
         let now = self.now();
         self.with(|nodes| {
             let entry = nodes.entry(node.to_owned()).or_default();
@@ -95,7 +95,7 @@ impl Sessions {
     ///
     /// # Errors
     /// If it does not: the node has to register again.
-    pub fn get(&self, node: &str, id: &str) -> Result<Session, Status> {
+    pub(super) fn get(&self, node: &str, id: &str) -> Result<Session, Status> {
         self.with(|nodes| nodes.get(node).and_then(|e| e.session.clone())).filter(|s| s.id == id).ok_or_else(invalid)
     }
 
@@ -103,7 +103,7 @@ impl Sessions {
     ///
     /// # Errors
     /// If the session is not the node's: it has to register again.
-    pub fn beat(&self, node: &str, request: &HeartbeatRequest, period: Duration) -> Result<(), Status> {
+    pub(super) fn beat(&self, node: &str, request: &HeartbeatRequest, period: Duration) -> Result<(), Status> {
         self.with(|nodes| match nodes.get_mut(node) {
             Some(entry) if entry.session.as_ref().is_some_and(|s| s.id == request.session_id) => {
                 entry.expires = Some(self.now() + period * MISSED);
@@ -114,7 +114,7 @@ impl Sessions {
     }
 
     /// Gives nodes that are not yet in session with a new leader time to come.
-    pub fn expect<'a>(&self, ids: impl Iterator<Item = &'a str>, period: Duration) {
+    pub(super) fn expect<'a>(&self, ids: impl Iterator<Item = &'a str>, period: Duration) {
         let expires = Some(self.now() + period * MISSED_BY_NEW_LEADER);
         self.with(|nodes| {
             for id in ids {
@@ -127,7 +127,7 @@ impl Sessions {
     }
 
     /// Gives every node in session its time anew.
-    pub fn extend(&self, period: Duration) {
+    pub(super) fn extend(&self, period: Duration) {
         let expires = self.now() + period * MISSED;
         self.with(|nodes| {
             for entry in nodes.values_mut().filter(|e| e.expires.is_some()) {
@@ -137,7 +137,7 @@ impl Sessions {
     }
 
     /// The nodes whose time is over, their sessions ended; and when the next one's is.
-    pub fn expire(&self) -> (Vec<String>, Option<Instant>) {
+    pub(super) fn expire(&self) -> (Vec<String>, Option<Instant>) {
         let now = self.now();
         self.with(|nodes| {
             let mut expired = Vec::new();
@@ -155,7 +155,7 @@ impl Sessions {
     }
 
     /// Forgets a node that was removed.
-    pub fn forget(&self, node: &str) {
+    pub(super) fn forget(&self, node: &str) {
         self.with(|nodes| {
             if let Some(Entry { session: Some(session), .. }) = nodes.remove(node) {
                 session.ended.cancel();
@@ -164,7 +164,7 @@ impl Sessions {
     }
 
     /// Whether the node is in session now.
-    pub fn is_present(&self, node: &str) -> bool {
+    pub(super) fn is_present(&self, node: &str) -> bool {
         self.with(|nodes| nodes.get(node).is_some_and(|e| e.session.is_some()))
     }
 }
@@ -173,7 +173,7 @@ impl Sessions {
 ///
 /// # Errors
 /// If this manager cannot commit now.
-pub async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)) -> Result<bool, ProposeError> {
+pub(super) async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)) -> Result<bool, ProposeError> {
     loop {
         let Some(old) = store.view().nodes().get(id).cloned() else { return Ok(false) };
         let mut node = Node::clone(&old);
@@ -190,7 +190,7 @@ pub async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)
 }
 
 /// Sets a node's state, with the time (nanoseconds since the epoch) if it is a new one.
-pub fn set_state(node: &mut Node, state: NodeState, message: &str, now_ns: i64) {
+pub(super) fn set_state(node: &mut Node, state: NodeState, message: &str, now_ns: i64) {
     if node.status.state != state {
         node.status.since_ns = now_ns;
     }

@@ -15,7 +15,7 @@ const BATCH: usize = 200;
 
 /// Reports that wait to be committed.
 #[derive(Debug, Default)]
-pub struct Reports {
+pub(crate) struct Reports {
     waiting: Mutex<Waiting>,
     /// Signals that there are some.
     pub arrived: Notify,
@@ -28,13 +28,13 @@ struct Waiting {
 }
 
 /// The task with what its node reports, or `None` if that is no news.
-pub fn reported(task: &Task, report: &TaskStatus, now_ns: i64) -> Option<Task> {
+pub(crate) fn reported(task: &Task, report: &TaskStatus, now_ns: i64) -> Option<Task> {
     Some(Task { status: task.status.reported(report, now_ns)?, ..task.clone() })
 }
 
 impl Reports {
     /// Adds reports; the receiver learns when they are committed.
-    pub fn add(
+    pub(crate) fn add(
         &self,
         reports: impl IntoIterator<Item = (TaskId, TaskStatus)>,
     ) -> oneshot::Receiver<Result<(), Status>> {
@@ -53,7 +53,7 @@ impl Reports {
     }
 
     /// Commits all that waits, and answers those who sent it.
-    pub async fn flush(&self, store: &dyn Store, clock: &dyn Clock) {
+    pub(crate) async fn flush(&self, store: &dyn Store, clock: &dyn Clock) {
         let Waiting { newest, answers } =
             std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         let outcome = commit(store, clock, newest).await;

@@ -10,7 +10,7 @@ use crate::store::View;
 
 /// Endpoints and services of every network.
 #[derive(Debug, Default)]
-pub struct Tables {
+pub(crate) struct Tables {
     version: u64,
     by_network: BTreeMap<NetworkId, Assignments>,
 }
@@ -25,7 +25,7 @@ fn bare(address: &str) -> String {
 
 impl Tables {
     /// The tables at the version of `view`.
-    pub fn new(view: &View) -> Self {
+    pub(crate) fn new(view: &View) -> Self {
         let mut tables = Self { version: view.version(), by_network: BTreeMap::new() };
         for service in view.services().values().filter(|s| !s.pending_delete) {
             tables.add_service(service);
@@ -60,7 +60,7 @@ impl Tables {
     }
 
     /// The version of the view from which they were made.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
@@ -136,7 +136,7 @@ fn data_path(node: &Node) -> String {
 }
 
 /// All that `node_id` has to carry out: its tasks, the networks on which it has an address, and their tables.
-pub fn assignments(view: &View, tables: &Tables, node_id: &str) -> Assignments {
+pub(crate) fn assignments(view: &View, tables: &Tables, node_id: &str) -> Assignments {
     let mut all = Assignments::new();
     for task in view.tasks_of_node(node_id).filter(|t| t.state() >= TaskState::Assigned) {
         all.insert(Key::Task(task.id.clone()), item(Item::Task(Task::clone(task).into())));

@@ -62,7 +62,7 @@ struct Listener {
 
 /// The service; cheap to clone.
 #[derive(Clone)]
-pub struct LogBroker {
+pub(crate) struct LogBroker {
     shared: Arc<Shared>,
 }
 
@@ -79,7 +79,7 @@ struct Shared {
 
 impl LogBroker {
     /// A broker over `store`, for as long as this manager leads (until `stop`).
-    pub fn new(store: Arc<dyn Store>, surroundings: Surroundings, stop: CancellationToken) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, surroundings: Surroundings, stop: CancellationToken) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
@@ -94,7 +94,7 @@ impl LogBroker {
     }
 
     /// Waits for `stop`, and then until nothing is read or fed any more.
-    pub async fn run(&self) {
+    pub(crate) async fn run(&self) {
         self.shared.stop.cancelled().await;
         self.shared.streams.stop().await;
     }
@@ -104,7 +104,7 @@ impl LogBroker {
     ///
     /// # Errors
     /// If there is no such service or task; an item, where a node's part is missing.
-    pub fn service_logs(
+    pub(crate) fn service_logs(
         &self,
         request: ServiceLogsRequest,
     ) -> Result<BoxStream<'static, Result<ServiceLogsResponse, Error>>, Error> {

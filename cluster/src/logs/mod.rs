@@ -2,4 +2,4 @@
 
 mod broker;
 
-pub use broker::LogBroker;
+pub(crate) use broker::LogBroker;

@@ -7,7 +7,7 @@ use crate::api::{Assignment, assignment::Item};
 
 /// Identifies an assignment within a node's set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AssignmentKey {
+pub(crate) enum AssignmentKey {
     /// By id.
     Network(NetworkId),
     /// By network and service.
@@ -20,7 +20,7 @@ pub enum AssignmentKey {
 
 impl AssignmentKey {
     /// The key of an assignment; `None` for an empty one (of a newer release).
-    pub fn of(assignment: &Assignment) -> Option<Self> {
+    pub(crate) fn of(assignment: &Assignment) -> Option<Self> {
         Some(match assignment.item.as_ref()? {
             Item::Task(task) => Self::Task(task.id.as_str().into()),
             Item::Network(network) => Self::Network(network.id.as_str().into()),
@@ -33,4 +33,4 @@ impl AssignmentKey {
 }
 
 /// A node's assignments.
-pub type Assignments = BTreeMap<AssignmentKey, Assignment>;
+pub(crate) type Assignments = BTreeMap<AssignmentKey, Assignment>;

@@ -27,7 +27,7 @@ pub struct Attachment {
 
 impl Attachment {
     /// Whether it has its address.
-    pub fn is_allocated(&self) -> bool {
+    pub(crate) fn is_allocated(&self) -> bool {
         self.address.contains('/')
     }
 }

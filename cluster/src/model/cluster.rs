@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::{ClusterId, ClusterSpec, Meta, NodeId, RootCa};
 
 /// UDP port of VXLAN (RFC 7348, section 5), where a swarm has chosen no other.
-pub const DATA_PATH_PORT_DEFAULT: u32 = 4789;
+pub(crate) const DATA_PATH_PORT_DEFAULT: u32 = 4789;
 /// Tasks kept of each slot, where the settings name none.
-pub const HISTORY_DEFAULT: i64 = 5;
+pub(crate) const HISTORY_DEFAULT: i64 = 5;
 /// Time between two heartbeats of a node, where the settings name none.
-pub const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(5);
+pub(crate) const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(5);
 
 /// The one object of its kind.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -37,12 +37,12 @@ pub struct Cluster {
 
 impl Cluster {
     /// Tasks kept of each slot; negative keeps all.
-    pub fn history_limit(&self) -> i64 {
+    pub(crate) fn history_limit(&self) -> i64 {
         self.spec.task_history_limit.unwrap_or(HISTORY_DEFAULT)
     }
 
     /// Time between two heartbeats of a node.
-    pub fn heartbeat(&self) -> Duration {
+    pub(crate) fn heartbeat(&self) -> Duration {
         match self.spec.dispatcher_heartbeat_ns {
             period if period > 0 => Duration::from_nanos(period.unsigned_abs()),
             _ => HEARTBEAT_DEFAULT,

@@ -89,13 +89,13 @@ fn parse_key(key: &str) -> Option<Key> {
 }
 
 /// One name for what kernels, Go and images call differently.
-pub fn architecture(name: &str) -> String {
+pub(crate) fn architecture(name: &str) -> String {
     skep_common::architecture(&name.to_lowercase()).to_owned()
 }
 
 impl Constraint {
     /// Whether the node meets it. What is not known of the node counts as empty.
-    pub fn matches(&self, node: &Node) -> bool {
+    pub(crate) fn matches(&self, node: &Node) -> bool {
         let platform = node.platform();
         let is = |actual: &str| actual.to_lowercase() == self.value.to_lowercase();
         let equal = match &self.key {
@@ -125,7 +125,7 @@ impl Constraint {
 }
 
 /// The node's value for a descriptor to spread over (`node.labels.zone`); `None` if it is no such descriptor.
-pub fn descriptor<'a>(node: &'a Node, descriptor: &str) -> Option<&'a str> {
+pub(crate) fn descriptor<'a>(node: &'a Node, descriptor: &str) -> Option<&'a str> {
     Some(match parse_key(descriptor)? {
         Key::Id => &node.id,
         Key::Hostname => node.hostname(),

@@ -16,25 +16,31 @@ mod ids;
 mod network;
 mod node;
 mod service;
-pub mod subnet;
+pub(crate) mod subnet;
 mod task;
 mod update;
 
-pub use crate::api::{
+pub(crate) use crate::api::{
     Annotations, ClusterSpec, ContainerSpec, ContainerStatus, EndpointMode, IpamConfig, LogDriver, ManagerStatus, Meta,
-    NodeAvailability, NodeDescription, NodeRole, NodeState, Placement, Platform, PortProtocol, PortStatus, PublishMode,
-    Reachability, Resources, RestartCondition, RootCa, TaskState, UpdateFailureAction, UpdateOrder, UpdateState,
+    NodeDescription, NodeRole, NodeState, Placement, Platform, PortProtocol, PortStatus, PublishMode, Reachability,
+    Resources, RestartCondition, RootCa, UpdateFailureAction, UpdateOrder,
 };
-pub use assignment::{AssignmentKey, Assignments};
-pub use attachment::Attachment;
-pub use cluster::{Cluster, DATA_PATH_PORT_DEFAULT, HEARTBEAT_DEFAULT, HISTORY_DEFAULT};
+pub use crate::api::{NodeAvailability, TaskState, UpdateState};
+pub(crate) use assignment::{AssignmentKey, Assignments};
+pub(crate) use attachment::Attachment;
+pub(crate) use cluster::{Cluster, DATA_PATH_PORT_DEFAULT, HEARTBEAT_DEFAULT, HISTORY_DEFAULT};
 pub use freshness::is_dirty;
-pub use ids::{AttachmentId, ClusterId, NetworkId, NodeId, ServiceId, TaskId};
-pub use network::{Network, NetworkSpec, PREDEFINED_NETWORKS};
-pub use node::{Node, NodeAttachment, NodeSpec, NodeStatus, is_data_path};
-pub use service::{Endpoint, EndpointSpec, Mode, PortConfig, Service, ServiceSpec, UpdateStatus, VirtualIp};
-pub use task::{
-    GRACE_DEFAULT_NS, NetworkAttachment, NetworkAttachmentSpec, Place, RESTART_DELAY_DEFAULT_NS, ResourceRequirements,
-    RestartPolicy, Task, TaskSpec, TaskStatus,
+pub(crate) use ids::{AttachmentId, ClusterId, NetworkId, NodeId, ServiceId, TaskId};
+pub use network::PREDEFINED_NETWORKS;
+pub(crate) use network::{Network, NetworkSpec};
+pub use node::Node;
+pub(crate) use node::{NodeAttachment, NodeSpec, NodeStatus, is_data_path};
+pub(crate) use service::{Endpoint, EndpointSpec, PortConfig, ServiceSpec, UpdateStatus, VirtualIp};
+pub use service::{Mode, Service};
+pub(crate) use task::{
+    NetworkAttachment, NetworkAttachmentSpec, RESTART_DELAY_DEFAULT_NS, ResourceRequirements, RestartPolicy, TaskSpec,
+    TaskStatus,
 };
-pub use update::{MONITOR_DEFAULT_NS, Phase, UpdateConfig};
+pub use task::{Place, Task};
+pub(crate) use update::Phase;
+pub use update::{MONITOR_DEFAULT_NS, UpdateConfig};

@@ -47,12 +47,12 @@ pub struct Network {
 
 impl Network {
     /// As the user calls it; its id if it has no name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         if self.spec.annotations.name.is_empty() { &self.id } else { &self.spec.annotations.name }
     }
 
     /// Whether the swarm gives out its addresses.
-    pub fn is_overlay(&self) -> bool {
+    pub(crate) fn is_overlay(&self) -> bool {
         self.spec.driver.is_empty() || self.spec.driver == "overlay"
     }
 }

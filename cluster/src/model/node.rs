@@ -70,7 +70,7 @@ impl Node {
     }
 
     /// Whether new tasks may go there.
-    pub fn may_take_tasks(&self) -> bool {
+    pub(crate) fn may_take_tasks(&self) -> bool {
         self.status.state == NodeState::Ready && self.spec.availability == NodeAvailability::Active
     }
 
@@ -80,40 +80,40 @@ impl Node {
     }
 
     /// Whether it is known not to answer.
-    pub fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.status.state == NodeState::Down
     }
 
     /// What its machine has; `None` before it first registered.
-    pub fn resources(&self) -> Option<&Resources> {
+    pub(crate) fn resources(&self) -> Option<&Resources> {
         self.description.as_ref()?.resources.as_ref()
     }
 
     /// What its machine is; `None` before it first registered.
-    pub fn platform(&self) -> Option<&Platform> {
+    pub(crate) fn platform(&self) -> Option<&Platform> {
         self.description.as_ref()?.platform.as_ref()
     }
 
     /// The value of a label that the user gave it.
-    pub fn label(&self, name: &str) -> Option<&str> {
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
         self.spec.annotations.labels.get(name).map(String::as_str)
     }
 
     /// The value of a label that its machine names.
-    pub fn engine_label(&self, name: &str) -> Option<&str> {
+    pub(crate) fn engine_label(&self, name: &str) -> Option<&str> {
         self.description.as_ref()?.engine_labels.get(name).map(String::as_str)
     }
 
     /// Where the other nodes send VXLAN. `None` where there is no such address: one node's wrong address must not stop
     /// the others' data planes.
-    pub fn data_path(&self) -> Option<&str> {
+    pub(crate) fn data_path(&self) -> Option<&str> {
         let addr = if self.data_path_addr.is_empty() { &self.status.addr } else { &self.data_path_addr };
         is_data_path(addr).then_some(addr)
     }
 }
 
 /// Whether other nodes could send VXLAN there.
-pub fn is_data_path(addr: &str) -> bool {
+pub(crate) fn is_data_path(addr: &str) -> bool {
     let unusable = |addr: Ipv4Addr| addr.is_unspecified() || addr.is_multicast() || addr.is_broadcast();
     addr.parse().is_ok_and(|addr| !unusable(addr))
 }

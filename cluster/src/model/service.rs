@@ -37,7 +37,7 @@ pub struct PortConfig {
 
 impl PortConfig {
     /// Whether it goes through the routing mesh.
-    pub fn is_ingress(&self) -> bool {
+    pub(crate) fn is_ingress(&self) -> bool {
         self.publish_mode == PublishMode::Ingress
     }
 }
@@ -73,7 +73,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// The virtual address on a network, with prefix length.
-    pub fn virtual_ip_on(&self, network_id: &str) -> Option<&str> {
+    pub(crate) fn virtual_ip_on(&self, network_id: &str) -> Option<&str> {
         self.virtual_ips.iter().find(|vip| vip.network_id == *network_id).map(|vip| vip.address.as_str())
     }
 }
@@ -135,37 +135,37 @@ pub struct Service {
 
 impl Service {
     /// As the user calls it.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.spec.annotations.name
     }
 
     /// Whether its tasks join the network.
-    pub fn is_on(&self, network_id: &str) -> bool {
+    pub(crate) fn is_on(&self, network_id: &str) -> bool {
         self.spec.task.networks.iter().any(|network| network.target == *network_id)
     }
 
     /// Ports that it asks for on the routing mesh.
-    pub fn ingress_ports(&self) -> impl Iterator<Item = &PortConfig> {
+    pub(crate) fn ingress_ports(&self) -> impl Iterator<Item = &PortConfig> {
         self.spec.endpoint.ports.iter().filter(|port| port.is_ingress())
     }
 
     /// Ports that it was given; none before.
-    pub fn allocated_ports(&self) -> &[PortConfig] {
+    pub(crate) fn allocated_ports(&self) -> &[PortConfig] {
         self.endpoint.as_ref().map_or(&[], |endpoint| &endpoint.ports)
     }
 
     /// Virtual addresses that it was given; none before.
-    pub fn virtual_ips(&self) -> &[VirtualIp] {
+    pub(crate) fn virtual_ips(&self) -> &[VirtualIp] {
         self.endpoint.as_ref().map_or(&[], |endpoint| &endpoint.virtual_ips)
     }
 
     /// How its last update stands.
-    pub fn update_state(&self) -> UpdateState {
+    pub(crate) fn update_state(&self) -> UpdateState {
         self.update_status.as_ref().map_or(UpdateState::Unknown, |status| status.state)
     }
 
     /// When its last update began, in nanoseconds since the epoch; 0 if there was none.
-    pub fn update_started_at_ns(&self) -> i64 {
+    pub(crate) fn update_started_at_ns(&self) -> i64 {
         self.update_status.as_ref().map_or(0, |status| status.started_at_ns)
     }
 }

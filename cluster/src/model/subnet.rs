@@ -12,7 +12,7 @@ const PREFIX_MAX: u8 = 29;
 
 /// Why a subnet cannot be had.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SubnetError {
+pub(crate) enum SubnetError {
     /// Not an IPv4 network.
     #[error("invalid subnet {0:?}: give an IPv4 network as ADDRESS/LENGTH")]
     Malformed(String),
@@ -58,12 +58,12 @@ pub enum SubnetError {
 }
 
 /// Whether two networks have an address in common.
-pub fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+pub(crate) fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
     a.contains(b) || b.contains(a)
 }
 
 /// The subnets of networks, each with the network's name.
-pub fn taken<'a>(networks: impl Iterator<Item = (&'a [IpamConfig], &'a str)>) -> Vec<(Ipv4Net, &'a str)> {
+pub(crate) fn taken<'a>(networks: impl Iterator<Item = (&'a [IpamConfig], &'a str)>) -> Vec<(Ipv4Net, &'a str)> {
     let parsed = |ipam: &IpamConfig| ipam.subnet.parse().ok();
     networks.flat_map(|(ipam, name)| ipam.iter().filter_map(parsed).map(move |subnet| (subnet, name))).collect()
 }
@@ -72,7 +72,7 @@ pub fn taken<'a>(networks: impl Iterator<Item = (&'a [IpamConfig], &'a str)>) ->
 ///
 /// # Errors
 /// If it is not a subnet, not one that can be used, or overlaps with a taken one.
-pub fn check(asked: &IpamConfig, taken: &[(Ipv4Net, &str)]) -> Result<IpamConfig, SubnetError> {
+pub(crate) fn check(asked: &IpamConfig, taken: &[(Ipv4Net, &str)]) -> Result<IpamConfig, SubnetError> {
     if asked.subnet.is_empty() {
         let parts = [("gateway", &asked.gateway), ("range", &asked.range)];
         return match parts.into_iter().find(|(_, text)| !text.is_empty()) {

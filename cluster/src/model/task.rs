@@ -8,9 +8,9 @@ use super::{
 };
 
 /// Delay before a replacement runs, where the policy names none.
-pub const RESTART_DELAY_DEFAULT_NS: i64 = 5_000_000_000;
+pub(crate) const RESTART_DELAY_DEFAULT_NS: i64 = 5_000_000_000;
 /// Time between the stop signal and the end by force, where the specification names none.
-pub const GRACE_DEFAULT_NS: i64 = 10_000_000_000;
+pub(crate) const GRACE_DEFAULT_NS: i64 = 10_000_000_000;
 
 /// Which place in its service a task fills.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ pub struct ResourceRequirements {
 pub struct RestartPolicy {
     /// After which ends.
     pub condition: RestartCondition,
-    /// Nanoseconds before the new one runs; `None`: [`RESTART_DELAY_DEFAULT_NS`].
+    /// Nanoseconds before the new one runs; `None`: `RESTART_DELAY_DEFAULT_NS`.
     pub delay_ns: Option<i64>,
     /// 0: without limit.
     pub max_attempts: u64,
@@ -77,12 +77,12 @@ pub struct TaskSpec {
 
 impl TaskSpec {
     /// When a task is made again.
-    pub fn restart_policy(&self) -> RestartPolicy {
+    pub(crate) fn restart_policy(&self) -> RestartPolicy {
         self.restart.unwrap_or_default()
     }
 
     /// Nanoseconds between the stop signal and the end by force.
-    pub fn grace_ns(&self) -> i64 {
+    pub(crate) fn grace_ns(&self) -> i64 {
         self.container.stop_grace_period_ns.unwrap_or(GRACE_DEFAULT_NS)
     }
 }
@@ -173,32 +173,32 @@ impl Task {
     }
 
     /// Whether it runs, and is meant to.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.state() == TaskState::Running && self.is_wanted()
     }
 
     /// Whether it is its node's business: assigned to it, and not over.
-    pub fn is_on_its_node(&self) -> bool {
+    pub(crate) fn is_on_its_node(&self) -> bool {
         (TaskState::Assigned..=TaskState::Running).contains(&self.state())
     }
 
     /// Whether it has an address on the network, or had one.
-    pub fn is_on(&self, network_id: &str) -> bool {
+    pub(crate) fn is_on(&self, network_id: &str) -> bool {
         self.networks.iter().any(|network| network.network_id == *network_id)
     }
 
     /// When its present state was committed, in nanoseconds since the epoch (leader's clock).
-    pub fn applied_at_ns(&self) -> i64 {
+    pub(crate) fn applied_at_ns(&self) -> i64 {
         if self.status.applied_at_ns == 0 { self.status.timestamp_ns } else { self.status.applied_at_ns }
     }
 
     /// Its container's name.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.annotations.name
     }
 
     /// The certain ports of its node that it occupies: (protocol, port).
-    pub fn host_ports(&self) -> impl Iterator<Item = (PortProtocol, u32)> + '_ {
+    pub(crate) fn host_ports(&self) -> impl Iterator<Item = (PortProtocol, u32)> + '_ {
         let ports = self.endpoint.ports.iter();
         ports
             .filter(|port| port.publish_mode == PublishMode::Host && port.published_port != 0)
@@ -206,20 +206,20 @@ impl Task {
     }
 
     /// The task in a later state; `None` if that would not be later.
-    pub fn advanced(&self, state: TaskState, message: &str, now_ns: i64) -> Option<Self> {
+    pub(crate) fn advanced(&self, state: TaskState, message: &str, now_ns: i64) -> Option<Self> {
         Some(Self { status: self.status.advance(state, message, now_ns)?, ..self.clone() })
     }
 }
 
 impl TaskStatus {
     /// Of a task that was just made.
-    pub fn created(now_ns: i64) -> Self {
+    pub(crate) fn created(now_ns: i64) -> Self {
         Self { timestamp_ns: now_ns, applied_at_ns: now_ns, message: "created".into(), ..Self::default() }
     }
 
     /// The status in a later state, without an error; `None` if that would not be later: a state never goes back.
     /// What is known of the container stays. `now_ns` is in nanoseconds since the epoch.
-    pub fn advance(&self, state: TaskState, message: &str, now_ns: i64) -> Option<Self> {
+    pub(crate) fn advance(&self, state: TaskState, message: &str, now_ns: i64) -> Option<Self> {
         if state <= self.state {
             return None;
         }
@@ -236,7 +236,7 @@ impl TaskStatus {
 
     /// The status with what its node reports, or `None` if that is no news, or nothing that a node may say.
     /// `now_ns` is the leader's clock in nanoseconds since the epoch.
-    pub fn reported(&self, report: &Self, now_ns: i64) -> Option<Self> {
+    pub(crate) fn reported(&self, report: &Self, now_ns: i64) -> Option<Self> {
         if !(TaskState::Accepted..=TaskState::Rejected).contains(&report.state) {
             return None;
         }

@@ -40,7 +40,7 @@ pub enum Phase {
 
 impl Phase {
     /// The configuration in force.
-    pub fn config(&self) -> Option<&UpdateConfig> {
+    pub(crate) fn config(&self) -> Option<&UpdateConfig> {
         match self {
             Self::Active { config, .. } => Some(config),
             _ => None,

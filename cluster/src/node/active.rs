@@ -27,7 +27,7 @@ use crate::surroundings::Clock;
 use crate::wire::{Caller, Managers, Peers, Tls};
 
 /// A node in a swarm.
-pub struct Active {
+pub(super) struct Active {
     config: NodeConfig,
     files: Files,
     state: Mutex<State>,
@@ -53,7 +53,7 @@ impl Active {
     ///
     /// # Errors
     /// If the node's files cannot be read. A manager that cannot run is no error here: the worker's part goes on.
-    pub async fn start(
+    pub(super) async fn start(
         config: &NodeConfig,
         layout: &Layout,
         listener: Option<TcpListener>,
@@ -96,7 +96,7 @@ impl Active {
     }
 
     /// Stops everything. Containers stay.
-    pub async fn stop(&self) {
+    pub(super) async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
@@ -104,22 +104,22 @@ impl Active {
     }
 
     /// The entrance to the manager's services, if this node is one.
-    pub fn gate(&self) -> Option<Gate> {
+    pub(super) fn gate(&self) -> Option<Gate> {
         self.manager.borrow().as_ref().map(|manager| manager.gate())
     }
 
     /// Who this node is.
-    pub fn identity(&self) -> Caller {
+    pub(super) fn identity(&self) -> Caller {
         self.tls.current().identity.clone()
     }
 
     /// The way to the managers.
-    pub fn managers(&self) -> Arc<Managers> {
+    pub(super) fn managers(&self) -> Arc<Managers> {
         self.managers.clone()
     }
 
     /// What `skep info` shows.
-    pub fn info(&self) -> InfoResponse {
+    pub(super) fn info(&self) -> InfoResponse {
         let state = self.state().clone();
         let manager = self.manager.borrow().clone();
         let certificate = self.certificate_trouble().unwrap_or_default();
@@ -160,7 +160,7 @@ impl Active {
     }
 
     /// Answers an init or a join once the node has become what was asked for.
-    pub async fn answer_when_ready(self: Arc<Self>, answer: Started) {
+    pub(super) async fn answer_when_ready(self: Arc<Self>, answer: Started) {
         match answer {
             Started::Init(answer) => answer.send(self.wait_for_swarm().await),
             Started::Join(answer) => answer.send(self.wait_for_membership().await),
@@ -218,7 +218,7 @@ impl Active {
     ///
     /// # Errors
     /// If a manager would leave without `force`, or containers or files cannot be removed.
-    pub async fn leave(&self, force: bool, layout: &Layout) -> Result<Option<String>, NodeError> {
+    pub(super) async fn leave(&self, force: bool, layout: &Layout) -> Result<Option<String>, NodeError> {
         let manager = self.manager.borrow().clone();
         let mut warning = None;
         if let Some(manager) = manager {
@@ -291,7 +291,7 @@ impl Active {
     ///
     /// # Errors
     /// If the node is no manager, has never known the state, or cannot start with it.
-    pub async fn force_new_cluster(&self) -> Result<InitResponse, NodeError> {
+    pub(super) async fn force_new_cluster(&self) -> Result<InitResponse, NodeError> {
         if self.role() != NodeRole::Manager {
             return Err(NodeError::refused(
                 ErrorKind::NotAManager,

@@ -17,14 +17,14 @@ use crate::wire::access::{Access, Place, allows, rule};
 use crate::wire::{Caller, Peer};
 
 /// Whom a manager speaks for when it passes a request on; from others it means nothing.
-pub const CALLER: &str = "skep-caller";
+pub(super) const CALLER: &str = "skep-caller";
 /// In [`CALLER`]: a node that has no certificate.
 const NOBODY: &str = "-";
 const RAFT: &str = "/skep.v1.Raft";
 
 /// Who asks for what.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub(super) struct Call {
     pub path: String,
     pub place: Place,
     /// Whose request it is.
@@ -40,7 +40,7 @@ impl Call {
     ///
     /// # Errors
     /// If there is no such method, or somebody speaks for others who may not.
-    pub fn read(request: &mut Request<Body>) -> Result<Call, Status> {
+    pub(super) fn read(request: &mut Request<Body>) -> Result<Call, Status> {
         let path = request.uri().path().to_owned();
         let (access, place) = rule(&path).ok_or_else(|| Status::unimplemented(format!("unknown method {path}")))?;
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or(Peer { caller: None, addr: None });
@@ -60,7 +60,7 @@ impl Call {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn admit(&self, raft: &RaftNode) -> Result<(), Status> {
+    pub(super) fn admit(&self, raft: &RaftNode) -> Result<(), Status> {
         let view = raft.view();
         for node in [&self.peer.caller, &self.caller].into_iter().flatten() {
             if view.cluster().is_some_and(|cluster| cluster.blacklisted_nodes.contains_key(node.node_id.as_str())) {
@@ -81,7 +81,7 @@ impl Call {
     ///
     /// # Errors
     /// Why it may not.
-    pub fn admit_now(&self, view: &View) -> Result<(), Status> {
+    pub(super) fn admit_now(&self, view: &View) -> Result<(), Status> {
         for node in [&self.peer.caller, &self.caller].into_iter().flatten() {
             if !view.nodes().contains_key(node.node_id.as_str()) {
                 // Removed so long ago that it is no longer noted.
@@ -109,7 +109,7 @@ impl Call {
     }
 
     /// Tells the log of a refusal.
-    pub fn refused(&self, status: &Status) {
+    pub(super) fn refused(&self, status: &Status) {
         let from = self.peer.addr.map(|addr| addr.to_string());
         let node = self.peer.caller.as_ref().map(|caller| caller.node_id.as_str());
         tracing::warn!(path = self.path, from, node, reason = status.message(), "refused a request");
@@ -119,7 +119,7 @@ impl Call {
     ///
     /// # Errors
     /// If the caller cannot be written in a header.
-    pub fn header(&self) -> Result<HeaderValue, Status> {
+    pub(super) fn header(&self) -> Result<HeaderValue, Status> {
         let text = match &self.caller {
             None => NOBODY.to_owned(),
             Some(caller) => {

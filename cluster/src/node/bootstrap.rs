@@ -30,7 +30,7 @@ pub(super) const DEFAULT_SNAPSHOT_INTERVAL: u64 = 10_000;
 ///
 /// # Errors
 /// What of the request cannot be.
-pub fn first_objects(
+pub(super) fn first_objects(
     node: &Caller,
     authority: RootCa,
     request: InitRequest,
@@ -103,7 +103,7 @@ fn nanoseconds(duration: Duration) -> i64 {
 }
 
 /// How long the node's certificates are valid under these settings.
-pub fn node_validity(spec: Option<&ClusterSpec>) -> Duration {
+pub(super) fn node_validity(spec: Option<&ClusterSpec>) -> Duration {
     match spec.map(|spec| u64::try_from(spec.node_cert_expiry_ns)) {
         Some(Ok(ns)) if ns > 0 => Duration::from_nanos(ns),
         _ => ca::NODE_VALIDITY,
@@ -137,7 +137,7 @@ fn check_pools(pools: &[String]) -> Result<Vec<String>, NodeError> {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn save(path: &Path, key: &DiskKey, transaction: &StoreTransaction) -> Result<(), NodeError> {
+pub(super) fn save(path: &Path, key: &DiskKey, transaction: &StoreTransaction) -> Result<(), NodeError> {
     let sealed = key
         .seal(CONTEXT, transaction.encode_to_vec())
         .map_err(|error| NodeError::Damaged { path: path.to_owned(), reason: error.to_string() })?;
@@ -148,7 +148,7 @@ pub fn save(path: &Path, key: &DiskKey, transaction: &StoreTransaction) -> Resul
 ///
 /// # Errors
 /// If the file is there, and cannot be read or opened with the key.
-pub fn load(path: &Path, key: &DiskKey) -> Result<Option<StoreTransaction>, NodeError> {
+pub(super) fn load(path: &Path, key: &DiskKey) -> Result<Option<StoreTransaction>, NodeError> {
     let sealed = match std::fs::read(path) {
         Ok(sealed) => sealed,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -163,13 +163,13 @@ pub fn load(path: &Path, key: &DiskKey) -> Result<Option<StoreTransaction>, Node
 ///
 /// # Errors
 /// If the file cannot be removed.
-pub fn done(path: &Path) -> Result<(), NodeError> {
+pub(super) fn done(path: &Path) -> Result<(), NodeError> {
     std::fs::remove_file(path).map_err(context("remove", path))
 }
 
 /// What of the first objects is not in the store yet, in transactions that the log can hold. The cluster is last: once
 /// it is there, all are.
-pub fn missing(view: &View, first: StoreTransaction) -> Vec<Vec<StoreAction>> {
+pub(super) fn missing(view: &View, first: StoreTransaction) -> Vec<Vec<StoreAction>> {
     if view.cluster().is_some() {
         return Vec::new();
     }
@@ -201,7 +201,7 @@ fn exists(view: &View, object: &object::Object) -> bool {
 }
 
 /// All that a surviving manager knows, as the first transaction of a swarm with this manager alone.
-pub fn surviving(view: &View, node_id: &str, addr: &str, now_ns: i64) -> StoreTransaction {
+pub(super) fn surviving(view: &View, node_id: &str, addr: &str, now_ns: i64) -> StoreTransaction {
     let objects = view.snapshot().objects.into_iter().filter_map(|object| object.object);
     let actions = objects
         .map(|mut kept| {

@@ -35,12 +35,12 @@ const ANONYMOUS_BYTES_MAX: usize = 64 << 10;
 /// Requests without a certificate at the same time.
 const ANONYMOUS_MAX: usize = 256;
 /// Docker's words for a lost quorum.
-pub const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. \
+pub(super) const NO_LEADER: &str = "The swarm does not have a leader. It's possible that too few managers are online. \
                              Make sure more than half of the managers are online.";
 
 /// The entrance. Clones share everything.
 #[derive(Clone)]
-pub struct Gate {
+pub(super) struct Gate {
     inner: Arc<Inner>,
 }
 
@@ -62,7 +62,7 @@ enum Leader {
 }
 
 impl Gate {
-    pub fn new(
+    pub(super) fn new(
         raft: Arc<RaftNode>,
         peers: Arc<Peers>,
         timing: Timing,

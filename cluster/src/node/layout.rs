@@ -19,31 +19,31 @@ pub fn is_joined(root: &Path) -> bool {
 
 /// The paths of a node.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub(super) struct Layout {
     root: PathBuf,
     run_root: PathBuf,
 }
 
 impl Layout {
-    pub fn new(root: &Path, run_root: &Path) -> Self {
+    pub(super) fn new(root: &Path, run_root: &Path) -> Self {
         Self { root: root.to_owned(), run_root: run_root.to_owned() }
     }
 
     /// The node's state, once it is in a swarm.
-    pub fn swarm(&self) -> PathBuf {
+    pub(super) fn swarm(&self) -> PathBuf {
         self.root.join("swarm")
     }
 
     /// The state while it is being made.
-    pub fn preparing(&self) -> PathBuf {
+    pub(super) fn preparing(&self) -> PathBuf {
         self.root.join("swarm.new")
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(super) fn socket(&self) -> PathBuf {
         socket_path(&self.run_root)
     }
 
-    pub fn is_joined(&self) -> bool {
+    pub(super) fn is_joined(&self) -> bool {
         is_joined(&self.root)
     }
 
@@ -51,7 +51,7 @@ impl Layout {
     ///
     /// # Errors
     /// If another agent has it, or the file cannot be locked.
-    pub fn lock(&self) -> Result<FileLock, NodeError> {
+    pub(super) fn lock(&self) -> Result<FileLock, NodeError> {
         make_dir(&self.root)?;
         make_dir(&self.run_root.join("swarm"))?;
         let path = self.root.join("swarm.lock");
@@ -68,7 +68,7 @@ impl Layout {
     ///
     /// # Errors
     /// If something cannot be removed.
-    pub fn recover(&self) -> Result<(), NodeError> {
+    pub(super) fn recover(&self) -> Result<(), NodeError> {
         remove_dir(&self.preparing())?;
         remove_dir(&self.leaving())?;
         if !self.is_joined() {
@@ -81,7 +81,7 @@ impl Layout {
     ///
     /// # Errors
     /// If the directory cannot be renamed or synced.
-    pub fn commit(&self) -> Result<(), NodeError> {
+    pub(super) fn commit(&self) -> Result<(), NodeError> {
         let (from, to) = (self.preparing(), self.swarm());
         files::sync_directory(&from)?;
         std::fs::rename(&from, &to).map_err(context("make", &to))?;
@@ -92,7 +92,7 @@ impl Layout {
     ///
     /// # Errors
     /// If the directory cannot be renamed, synced or removed.
-    pub fn forget(&self) -> Result<(), NodeError> {
+    pub(super) fn forget(&self) -> Result<(), NodeError> {
         let (from, to) = (self.swarm(), self.leaving());
         remove_dir(&to)?;
         match std::fs::rename(&from, &to) {
@@ -109,7 +109,7 @@ impl Layout {
 }
 
 /// Attaches what was tried, and where, to an error of the system.
-pub fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> NodeError + use<'a> {
+pub(super) fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> NodeError + use<'a> {
     move |source| NodeError::File { action, path: path.to_owned(), source }
 }
 
@@ -117,7 +117,7 @@ pub fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io:
 ///
 /// # Errors
 /// If it cannot be made.
-pub fn make_dir(path: &Path) -> Result<(), NodeError> {
+pub(super) fn make_dir(path: &Path) -> Result<(), NodeError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(context("create", path))
 }
 
@@ -125,7 +125,7 @@ pub fn make_dir(path: &Path) -> Result<(), NodeError> {
 ///
 /// # Errors
 /// If it cannot be written, synced or renamed. The old one is then still there.
-pub fn write_private(path: &Path, content: &[u8]) -> Result<(), NodeError> {
+pub(super) fn write_private(path: &Path, content: &[u8]) -> Result<(), NodeError> {
     Ok(files::replace(path, content, 0o600, Durability::Durable)?)
 }
 
@@ -133,7 +133,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), NodeError> {
 ///
 /// # Errors
 /// If something in it cannot be removed.
-pub fn remove_dir(path: &Path) -> Result<(), NodeError> {
+pub(super) fn remove_dir(path: &Path) -> Result<(), NodeError> {
     match std::fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(context("remove", path)(error)),
         _ => Ok(()),

@@ -40,7 +40,7 @@ type Waiting<T> = oneshot::Sender<Result<T, Status>>;
 
 /// Where an answer goes; the one who asked may have hung up meanwhile.
 #[derive(Clone)]
-pub struct Answer<T>(Arc<Mutex<Option<Waiting<T>>>>);
+pub(super) struct Answer<T>(Arc<Mutex<Option<Waiting<T>>>>);
 
 impl<T> Answer<T> {
     fn new() -> (Self, oneshot::Receiver<Result<T, Status>>) {
@@ -48,14 +48,14 @@ impl<T> Answer<T> {
         (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
     }
 
-    pub fn send(&self, result: Result<T, NodeError>) {
+    pub(super) fn send(&self, result: Result<T, NodeError>) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
             let _ = sender.send(result.map_err(|error| status(&error)));
         }
     }
 
-    pub fn fail(&self, error: &NodeError) {
+    pub(super) fn fail(&self, error: &NodeError) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
             let _ = sender.send(Err(status(error)));
@@ -65,13 +65,13 @@ impl<T> Answer<T> {
 
 /// Who waits for a node that is being started.
 #[derive(Clone)]
-pub enum Started {
+pub(super) enum Started {
     Init(Answer<InitResponse>),
     Join(Answer<JoinResponse>),
 }
 
 impl Started {
-    pub fn fail(&self, error: &NodeError) {
+    pub(super) fn fail(&self, error: &NodeError) {
         match self {
             Self::Init(answer) => answer.fail(error),
             Self::Join(answer) => answer.fail(error),
@@ -92,7 +92,7 @@ impl From<Answer<JoinResponse>> for Started {
 }
 
 /// What the node's owner is asked to do, one after the other.
-pub enum Command {
+pub(super) enum Command {
     Init { request: InitRequest, answer: Answer<InitResponse> },
     Join { request: JoinRequest, answer: Answer<JoinResponse> },
     Leave { force: bool, answer: Answer<LeaveResponse> },
@@ -100,18 +100,18 @@ pub enum Command {
 
 /// The service `Local`, and the way to the manager's services. Clones share everything.
 #[derive(Clone)]
-pub struct LocalService {
+pub(super) struct LocalService {
     commands: mpsc::Sender<Command>,
     active: Arc<Mutex<Option<Arc<Active>>>>,
 }
 
 impl LocalService {
-    pub fn new(commands: mpsc::Sender<Command>) -> Self {
+    pub(super) fn new(commands: mpsc::Sender<Command>) -> Self {
         Self { commands, active: Arc::default() }
     }
 
     /// The node is in a swarm, or no longer.
-    pub fn set_active(&self, active: Option<Arc<Active>>) {
+    pub(super) fn set_active(&self, active: Option<Arc<Active>>) {
         *self.active.lock().unwrap_or_else(PoisonError::into_inner) = active;
     }
 
@@ -167,7 +167,7 @@ fn for_the_user(response: HttpResponse<Body>) -> Result<HttpResponse<Body>, Stat
 ///
 /// # Errors
 /// If the socket cannot be made.
-pub fn serve(
+pub(super) fn serve(
     path: PathBuf,
     service: LocalService,
     stop: CancellationToken,

@@ -35,7 +35,7 @@ use crate::wire::{self, Managers, Peers, Tls};
 
 /// What a manager is made of.
 #[derive(Clone)]
-pub struct Parts {
+pub(super) struct Parts {
     pub files: Files,
     pub state: State,
     pub tls: Arc<Tls>,
@@ -46,7 +46,7 @@ pub struct Parts {
 }
 
 /// A running manager.
-pub struct Manager {
+pub(super) struct Manager {
     raft: Arc<RaftNode>,
     gate: Gate,
     stop: CancellationToken,
@@ -57,7 +57,7 @@ pub struct Manager {
 
 /// Whether this manager takes part in raft.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Membership {
+pub(super) enum Membership {
     /// Not yet: it is being added.
     Joining(String),
     /// It votes.
@@ -71,7 +71,7 @@ impl Manager {
     ///
     /// # Errors
     /// If the manager's files cannot be used, or raft does not start.
-    pub async fn start(parts: Parts, listener: TcpListener) -> Result<Arc<Self>, NodeError> {
+    pub(super) async fn start(parts: Parts, listener: TcpListener) -> Result<Arc<Self>, NodeError> {
         let key = parts.files.disk_key()?;
         let first = bootstrap::load(&parts.files.bootstrap(), &key)?;
         let raft = RaftNode::start(RaftSettings {
@@ -112,23 +112,23 @@ impl Manager {
     }
 
     /// The raft member, which is also the store.
-    pub fn raft(&self) -> &Arc<RaftNode> {
+    pub(super) fn raft(&self) -> &Arc<RaftNode> {
         &self.raft
     }
 
     /// The entrance to its services.
-    pub fn gate(&self) -> Gate {
+    pub(super) fn gate(&self) -> Gate {
         self.gate.clone()
     }
 
     /// Whether it takes part yet.
-    pub fn membership(&self) -> watch::Receiver<Membership> {
+    pub(super) fn membership(&self) -> watch::Receiver<Membership> {
         self.membership.subscribe()
     }
 
     /// Asks the leader again where it does not name this member as the node's: what raft itself has on disk here may be
     /// from before the node was demoted and promoted again.
-    pub async fn confirm(&self, named: Option<&ManagerStatus>) {
+    pub(super) async fn confirm(&self, named: Option<&ManagerStatus>) {
         let doubtful = named.is_none_or(|status| status.raft_id != self.raft.id());
         if !doubtful || *self.membership.borrow() != Membership::Member {
             return;
@@ -140,7 +140,7 @@ impl Manager {
     }
 
     /// Stops everything and waits for it.
-    pub async fn stop(&self) {
+    pub(super) async fn stop(&self) {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

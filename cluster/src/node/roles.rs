@@ -12,7 +12,7 @@ use crate::store::{ProposeError, Store, update};
 use crate::timing::Timing;
 
 /// Works until `stop`.
-pub async fn run(raft: Arc<RaftNode>, timing: Timing, stop: CancellationToken) {
+pub(super) async fn run(raft: Arc<RaftNode>, timing: Timing, stop: CancellationToken) {
     let mut views = raft.watch();
     loop {
         let nodes: Vec<Arc<Node>> = views.borrow_and_update().nodes().values().cloned().collect();

@@ -18,26 +18,26 @@ use crate::wire::{self, Caller, WireError};
 
 /// Addresses of a node, in the form in which they are kept.
 #[derive(Debug, Clone)]
-pub struct Addresses {
+pub(super) struct Addresses {
     pub listen: String,
     pub advertise: String,
     pub data_path: String,
 }
 
 /// The files are in place.
-pub struct Ready {
+pub(super) struct Ready {
     /// For a manager: bound before anything was written.
     pub listener: Option<TcpListener>,
 }
 
 /// The node can be started, and somebody waits to hear of it.
-pub struct Prepared {
+pub(super) struct Prepared {
     pub listener: Option<TcpListener>,
     pub answer: Started,
 }
 
 /// Docker's words for a second init or join.
-pub fn already_joined() -> NodeError {
+pub(super) fn already_joined() -> NodeError {
     NodeError::refused(
         ErrorKind::Conflict,
         "This node is already part of a swarm. Use \"skep swarm leave\" to leave this swarm and join another one.",
@@ -48,7 +48,7 @@ pub fn already_joined() -> NodeError {
 ///
 /// # Errors
 /// What of the request cannot be, or which file cannot be made. Nothing is left of it.
-pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) -> Result<Ready, NodeError> {
+pub(super) async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) -> Result<Ready, NodeError> {
     let addresses = addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
     if addresses.advertise.is_empty() {
         return Err(NodeError::refused(
@@ -93,7 +93,7 @@ pub async fn init(config: &NodeConfig, layout: &Layout, request: InitRequest) ->
 ///
 /// # Errors
 /// If no manager answers, or one refuses. Nothing is left of it here.
-pub async fn join(config: &NodeConfig, layout: &Layout, request: JoinRequest) -> Result<Ready, NodeError> {
+pub(super) async fn join(config: &NodeConfig, layout: &Layout, request: JoinRequest) -> Result<Ready, NodeError> {
     let token = JoinToken::parse(&request.token)?;
     let given = addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
     let listener = bind(&given.listen).await;
@@ -199,7 +199,7 @@ fn host(addr: &str) -> String {
 ///
 /// # Errors
 /// If the address is none, or cannot be listened on.
-pub async fn bind(listen: &str) -> Result<TcpListener, NodeError> {
+pub(super) async fn bind(listen: &str) -> Result<TcpListener, NodeError> {
     let addr = wire::parse_address(listen, DEFAULT_PORT)?;
     TcpListener::bind(addr).await.map_err(|source| NodeError::Wire(WireError::Listen { addr, source }))
 }

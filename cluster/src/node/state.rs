@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 
 /// `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct State {
+pub(super) struct State {
     /// Of this format.
     pub version: u32,
     pub node_id: String,
@@ -35,14 +35,14 @@ pub struct State {
 
 /// A manager as it was known last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manager {
+pub(super) struct Manager {
     #[serde(default)]
     pub node_id: String,
     pub addr: String,
 }
 
 impl State {
-    pub fn new(issued: &Issued, addresses: super::setup::Addresses, managers: Vec<Manager>) -> Self {
+    pub(super) fn new(issued: &Issued, addresses: super::setup::Addresses, managers: Vec<Manager>) -> Self {
         Self {
             version: VERSION,
             node_id: issued.node_id.clone(),
@@ -54,31 +54,31 @@ impl State {
         }
     }
 
-    pub fn peers(&self) -> Vec<ManagerPeer> {
+    pub(super) fn peers(&self) -> Vec<ManagerPeer> {
         self.managers.iter().map(|m| ManagerPeer { node_id: m.node_id.clone(), addr: m.addr.clone() }).collect()
     }
 }
 
 /// The directory with these files.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub(super) struct Files {
     dir: PathBuf,
 }
 
 impl Files {
-    pub fn new(dir: PathBuf) -> Self {
+    pub(super) fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
 
-    pub fn raft_dir(&self) -> PathBuf {
+    pub(super) fn raft_dir(&self) -> PathBuf {
         self.dir.join("raft")
     }
 
-    pub fn worker_dir(&self) -> PathBuf {
+    pub(super) fn worker_dir(&self) -> PathBuf {
         self.dir.join("worker")
     }
 
-    pub fn bootstrap(&self) -> PathBuf {
+    pub(super) fn bootstrap(&self) -> PathBuf {
         self.dir.join("bootstrap")
     }
 
@@ -88,7 +88,7 @@ impl Files {
 
     /// # Errors
     /// If the file cannot be read, or is damaged.
-    pub fn load_state(&self) -> Result<State, NodeError> {
+    pub(super) fn load_state(&self) -> Result<State, NodeError> {
         let path = self.dir.join("state.json");
         let text = std::fs::read(&path).map_err(context("read", &path))?;
         let damaged = |reason: String| NodeError::Damaged { path: path.clone(), reason };
@@ -101,7 +101,7 @@ impl Files {
 
     /// # Errors
     /// If the file cannot be written.
-    pub fn save_state(&self, state: &State) -> Result<(), NodeError> {
+    pub(super) fn save_state(&self, state: &State) -> Result<(), NodeError> {
         let path = self.dir.join("state.json");
         let text = serde_json::to_vec_pretty(state)
             .map_err(|error| NodeError::Damaged { path: path.clone(), reason: error.to_string() })?;
@@ -112,7 +112,13 @@ impl Files {
     ///
     /// # Errors
     /// If one of the files cannot be written.
-    pub fn create(&self, root_pem: &[u8], key: &NodeKey, chain_pem: &[u8], state: &State) -> Result<(), NodeError> {
+    pub(super) fn create(
+        &self,
+        root_pem: &[u8],
+        key: &NodeKey,
+        chain_pem: &[u8],
+        state: &State,
+    ) -> Result<(), NodeError> {
         make_dir(&self.dir.join("certificates"))?;
         write_private(&self.certificate("root-ca.crt"), root_pem)?;
         write_private(&self.certificate("raft.key"), &DiskKey::generate())?;
@@ -124,7 +130,7 @@ impl Files {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save_certificate(&self, key: &NodeKey, chain_pem: &[u8]) -> Result<(), NodeError> {
+    pub(super) fn save_certificate(&self, key: &NodeKey, chain_pem: &[u8]) -> Result<(), NodeError> {
         let mut both = key.key_pem.clone().into_bytes();
         both.extend_from_slice(chain_pem);
         write_private(&self.certificate("node.pem"), &both)
@@ -132,7 +138,7 @@ impl Files {
 
     /// # Errors
     /// If the file cannot be read.
-    pub fn root_pem(&self) -> Result<Vec<u8>, NodeError> {
+    pub(super) fn root_pem(&self) -> Result<Vec<u8>, NodeError> {
         let path = self.certificate("root-ca.crt");
         std::fs::read(&path).map_err(context("read", &path))
     }
@@ -141,21 +147,21 @@ impl Files {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn node_pem(&self) -> Result<Vec<u8>, NodeError> {
+    pub(super) fn node_pem(&self) -> Result<Vec<u8>, NodeError> {
         let path = self.certificate("node.pem");
         std::fs::read(&path).map_err(context("read", &path))
     }
 
     /// # Errors
     /// If the files cannot be read, or are not what they should be.
-    pub fn credentials(&self, clock: &Arc<dyn Clock>) -> Result<Credentials, NodeError> {
+    pub(super) fn credentials(&self, clock: &Arc<dyn Clock>) -> Result<Credentials, NodeError> {
         let node = self.node_pem()?;
         Ok(Credentials::from_pem(&self.root_pem()?, &node, &node, clock)?)
     }
 
     /// # Errors
     /// If the file cannot be read, or is damaged.
-    pub fn disk_key(&self) -> Result<Arc<DiskKey>, NodeError> {
+    pub(super) fn disk_key(&self) -> Result<Arc<DiskKey>, NodeError> {
         let path = self.certificate("raft.key");
         let bytes = std::fs::read(&path).map_err(context("read", &path))?;
         let key = DiskKey::new(&bytes).map_err(|error| NodeError::Damaged { path, reason: error.to_string() })?;
@@ -164,6 +170,6 @@ impl Files {
 }
 
 /// What to ask for at the first certificate.
-pub fn availability(value: i32) -> NodeAvailability {
+pub(super) fn availability(value: i32) -> NodeAvailability {
     NodeAvailability::try_from(value).unwrap_or_default()
 }

@@ -8,7 +8,7 @@ use crate::api::StoreAction;
 use crate::model::{Node, Place, Service, TaskState, constraints};
 
 /// Keeps a task on each node that may have one, and adds those that should.
-pub fn plan<'a>(context: &Context<'_>, service: &Service, slots: Vec<Slot<'a>>) -> Plan<'a> {
+pub(crate) fn plan<'a>(context: &Context<'_>, service: &Service, slots: Vec<Slot<'a>>) -> Plan<'a> {
     let rules = constraints::parse(&service.spec.task.placement.constraints).unwrap_or_default();
     let meets = |node: &Node| rules.iter().all(|rule| rule.matches(node));
     let mut plan = Plan::default();

@@ -4,15 +4,17 @@
 //! [`restart`] looks after tasks that ended or have to move, and [`update`] replaces the outdated ones step by step.
 //! Everything is derived from committed objects, so a new leader goes on where the old one stopped.
 
-pub mod global;
+pub(crate) mod global;
 mod reaper;
-pub mod replicated;
-pub mod restart;
-pub mod slots;
-pub mod task;
-pub mod update;
+pub(crate) mod replicated;
+pub(crate) mod restart;
+pub(crate) mod slots;
+pub(crate) mod task;
+pub(crate) mod update;
 
-pub use reaper::{ORPHAN_AFTER_NS as REAPER_ORPHAN_AFTER_NS, Reaper};
+#[cfg(test)]
+pub(crate) use reaper::ORPHAN_AFTER_NS as REAPER_ORPHAN_AFTER_NS;
+pub(crate) use reaper::Reaper;
 
 use std::collections::BTreeSet;
 
@@ -23,7 +25,7 @@ use crate::store::{View, update as store_update};
 
 /// The brain that keeps every service's tasks as its specification asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Orchestrator;
+pub(crate) struct Orchestrator;
 
 impl Brain for Orchestrator {
     fn name(&self) -> &'static str {
@@ -42,7 +44,7 @@ impl Brain for Orchestrator {
 
 /// What all the decisions of one call share.
 #[derive(Debug)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The committed state.
     pub view: &'a View,
     /// Nanoseconds since the epoch.
@@ -82,7 +84,7 @@ fn decide_service(context: &Context<'_>, service: &Service, ids: IdSource<'_>, d
 
 /// Which slots a service should have, against those it has.
 #[derive(Debug, Default)]
-pub struct Plan<'a> {
+pub(crate) struct Plan<'a> {
     /// Slots that stay.
     pub kept: Vec<slots::Slot<'a>>,
     /// Places to be filled anew.

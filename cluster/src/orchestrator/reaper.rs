@@ -10,11 +10,11 @@ use crate::model::{Cluster, HISTORY_DEFAULT, Service, Task, TaskState};
 use crate::store::{View, remove, update};
 
 /// After so long without its node, a task is given up.
-pub const ORPHAN_AFTER_NS: i64 = 24 * 3600 * 1_000_000_000;
+pub(crate) const ORPHAN_AFTER_NS: i64 = 24 * 3600 * 1_000_000_000;
 
 /// The brain that cleans up.
 #[derive(Debug, Clone, Copy)]
-pub struct Reaper;
+pub(crate) struct Reaper;
 
 impl Brain for Reaper {
     fn name(&self) -> &'static str {

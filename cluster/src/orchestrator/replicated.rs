@@ -8,7 +8,7 @@ use crate::api::StoreAction;
 use crate::model::{Place, TaskState};
 
 /// Keeps `replicas` of the slots, or adds what is missing.
-pub fn plan<'a>(replicas: u64, slots: Vec<Slot<'a>>) -> Plan<'a> {
+pub(crate) fn plan<'a>(replicas: u64, slots: Vec<Slot<'a>>) -> Plan<'a> {
     let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
     // A slot of a service that was global before has no number.
     let (mut kept, foreign): (Vec<_>, Vec<_>) = slots.into_iter().partition(|s| matches!(s.place, Place::Slot(_)));
@@ -28,7 +28,7 @@ pub fn plan<'a>(replicas: u64, slots: Vec<Slot<'a>>) -> Plan<'a> {
 }
 
 /// Units that remove all tasks of the slot, its history included.
-pub fn remove(slot: &Slot<'_>) -> Vec<Vec<StoreAction>> {
+pub(crate) fn remove(slot: &Slot<'_>) -> Vec<Vec<StoreAction>> {
     slot.tasks.iter().map(|task| vec![set_desired(task, TaskState::Remove)]).collect()
 }
 

@@ -19,7 +19,7 @@ use crate::store::{View, update};
 
 const SECOND_NS: i64 = 1_000_000_000;
 /// How long a replacement waits for the old task to stop, at least.
-pub const STOP_WAIT_NS: i64 = 60 * SECOND_NS;
+pub(crate) const STOP_WAIT_NS: i64 = 60 * SECOND_NS;
 
 /// Restarts of the slot that count against the policy's limit at the time when `task` ended.
 fn counted_restarts(task: &Task) -> Vec<i64> {
@@ -29,7 +29,7 @@ fn counted_restarts(task: &Task) -> Vec<i64> {
 }
 
 /// Whether the policy lets a task that ended (or lost its node) be replaced. The answer does not change with time.
-pub fn wants_restart(task: &Task) -> bool {
+pub(crate) fn wants_restart(task: &Task) -> bool {
     let policy = task.spec.restart_policy();
     let ended = task.state() > TaskState::Running && task.state() != TaskState::Orphaned;
     match policy.condition {
@@ -41,7 +41,7 @@ pub fn wants_restart(task: &Task) -> bool {
 }
 
 /// Why a task that has not ended cannot stay where it is.
-pub fn must_move(context: &Context<'_>, task: &Task) -> Option<&'static str> {
+pub(crate) fn must_move(context: &Context<'_>, task: &Task) -> Option<&'static str> {
     if task.node_id.is_empty() {
         return None;
     }
@@ -62,7 +62,7 @@ pub fn must_move(context: &Context<'_>, task: &Task) -> Option<&'static str> {
 }
 
 /// Tasks whose reservations exceed what their node has now; the oldest stay.
-pub fn over_capacity(view: &View) -> BTreeSet<TaskId> {
+pub(crate) fn over_capacity(view: &View) -> BTreeSet<TaskId> {
     let mut evicted = BTreeSet::new();
     for node in view.nodes().values() {
         let Some(total) = node.resources() else { continue };
@@ -86,7 +86,7 @@ pub fn over_capacity(view: &View) -> BTreeSet<TaskId> {
 }
 
 /// The changes of one slot that stays; `replace` when the update has chosen it.
-pub fn step(
+pub(crate) fn step(
     context: &Context<'_>,
     service: &Service,
     slot: &Slot<'_>,

@@ -6,7 +6,7 @@ use crate::model::{Annotations, Endpoint, EndpointSpec, NodeId, Place, Service, 
 use crate::store::create as store_create;
 
 /// A new task of the service's present specification. With `waits`, it is only prepared until somebody lets it run.
-pub fn new(now_ns: i64, service: &Service, place: &Place, waits: bool, ids: IdSource<'_>) -> Task {
+pub(crate) fn new(now_ns: i64, service: &Service, place: &Place, waits: bool, ids: IdSource<'_>) -> Task {
     let id = TaskId::from(ids());
     let spec = &service.spec;
     let (slot, node_id, place) = match place {
@@ -30,7 +30,7 @@ pub fn new(now_ns: i64, service: &Service, place: &Place, waits: bool, ids: IdSo
 }
 
 /// The action that commits a new task.
-pub fn create(task: Task) -> StoreAction {
+pub(crate) fn create(task: Task) -> StoreAction {
     store_create(task)
 }
 

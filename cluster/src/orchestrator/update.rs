@@ -14,7 +14,7 @@ use crate::model::{
 };
 
 /// The slots to replace now, or else the service with its update in another phase.
-pub fn plan(
+pub(crate) fn plan(
     context: &Context<'_>,
     service: &Service,
     slots: &[Slot<'_>],

@@ -13,7 +13,7 @@ impl From<FileError> for RaftError {
 }
 
 /// Attaches what was tried, and where, to an error of the system.
-pub fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> RaftError + use<'a> {
+pub(super) fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> RaftError + use<'a> {
     move |source| RaftError::File { action, path: path.to_owned(), source }
 }
 
@@ -21,7 +21,7 @@ pub fn context<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(std::io:
 ///
 /// # Errors
 /// If it cannot be made, written, synced or renamed. The old one is then still there.
-pub fn replace(path: &Path, content: &[u8]) -> Result<(), RaftError> {
+pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), RaftError> {
     Ok(files::replace(path, content, 0o600, Durability::Durable)?)
 }
 
@@ -29,6 +29,6 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<(), RaftError> {
 ///
 /// # Errors
 /// If the directory cannot be opened or synced.
-pub fn sync_parent(path: &Path) -> Result<(), RaftError> {
+pub(super) fn sync_parent(path: &Path) -> Result<(), RaftError> {
     path.parent().map_or(Ok(()), |parent| Ok(files::sync_directory(parent)?))
 }

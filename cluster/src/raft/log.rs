@@ -29,7 +29,7 @@ type Failure = StorageError<RaftId>;
 
 /// The log. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Log {
+pub(super) struct Log {
     memory: Arc<RwLock<Memory>>,
     disk: Arc<Mutex<Disk>>,
 }
@@ -57,7 +57,7 @@ impl Log {
     ///
     /// # Errors
     /// If the file cannot be read or written, or is damaged where a crash cannot have done it.
-    pub fn open(path: &Path, key: Arc<DiskKey>) -> Result<Self, RaftError> {
+    pub(super) fn open(path: &Path, key: Arc<DiskKey>) -> Result<Self, RaftError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -95,13 +95,13 @@ impl Log {
     }
 
     /// Nothing was ever written: this member has not been part of a swarm yet.
-    pub fn is_pristine(&self) -> bool {
+    pub(super) fn is_pristine(&self) -> bool {
         let memory = self.memory.read().unwrap_or_else(PoisonError::into_inner);
         memory.vote.is_none() && memory.purged.is_none() && memory.entries.is_empty()
     }
 
     /// Shows every entry in order.
-    pub fn replay(&self, see: impl FnMut(&LogEntry)) {
+    pub(super) fn replay(&self, see: impl FnMut(&LogEntry)) {
         self.memory.read().unwrap_or_else(PoisonError::into_inner).entries.values().for_each(see);
     }
 
@@ -303,8 +303,8 @@ mod tests {
     use openraft::{CommittedLeaderId, Entry, EntryPayload};
 
     use super::*;
-    use crate::raft::Transaction;
     use crate::raft::record::FRAME;
+    use crate::raft::types::Transaction;
 
     fn entry(index: u64) -> LogEntry {
         let payload = EntryPayload::Normal(Transaction(format!("transaction {index}").into_bytes().into()));

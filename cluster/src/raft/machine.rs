@@ -22,7 +22,7 @@ type Failure = StorageError<RaftId>;
 
 /// Owner of the newest view.
 #[derive(Debug)]
-pub struct Machine {
+pub(super) struct Machine {
     views: watch::Sender<Arc<View>>,
     applied: Option<LogId<RaftId>>,
     membership: StoredMembership<RaftId, Node>,
@@ -34,7 +34,7 @@ impl Machine {
     ///
     /// # Errors
     /// If the snapshot is not one.
-    pub fn new(file: SnapshotFile, path: &Path) -> Result<Self, RaftError> {
+    pub(super) fn new(file: SnapshotFile, path: &Path) -> Result<Self, RaftError> {
         let file = Arc::new(file);
         let mut machine = Self {
             views: watch::Sender::new(Arc::default()),
@@ -49,7 +49,7 @@ impl Machine {
     }
 
     /// Signals every new view.
-    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+    pub(super) fn watch(&self) -> watch::Receiver<Arc<View>> {
         self.views.subscribe()
     }
 
@@ -63,7 +63,7 @@ impl Machine {
 }
 
 /// Applies one entry; what does not fit on the view changes nothing.
-pub fn apply_one(view: &mut View, entry: &Entry<TypeConfig>) -> Outcome {
+pub(super) fn apply_one(view: &mut View, entry: &Entry<TypeConfig>) -> Outcome {
     let version = entry.log_id.index;
     let EntryPayload::Normal(transaction) = &entry.payload else {
         view.advance(version);
@@ -135,7 +135,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
 /// Writes a snapshot of the view at which it was made.
 #[derive(Debug)]
-pub struct Builder {
+pub(super) struct Builder {
     view: Arc<View>,
     applied: Option<LogId<RaftId>>,
     membership: StoredMembership<RaftId, Node>,

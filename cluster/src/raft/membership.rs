@@ -28,7 +28,7 @@ const REMOVED_MAX: usize = 1000;
 
 /// Why the membership was not changed.
 #[derive(Debug, thiserror::Error)]
-pub enum MembershipError {
+pub(crate) enum MembershipError {
     /// This member does not lead.
     #[error("this manager is not the leader")]
     NotLeader,
@@ -62,7 +62,7 @@ impl RaftNode {
     ///
     /// # Errors
     /// Why it was not added, or not wholly.
-    pub async fn add_member(&self, raft_id: RaftId, node: Node) -> Result<(), MembershipError> {
+    pub(crate) async fn add_member(&self, raft_id: RaftId, node: Node) -> Result<(), MembershipError> {
         let _one_at_a_time = self.changing.lock().await;
         let removed = self.view().cluster().is_some_and(|cluster| cluster.removed_raft_ids.contains(&raft_id));
         if raft_id == 0 || removed {
@@ -88,7 +88,7 @@ impl RaftNode {
     ///
     /// # Errors
     /// Why it was not removed, or not wholly.
-    pub async fn remove_node(&self, node_id: &str) -> Result<(), MembershipError> {
+    pub(crate) async fn remove_node(&self, node_id: &str) -> Result<(), MembershipError> {
         let _one_at_a_time = self.changing.lock().await;
         for member in self.members().into_iter().filter(|member| member.node_id == node_id) {
             self.drop_member(member.raft_id).await?;
@@ -100,7 +100,7 @@ impl RaftNode {
     ///
     /// # Errors
     /// Why it could not be completed.
-    pub async fn settle(&self) -> Result<(), MembershipError> {
+    pub(crate) async fn settle(&self) -> Result<(), MembershipError> {
         let joint = self.raft.metrics().borrow().membership_config.membership().get_joint_config().len() > 1;
         if joint {
             let _one_at_a_time = self.changing.lock().await;
@@ -114,7 +114,7 @@ impl RaftNode {
     ///
     /// # Errors
     /// If there is nobody to take over, or it was not done in time.
-    pub async fn hand_over(&self) -> Result<(), MembershipError> {
+    pub(crate) async fn hand_over(&self) -> Result<(), MembershipError> {
         let successor =
             self.members().into_iter().find(|m| m.voter && m.raft_id != self.id && self.is_reachable(m.raft_id));
         let successor = successor.ok_or(MembershipError::Last)?;
@@ -250,13 +250,13 @@ impl RaftNode {
 }
 
 /// The service `RaftMembership`.
-pub struct MembershipService {
+pub(crate) struct MembershipService {
     raft: Arc<RaftNode>,
 }
 
 impl MembershipService {
     /// Changes the membership of which `raft` is a member.
-    pub fn new(raft: Arc<RaftNode>) -> Self {
+    pub(crate) fn new(raft: Arc<RaftNode>) -> Self {
         Self { raft }
     }
 }

@@ -18,11 +18,11 @@ mod service;
 mod snapshot;
 mod types;
 
-pub use membership::{MembershipError, MembershipService};
-pub use node::{Leadership, Member, RaftNode, RaftSettings};
-pub use seal::{DiskKey, SealError};
-pub use service::RaftService;
-pub use types::{Node, Outcome, RaftId, Transaction, TypeConfig};
+pub(crate) use membership::MembershipService;
+pub(crate) use node::{Leadership, RaftNode, RaftSettings};
+pub(crate) use seal::DiskKey;
+pub(crate) use service::RaftService;
+pub(crate) use types::{Node, Outcome, RaftId, TypeConfig};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use crate::store::View;
 ///
 /// # Errors
 /// If the files cannot be read or are damaged.
-pub fn last_known_view(dir: &Path, key: Arc<DiskKey>) -> Result<View, RaftError> {
+pub(crate) fn last_known_view(dir: &Path, key: Arc<DiskKey>) -> Result<View, RaftError> {
     let path = dir.join("snapshot");
     let machine = machine::Machine::new(snapshot::SnapshotFile::open(&path, key.clone())?, &path)?;
     let mut view = View::clone(&machine.watch().borrow());

@@ -22,11 +22,11 @@ use crate::api::raft_client::RaftClient;
 use crate::wire::Peers;
 
 /// Largest raft message: a snapshot's part or a batch of entries, encoded.
-pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// When each member was last heard of.
 #[derive(Debug, Clone, Default)]
-pub struct Heard(Arc<Mutex<HashMap<RaftId, Instant>>>);
+pub(super) struct Heard(Arc<Mutex<HashMap<RaftId, Instant>>>);
 
 impl Heard {
     fn note(&self, member: RaftId) {
@@ -34,21 +34,21 @@ impl Heard {
     }
 
     /// Whether `member` has answered within `limit`.
-    pub fn within(&self, member: RaftId, limit: Duration) -> bool {
+    pub(super) fn within(&self, member: RaftId, limit: Duration) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&member).is_some_and(|at| at.elapsed() < limit)
     }
 }
 
 /// Makes a connection for each member.
 #[derive(Debug, Clone)]
-pub struct Network {
+pub(super) struct Network {
     peers: Arc<Peers>,
     heard: Heard,
 }
 
 impl Network {
     /// Over the connections in `peers`; answers are noted in `heard`.
-    pub fn new(peers: Arc<Peers>, heard: Heard) -> Self {
+    pub(super) fn new(peers: Arc<Peers>, heard: Heard) -> Self {
         Self { peers, heard }
     }
 }
@@ -69,7 +69,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
 /// The way to one member.
 #[derive(Debug)]
-pub struct Connection {
+pub(super) struct Connection {
     peers: Arc<Peers>,
     heard: Heard,
     target: RaftId,

@@ -35,7 +35,7 @@ const TRANSACTION_BYTES_MAX: usize = 8 << 20;
 
 /// What a member needs to run.
 #[derive(Debug, Clone)]
-pub struct RaftSettings {
+pub(crate) struct RaftSettings {
     /// `ROOT/swarm/raft`; made if it is not there.
     pub dir: PathBuf,
     /// Key of the files in it.
@@ -56,7 +56,7 @@ pub struct RaftSettings {
 
 /// A manager in the raft membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its number.
     pub raft_id: RaftId,
     /// Node id.
@@ -69,7 +69,7 @@ pub struct Member {
 
 /// Who leads, as this member knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Leadership {
+pub(crate) struct Leadership {
     /// This member leads, and a majority has answered it lately.
     pub leading: bool,
     /// The raft term.
@@ -81,7 +81,7 @@ pub struct Leadership {
 }
 
 /// A running member.
-pub struct RaftNode {
+pub(crate) struct RaftNode {
     pub(super) raft: Raft<TypeConfig>,
     pub(super) id: RaftId,
     pub(super) settings: RaftSettings,
@@ -105,7 +105,7 @@ impl RaftNode {
     ///
     /// # Errors
     /// If the files cannot be used or are damaged, or openraft does not start.
-    pub async fn start(settings: RaftSettings) -> Result<Arc<Self>, RaftError> {
+    pub(crate) async fn start(settings: RaftSettings) -> Result<Arc<Self>, RaftError> {
         let dir = settings.dir.clone();
         std::fs::create_dir_all(&dir).map_err(context("create", &dir))?;
         let id = member_id(&dir.join("id"), &settings.surroundings)?;
@@ -138,12 +138,12 @@ impl RaftNode {
     }
 
     /// Its number.
-    pub fn id(&self) -> RaftId {
+    pub(crate) fn id(&self) -> RaftId {
         self.id
     }
 
     /// Whether the log was empty at the start: it was never part of a swarm, or has lost its disk.
-    pub fn is_pristine(&self) -> bool {
+    pub(crate) fn is_pristine(&self) -> bool {
         self.pristine
     }
 
@@ -151,7 +151,7 @@ impl RaftNode {
     ///
     /// # Errors
     /// If openraft has stopped.
-    pub async fn initialize(&self) -> Result<(), RaftError> {
+    pub(crate) async fn initialize(&self) -> Result<(), RaftError> {
         let node = Node { node_id: self.settings.node_id.clone(), addr: self.settings.addr.clone() };
         match self.raft.initialize(BTreeMap::from([(self.id, node)])).await {
             Ok(()) | Err(CoreError::APIError(openraft::error::InitializeError::NotAllowed(_))) => Ok(()),
@@ -160,22 +160,22 @@ impl RaftNode {
     }
 
     /// The service that takes the other members' messages.
-    pub fn service(&self) -> RaftService {
+    pub(crate) fn service(&self) -> RaftService {
         RaftService::new(self.raft.clone(), self.id)
     }
 
     /// Who leads, now and at every change.
-    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+    pub(crate) fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
     }
 
     /// The members, by number.
-    pub fn members(&self) -> Vec<Member> {
+    pub(crate) fn members(&self) -> Vec<Member> {
         members(&self.raft.metrics().borrow())
     }
 
     /// Whether this leader has lately heard of a member. Itself always.
-    pub fn is_reachable(&self, member: RaftId) -> bool {
+    pub(crate) fn is_reachable(&self, member: RaftId) -> bool {
         member == self.id || self.heard.within(member, self.settings.timing.quorum_lost())
     }
 
@@ -183,7 +183,7 @@ impl RaftNode {
     ///
     /// # Errors
     /// If another member leads, or no majority answers.
-    pub async fn read_barrier(&self) -> Result<(), ProposeError> {
+    pub(crate) async fn read_barrier(&self) -> Result<(), ProposeError> {
         match tokio::time::timeout(self.settings.timing.proposal(), self.raft.ensure_linearizable()).await {
             Err(_) => Err(ProposeError::NoQuorum),
             Ok(Ok(_)) => Ok(()),
@@ -196,7 +196,7 @@ impl RaftNode {
     }
 
     /// Stops taking part. The files stay.
-    pub async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "raft did not stop cleanly");
         }

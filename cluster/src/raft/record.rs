@@ -11,17 +11,17 @@ use super::{DiskKey, RaftId, TypeConfig};
 
 const MARK: &[u8; 4] = b"\xf5rec";
 /// Bytes of mark and length.
-pub const FRAME: usize = 8;
+pub(super) const FRAME: usize = 8;
 const RECORD_BYTES_MAX: usize = 256 << 20;
 /// The shortest record there is, `{"Append":[]}`, sealed and framed.
 const RECORD_BYTES_MIN: usize = FRAME + SEAL_BYTES + 13;
 
 /// An entry of the log.
-pub type LogEntry = Entry<TypeConfig>;
+pub(super) type LogEntry = Entry<TypeConfig>;
 
 /// What is written at once.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Record {
+pub(super) enum Record {
     /// The newest vote.
     Vote(Vote<RaftId>),
     /// Entries behind all others.
@@ -36,7 +36,7 @@ pub enum Record {
 ///
 /// # Errors
 /// If it is too long to be read again.
-pub fn encode(record: &Record, number: u64, key: &DiskKey) -> Result<Vec<u8>, std::io::Error> {
+pub(super) fn encode(record: &Record, number: u64, key: &DiskKey) -> Result<Vec<u8>, std::io::Error> {
     let plain = serde_json::to_vec(record)?;
     let sealed = key.seal(&number.to_le_bytes(), plain).map_err(std::io::Error::other)?;
     let length = record_length(sealed.len())?;
@@ -54,7 +54,7 @@ fn record_length(bytes: usize) -> Result<u32, std::io::Error> {
 }
 
 /// The record at the start of `content` with its size; `None` if it is not whole or not genuine.
-pub fn read(content: &[u8], number: u64, key: &DiskKey) -> Option<(Record, usize)> {
+pub(super) fn read(content: &[u8], number: u64, key: &DiskKey) -> Option<(Record, usize)> {
     let (frame, rest) = content.split_at_checked(FRAME)?;
     let (mark, length) = frame.split_at(MARK.len());
     let length = usize::try_from(u32::from_le_bytes(length.try_into().ok()?)).ok()?;
@@ -72,7 +72,7 @@ pub fn read(content: &[u8], number: u64, key: &DiskKey) -> Option<(Record, usize
 /// How many records a hole has swallowed is not known, so a record behind it may have any number for which there was
 /// room. Nor need its seal be looked at where another record follows in turn: that four random bytes are a mark, and the
 /// length behind them leads to a mark again, is not to be expected.
-pub fn is_torn(tail: &[u8], number: u64, key: &DiskKey) -> bool {
+pub(super) fn is_torn(tail: &[u8], number: u64, key: &DiskKey) -> bool {
     let frames = || (1..tail.len()).filter(|offset| tail[*offset..].starts_with(MARK));
     let begun_behind_damaged = next_frame(tail).is_some_and(|next| next.starts_with(MARK));
     // A seal that does not open at the very start, with more behind it, is another node's file.

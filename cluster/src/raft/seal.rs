@@ -9,7 +9,7 @@ pub(super) const SEAL_BYTES: usize = NONCE_LEN + 16;
 
 /// Why something could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
-pub enum SealError {
+pub(crate) enum SealError {
     /// The key does not have 32 bytes.
     #[error("the key of the raft log is damaged")]
     Key,
@@ -19,7 +19,7 @@ pub enum SealError {
 }
 
 /// The key of a node's raft files.
-pub struct DiskKey {
+pub(crate) struct DiskKey {
     key: LessSafeKey,
 }
 
@@ -31,7 +31,7 @@ impl std::fmt::Debug for DiskKey {
 
 impl DiskKey {
     /// Random bytes for a new key.
-    pub fn generate() -> [u8; KEY_BYTES] {
+    pub(crate) fn generate() -> [u8; KEY_BYTES] {
         let mut bytes = [0; KEY_BYTES];
         rand::rng().fill_bytes(&mut bytes);
         bytes
@@ -41,7 +41,7 @@ impl DiskKey {
     ///
     /// # Errors
     /// If it has another length.
-    pub fn new(bytes: &[u8]) -> Result<Self, SealError> {
+    pub(crate) fn new(bytes: &[u8]) -> Result<Self, SealError> {
         let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| SealError::Key)?;
         Ok(Self { key: LessSafeKey::new(key) })
     }
@@ -50,7 +50,7 @@ impl DiskKey {
     ///
     /// # Errors
     /// If it is too long to be sealed.
-    pub fn seal(&self, context: &[u8], mut plain: Vec<u8>) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn seal(&self, context: &[u8], mut plain: Vec<u8>) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
         rand::rng().fill_bytes(&mut nonce);
         self.key
@@ -65,7 +65,7 @@ impl DiskKey {
     ///
     /// # Errors
     /// If it was not sealed with this key for this place, or has been changed.
-    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+    pub(crate) fn open(&self, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
         let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(SealError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::Open)?;
         let mut body = body.to_vec();

@@ -10,7 +10,7 @@ use crate::api::RaftMessage;
 use crate::api::raft_server::{Raft, RaftServer};
 
 /// The service `Raft`. The caller has been found to be a manager before it gets here.
-pub struct RaftService {
+pub(crate) struct RaftService {
     raft: openraft::Raft<TypeConfig>,
     id: RaftId,
 }
@@ -21,7 +21,7 @@ impl RaftService {
     }
 
     /// Ready to be mounted.
-    pub fn into_server(self) -> RaftServer<Self> {
+    pub(crate) fn into_server(self) -> RaftServer<Self> {
         RaftServer::new(self).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 

@@ -16,7 +16,7 @@ const OLDER: &str = "snapshot-";
 
 /// A snapshot's description with the encoded `StoreSnapshot`.
 #[derive(Debug, Clone)]
-pub struct Stored {
+pub(super) struct Stored {
     /// Up to which entry it reaches, and the membership then.
     pub meta: SnapshotMeta<RaftId, Node>,
     /// The objects.
@@ -25,14 +25,14 @@ pub struct Stored {
 
 impl Stored {
     /// In the form in which openraft sends it.
-    pub fn to_openraft(&self) -> Snapshot<TypeConfig> {
+    pub(super) fn to_openraft(&self) -> Snapshot<TypeConfig> {
         Snapshot { meta: self.meta.clone(), snapshot: Box::new(Cursor::new(self.data.as_ref().clone())) }
     }
 }
 
 /// The file and what is in it.
 #[derive(Debug)]
-pub struct SnapshotFile {
+pub(super) struct SnapshotFile {
     path: PathBuf,
     key: Arc<DiskKey>,
     current: Mutex<Option<Stored>>,
@@ -43,7 +43,7 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// If it cannot be read, or not be opened with the key.
-    pub fn open(path: &Path, key: Arc<DiskKey>) -> Result<Self, RaftError> {
+    pub(super) fn open(path: &Path, key: Arc<DiskKey>) -> Result<Self, RaftError> {
         let current = match std::fs::read(path) {
             Ok(sealed) => {
                 let failure = || RaftError::Sealed { path: path.to_owned() };
@@ -57,7 +57,7 @@ impl SnapshotFile {
     }
 
     /// The newest one.
-    pub fn current(&self) -> Option<Stored> {
+    pub(super) fn current(&self) -> Option<Stored> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -65,7 +65,7 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// If it cannot be written. The older one is then still there.
-    pub fn save(&self, stored: Stored, older: u64) -> Result<(), std::io::Error> {
+    pub(super) fn save(&self, stored: Stored, older: u64) -> Result<(), std::io::Error> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|c| c.meta.last_log_id > stored.meta.last_log_id) {
             return Ok(());

@@ -10,11 +10,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::store::ApplyError;
 
 /// A raft member's number: random, never used again.
-pub type RaftId = u64;
+pub(crate) type RaftId = u64;
 
 openraft::declare_raft_types!(
     /// openraft with our types.
-    pub TypeConfig:
+    pub(crate) TypeConfig:
         D = Transaction,
         R = Outcome,
         NodeId = RaftId,
@@ -26,7 +26,7 @@ openraft::declare_raft_types!(
 
 /// An encoded `StoreTransaction`. It stays encoded on its way through log and network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Transaction(pub Bytes);
+pub(crate) struct Transaction(pub Bytes);
 
 impl Serialize for Transaction {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -43,7 +43,7 @@ impl<'de> Deserialize<'de> for Transaction {
 
 /// What applying an entry came to. It goes to the proposer on the same machine only.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Why the transaction was not applied.
     #[serde(skip)]
     pub refused: Option<ApplyError>,
@@ -51,7 +51,7 @@ pub struct Outcome {
 
 /// A manager, as the membership names it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Node {
+pub(crate) struct Node {
     /// Node id.
     pub node_id: String,
     /// HOST:PORT.

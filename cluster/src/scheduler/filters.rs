@@ -6,7 +6,7 @@ use crate::model::{Platform, PortProtocol, Resources, ServiceId, Task};
 
 /// The reasons to refuse a node, in the order in which they are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// Down, paused or drained.
     NotReady,
     /// Reservations exceed what is left.
@@ -46,7 +46,7 @@ impl Refusal {
 
 /// What all tasks of one service version ask of a node.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     service: ServiceId,
     reserved: Resources,
     constraints: Vec<Constraint>,
@@ -57,7 +57,7 @@ pub struct Filter {
 
 impl Filter {
     /// The requirements of `task`.
-    pub fn new(task: &Task) -> Self {
+    pub(crate) fn new(task: &Task) -> Self {
         let placement = &task.spec.placement;
         Self {
             service: task.service_id.clone(),
@@ -70,7 +70,7 @@ impl Filter {
     }
 
     /// The first reason against `info`, if any.
-    pub fn refuse(&self, info: &NodeInfo) -> Option<Refusal> {
+    pub(crate) fn refuse(&self, info: &NodeInfo) -> Option<Refusal> {
         let refused = |refusal: &Refusal| match refusal {
             Refusal::NotReady => !info.is_ready(),
             Refusal::Resources => !self.fits(&info.available),
@@ -104,7 +104,7 @@ impl Filter {
 }
 
 /// "no suitable node (…)": the most frequent reason first.
-pub fn explain(refusals: impl IntoIterator<Item = Refusal>) -> String {
+pub(crate) fn explain(refusals: impl IntoIterator<Item = Refusal>) -> String {
     let mut counts = [0_usize; REFUSALS.len()];
     for refusal in refusals {
         counts[refusal as usize] += 1;

@@ -3,8 +3,8 @@
 //! All tasks of a service version are placed together, over counts kept in memory while deciding, so that thousands
 //! of tasks cost little more than one. A task that can go nowhere keeps the reason in its status.
 
-pub mod filters;
-pub mod nodes;
+pub(crate) mod filters;
+pub(crate) mod nodes;
 mod rank;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use nodes::NodeInfo;
 
 /// The brain that places tasks.
 #[derive(Debug, Clone, Copy)]
-pub struct Scheduler;
+pub(crate) struct Scheduler;
 
 impl Brain for Scheduler {
     fn name(&self) -> &'static str {

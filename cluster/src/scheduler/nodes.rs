@@ -8,13 +8,13 @@ use crate::store::View;
 
 /// So many failures of a service's version within [`FAILURE_WINDOW_NS`] send a node to the end of the queue.
 /// A slot's history holds four dead tasks next to the living one.
-pub const FAILURES_MAX: usize = 4;
+pub(crate) const FAILURES_MAX: usize = 4;
 /// How long a failure is held against a node.
-pub const FAILURE_WINDOW_NS: i64 = 300 * 1_000_000_000;
+pub(crate) const FAILURE_WINDOW_NS: i64 = 300 * 1_000_000_000;
 
 /// One node.
 #[derive(Debug)]
-pub struct NodeInfo {
+pub(crate) struct NodeInfo {
     /// As committed.
     pub node: Arc<Node>,
     /// Total minus reserved.
@@ -31,22 +31,22 @@ pub struct NodeInfo {
 
 impl NodeInfo {
     /// Whether new tasks may go there at all.
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.node.may_take_tasks()
     }
 
     /// Whether this version of the service keeps failing there.
-    pub fn is_faulty(&self, service: &ServiceId, version: u64) -> bool {
+    pub(crate) fn is_faulty(&self, service: &ServiceId, version: u64) -> bool {
         self.failures.get(&(service.clone(), version)).is_some_and(|count| *count >= FAILURES_MAX)
     }
 
     /// Tasks of the service that are meant to run there.
-    pub fn tasks_of(&self, service: &str) -> usize {
+    pub(crate) fn tasks_of(&self, service: &str) -> usize {
         self.by_service.get(service).copied().unwrap_or(0)
     }
 
     /// Counts a task that is, or is now, on the node.
-    pub fn add(&mut self, task: &Task) {
+    pub(crate) fn add(&mut self, task: &Task) {
         if task.state() > TaskState::Running {
             return;
         }
@@ -65,7 +65,7 @@ impl NodeInfo {
 }
 
 /// All nodes by id, with the tasks that they have.
-pub fn survey(view: &View, now_ns: i64) -> BTreeMap<NodeId, NodeInfo> {
+pub(crate) fn survey(view: &View, now_ns: i64) -> BTreeMap<NodeId, NodeInfo> {
     let mut nodes: BTreeMap<NodeId, NodeInfo> = BTreeMap::new();
     for node in view.nodes().values() {
         let available = node.resources().cloned().unwrap_or_default();

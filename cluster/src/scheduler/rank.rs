@@ -12,7 +12,7 @@ use crate::model::{NodeId, ServiceId, Task};
 type Score = (bool, usize, usize, NodeId);
 
 /// The nodes that may take a task of one group, best first.
-pub struct Queue {
+pub(super) struct Queue {
     service: ServiceId,
     version: u64,
     /// Nodes of each branch; the path has one value for each level.
@@ -24,7 +24,7 @@ pub struct Queue {
 
 impl Queue {
     /// All nodes that `filter` lets pass now.
-    pub fn new(task: &Task, nodes: &BTreeMap<NodeId, NodeInfo>, filter: &Filter) -> Self {
+    pub(super) fn new(task: &Task, nodes: &BTreeMap<NodeId, NodeInfo>, filter: &Filter) -> Self {
         let mut queue = Self {
             service: task.service_id.clone(),
             version: task.spec_version,
@@ -58,7 +58,11 @@ impl Queue {
     }
 
     /// The best node left; it is out of the queue until [`Queue::placed`].
-    pub fn next<'n>(&mut self, nodes: &'n mut BTreeMap<NodeId, NodeInfo>, filter: &Filter) -> Option<&'n mut NodeInfo> {
+    pub(super) fn next<'n>(
+        &mut self,
+        nodes: &'n mut BTreeMap<NodeId, NodeInfo>,
+        filter: &Filter,
+    ) -> Option<&'n mut NodeInfo> {
         loop {
             let path = self.least_branch()?;
             let heap = self.branches.get_mut(&path)?;
@@ -81,7 +85,7 @@ impl Queue {
     }
 
     /// Counts a task just placed on `info` and queues the node again.
-    pub fn placed(&mut self, info: &NodeInfo) {
+    pub(super) fn placed(&mut self, info: &NodeInfo) {
         let Some(path) = self.paths.get(&info.node.id) else { return };
         for depth in 1..=path.len() {
             *self.counts.entry(path[..depth].to_vec()).or_default() += 1;

@@ -95,8 +95,6 @@ impl ManagerLink for Link {
     }
 
     fn failed(&self) {}
-
-    fn set(&self, _: Vec<ManagerPeer>) {}
 }
 
 struct Swarm {

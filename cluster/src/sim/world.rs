@@ -78,7 +78,7 @@ impl Chance for Seeded {
 /// The world.
 pub struct World {
     /// The committed state.
-    pub view: Arc<View>,
+    pub(crate) view: Arc<View>,
     /// By node. A removed node's machine goes on.
     pub machines: BTreeMap<String, Machine>,
     /// Nodes that nobody can reach; what they run goes on.
@@ -360,6 +360,16 @@ impl World {
     pub fn up(&self, service: &str) -> Vec<&Task> {
         let running = |task: &&Task| task.state() == TaskState::Running && task.desired_state == TaskState::Running;
         self.view.tasks_of_service(service).map(AsRef::as_ref).filter(running).collect()
+    }
+
+    /// How many tasks are wanted and do not run yet.
+    pub fn waiting(&self) -> usize {
+        self.view.tasks().values().filter(|task| task.is_wanted() && !task.is_up()).count()
+    }
+
+    /// How many transactions there have been.
+    pub fn transactions(&self) -> u64 {
+        self.view.version()
     }
 
     /// How many tasks of the service are up, by image.

@@ -11,24 +11,24 @@ use crate::surroundings::{Clock, SystemClock};
 
 /// Commits at once what fits, exactly as the replicated state machine would.
 #[derive(Debug)]
-pub struct MemoryStore {
+pub(crate) struct MemoryStore {
     views: watch::Sender<Arc<View>>,
     clock: Arc<dyn Clock>,
 }
 
 impl MemoryStore {
     /// An empty store at version 0.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_view(View::default())
     }
 
     /// A store which begins with `view`.
-    pub fn with_view(view: View) -> Self {
+    pub(crate) fn with_view(view: View) -> Self {
         Self { views: watch::Sender::new(Arc::new(view)), clock: Arc::new(SystemClock) }
     }
 
     /// The same, with the times of this clock.
-    pub fn timed_by(self, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn timed_by(self, clock: Arc<dyn Clock>) -> Self {
         Self { clock, ..self }
     }
 
@@ -36,7 +36,7 @@ impl MemoryStore {
     ///
     /// # Errors
     /// If the actions do not fit on the state.
-    pub fn commit(&self, actions: Vec<StoreAction>, time_ns: i64) -> Result<u64, ProposeError> {
+    pub(crate) fn commit(&self, actions: Vec<StoreAction>, time_ns: i64) -> Result<u64, ProposeError> {
         let mut outcome = Ok(0);
         self.views.send_if_modified(|current| {
             let mut next = View::clone(current);

@@ -6,10 +6,11 @@ mod pack;
 mod view;
 
 #[cfg(any(test, feature = "sim"))]
-pub use memory::MemoryStore;
-pub(crate) use pack::{Packed, packed};
-pub use pack::{TRANSACTION_ACTIONS_MAX, TRANSACTION_BYTES_MAX};
-pub use view::{ApplyError, Table, View};
+pub(crate) use memory::MemoryStore;
+#[cfg(test)]
+pub(crate) use pack::TRANSACTION_BYTES_MAX;
+pub(crate) use pack::{Packed, TRANSACTION_ACTIONS_MAX, packed};
+pub(crate) use view::{ApplyError, View};
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use crate::api::{Object, ObjectKind, ObjectRef, StoreAction, object, store_actio
 
 /// Why a transaction was not committed. Nothing of it was.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum ProposeError {
+pub(crate) enum ProposeError {
     /// An object was changed or removed since it was read: read again and decide again.
     #[error("update out of sequence")]
     Conflict(#[from] ApplyError),
@@ -47,16 +48,9 @@ pub enum ProposeError {
     Stopped(String),
 }
 
-impl ProposeError {
-    /// Whether deciding again on a newer view may succeed.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Conflict(_) | Self::NoQuorum)
-    }
-}
-
 /// What the brains and the control API see of the replicated store.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub(crate) trait Store: Send + Sync + 'static {
     /// The newest committed state on this manager.
     fn view(&self) -> Arc<View>;
 
@@ -68,16 +62,16 @@ pub trait Store: Send + Sync + 'static {
 }
 
 /// A create action.
-pub fn create(object: impl Into<object::Object>) -> StoreAction {
+pub(crate) fn create(object: impl Into<object::Object>) -> StoreAction {
     StoreAction { action: Some(store_action::Action::Create(Object { object: Some(object.into()) })) }
 }
 
 /// An update action; applied only if the object's `meta.version` is still the stored one.
-pub fn update(object: impl Into<object::Object>) -> StoreAction {
+pub(crate) fn update(object: impl Into<object::Object>) -> StoreAction {
     StoreAction { action: Some(store_action::Action::Update(Object { object: Some(object.into()) })) }
 }
 
 /// A remove action; removing what is gone is no error.
-pub fn remove(kind: ObjectKind, id: impl Into<String>) -> StoreAction {
+pub(crate) fn remove(kind: ObjectKind, id: impl Into<String>) -> StoreAction {
     StoreAction { action: Some(store_action::Action::Remove(ObjectRef { kind: kind.into(), id: id.into() })) }
 }

@@ -5,9 +5,9 @@ use prost::Message;
 use crate::api::StoreAction;
 
 /// Most actions in one raft entry.
-pub const TRANSACTION_ACTIONS_MAX: usize = 200;
+pub(crate) const TRANSACTION_ACTIONS_MAX: usize = 200;
 /// Most bytes of actions that are joined to one raft entry; well below what the store takes.
-pub const TRANSACTION_BYTES_MAX: usize = 2 << 20;
+pub(crate) const TRANSACTION_BYTES_MAX: usize = 2 << 20;
 
 /// One transaction.
 #[derive(Debug, Default)]

@@ -12,7 +12,7 @@ use crate::model::{
 
 /// Why a transaction does not fit on the state that it met.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
+pub(crate) enum ApplyError {
     /// Create of an id that exists.
     #[error("{kind} {id} already exists")]
     Exists {
@@ -47,14 +47,14 @@ pub enum ApplyError {
 }
 
 /// All objects of a kind, by id.
-pub type Table<K, V> = RedBlackTreeMapSync<K, Arc<V>>;
+pub(crate) type Table<K, V> = RedBlackTreeMapSync<K, Arc<V>>;
 /// The tasks that belong to a service or a node.
 type Index<K> = RedBlackTreeMapSync<K, RedBlackTreeSetSync<TaskId>>;
 
 /// All objects at one version. Never changed once published. A clone costs nothing, and a change copies only the way
 /// to what it changes: two versions share the rest.
 #[derive(Debug, Clone, Default)]
-pub struct View {
+pub(crate) struct View {
     version: u64,
     clusters: Table<ClusterId, Cluster>,
     nodes: Table<NodeId, Node>,
@@ -68,47 +68,47 @@ pub struct View {
 
 impl View {
     /// Raft index of the last applied transaction.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
     /// The one cluster object; absent only before the first transaction of a new swarm.
-    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+    pub(crate) fn cluster(&self) -> Option<&Arc<Cluster>> {
         self.clusters.values().next()
     }
 
     /// All nodes, by id.
-    pub fn nodes(&self) -> &Table<NodeId, Node> {
+    pub(crate) fn nodes(&self) -> &Table<NodeId, Node> {
         &self.nodes
     }
 
     /// All services, by id.
-    pub fn services(&self) -> &Table<ServiceId, Service> {
+    pub(crate) fn services(&self) -> &Table<ServiceId, Service> {
         &self.services
     }
 
     /// All tasks, by id.
-    pub fn tasks(&self) -> &Table<TaskId, Task> {
+    pub(crate) fn tasks(&self) -> &Table<TaskId, Task> {
         &self.tasks
     }
 
     /// All networks, by id.
-    pub fn networks(&self) -> &Table<NetworkId, Network> {
+    pub(crate) fn networks(&self) -> &Table<NetworkId, Network> {
         &self.networks
     }
 
     /// All attachments of single containers, by id.
-    pub fn attachments(&self) -> &Table<AttachmentId, Attachment> {
+    pub(crate) fn attachments(&self) -> &Table<AttachmentId, Attachment> {
         &self.attachments
     }
 
     /// The tasks of a service, in the order of their ids.
-    pub fn tasks_of_service<'a>(&'a self, service_id: &str) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
+    pub(crate) fn tasks_of_service<'a>(&'a self, service_id: &str) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
         self.tasks_by_service.get(service_id).into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.tasks.get(id))
     }
 
     /// The tasks of a node, in the order of their ids.
-    pub fn tasks_of_node<'a>(&'a self, node_id: &str) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
+    pub(crate) fn tasks_of_node<'a>(&'a self, node_id: &str) -> impl Iterator<Item = &'a Arc<Task>> + use<'a> {
         self.tasks_by_node.get(node_id).into_iter().flat_map(|ids| ids.iter()).filter_map(|id| self.tasks.get(id))
     }
 
@@ -116,7 +116,7 @@ impl View {
     ///
     /// # Errors
     /// If it does not fit on this state; nothing of it was applied then.
-    pub fn apply(&mut self, transaction: &StoreTransaction, version: u64) -> Result<(), ApplyError> {
+    pub(crate) fn apply(&mut self, transaction: &StoreTransaction, version: u64) -> Result<(), ApplyError> {
         for action in &transaction.actions {
             self.check(action)?;
         }
@@ -134,12 +134,12 @@ impl View {
     }
 
     /// Marks that the entry at `version` was seen, though it changed nothing.
-    pub fn advance(&mut self, version: u64) {
+    pub(crate) fn advance(&mut self, version: u64) {
         self.version = self.version.max(version);
     }
 
     /// Everything, in the form in which it is written to disk and sent to a follower.
-    pub fn snapshot(&self) -> StoreSnapshot {
+    pub(crate) fn snapshot(&self) -> StoreSnapshot {
         fn all<K: Ord, V: Clone + Into<object::Object>>(table: &Table<K, V>) -> impl Iterator<Item = Object> {
             table.values().map(|found| Object { object: Some(V::clone(found).into()) })
         }
@@ -153,7 +153,7 @@ impl View {
     }
 
     /// The view that [`View::snapshot`] was taken of.
-    pub fn from_snapshot(snapshot: StoreSnapshot) -> Self {
+    pub(crate) fn from_snapshot(snapshot: StoreSnapshot) -> Self {
         let mut view = Self { version: snapshot.version, ..Self::default() };
         for object in snapshot.objects.into_iter().filter_map(|o| o.object) {
             view.insert(object);

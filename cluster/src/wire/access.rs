@@ -4,7 +4,7 @@ use crate::api::NodeRole;
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// Also a node that has no certificate yet.
     Anyone,
     /// Every node of the swarm.
@@ -15,7 +15,7 @@ pub enum Access {
 
 /// Who answers a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// The manager that was asked.
     Here,
     /// The leader: others pass the request on.
@@ -23,7 +23,7 @@ pub enum Place {
 }
 
 /// Both for the method at `path` (`/skep.v1.Service/Method`); `None` for what does not exist.
-pub fn rule(path: &str) -> Option<(Access, Place)> {
+pub(crate) fn rule(path: &str) -> Option<(Access, Place)> {
     let (service, method) = path.strip_prefix("/skep.v1.")?.split_once('/')?;
     Some(match (service, method) {
         ("Ca", "GetRootCa") => (Access::Anyone, Place::Here),
@@ -39,7 +39,7 @@ pub fn rule(path: &str) -> Option<(Access, Place)> {
 }
 
 /// Whether a node of `role` (`None`: no certificate) passes.
-pub fn allows(access: Access, role: Option<NodeRole>) -> bool {
+pub(crate) fn allows(access: Access, role: Option<NodeRole>) -> bool {
     match access {
         Access::Anyone => true,
         Access::Node => role.is_some(),

@@ -10,13 +10,13 @@ const HOSTS: &str = "/etc/hosts";
 ///
 /// # Errors
 /// If it is neither an address nor a name in the hosts file.
-pub fn parse(text: &str, default_port: u16) -> Result<SocketAddr, WireError> {
+pub(crate) fn parse(text: &str, default_port: u16) -> Result<SocketAddr, WireError> {
     let hosts = std::fs::read_to_string(HOSTS).unwrap_or_default();
     parse_with(text, default_port, &hosts)
 }
 
 /// Joins a host and a port, with brackets around IPv6.
-pub fn join_host_port(host: IpAddr, port: u16) -> String {
+pub(crate) fn join_host_port(host: IpAddr, port: u16) -> String {
     SocketAddr::new(host, port).to_string()
 }
 

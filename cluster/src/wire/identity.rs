@@ -8,9 +8,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::api::NodeRole;
 
 /// Organisational unit in a manager's certificate.
-pub const MANAGER_UNIT: &str = "swarm-manager";
+pub(super) const MANAGER_UNIT: &str = "swarm-manager";
 /// Organisational unit in a worker's certificate.
-pub const WORKER_UNIT: &str = "swarm-worker";
+pub(super) const WORKER_UNIT: &str = "swarm-worker";
 
 /// The node that made a request, whichever manager passed it on. In the extensions of every authenticated request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub struct Caller {
 
 impl Caller {
     /// Whether the caller is a manager.
-    pub fn is_manager(&self) -> bool {
+    pub(crate) fn is_manager(&self) -> bool {
         self.role == NodeRole::Manager
     }
 }
@@ -47,7 +47,7 @@ pub enum IdentityError {
 ///
 /// # Errors
 /// If it does not name a node.
-pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<Caller, IdentityError> {
+pub(crate) fn identity_of(certificate: &CertificateDer<'_>) -> Result<Caller, IdentityError> {
     let (_, certificate) =
         X509Certificate::from_der(certificate).map_err(|error| IdentityError::Malformed(error.to_string()))?;
     let subject = certificate.subject();
@@ -63,7 +63,7 @@ pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<Caller, IdentityE
 }
 
 /// The organisational unit of a role.
-pub fn unit_of(role: NodeRole) -> &'static str {
+pub(crate) fn unit_of(role: NodeRole) -> &'static str {
     match role {
         NodeRole::Manager => MANAGER_UNIT,
         NodeRole::Worker => WORKER_UNIT,

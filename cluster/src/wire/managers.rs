@@ -10,7 +10,7 @@ use crate::api::ManagerPeer;
 
 /// The managers known to this node, and which of them is used now.
 #[derive(Debug)]
-pub struct Managers {
+pub(crate) struct Managers {
     peers: Arc<Peers>,
     known: watch::Sender<Vec<ManagerPeer>>,
     used: Mutex<usize>,
@@ -18,7 +18,7 @@ pub struct Managers {
 
 impl Managers {
     /// Begins with the managers that the node knew when it last ran, or that it was told to join.
-    pub fn new(peers: Arc<Peers>, known: Vec<ManagerPeer>) -> Self {
+    pub(crate) fn new(peers: Arc<Peers>, known: Vec<ManagerPeer>) -> Self {
         Self { peers, known: watch::Sender::new(known), used: Mutex::new(0) }
     }
 
@@ -26,13 +26,13 @@ impl Managers {
     ///
     /// # Errors
     /// If no manager is known, or its address is none.
-    pub async fn channel(&self) -> Result<Channel, WireError> {
+    pub(crate) async fn channel(&self) -> Result<Channel, WireError> {
         let addr = self.address()?;
         self.peers.channel(&addr)
     }
 
     /// The manager in use did not answer, or could not reach the leader: the next call takes another.
-    pub fn failed(&self) {
+    pub(crate) fn failed(&self) {
         let known = self.known.borrow();
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(peer) = known.get(*used % known.len().max(1)) {
@@ -42,7 +42,7 @@ impl Managers {
     }
 
     /// Replaces the list; the manager in use stays in use if it is still in it.
-    pub fn set(&self, managers: Vec<ManagerPeer>) {
+    pub(crate) fn set(&self, managers: Vec<ManagerPeer>) {
         if managers.is_empty() || *self.known.borrow() == managers {
             return;
         }
@@ -53,13 +53,8 @@ impl Managers {
     }
 
     /// The list.
-    pub fn known(&self) -> Vec<ManagerPeer> {
+    pub(crate) fn known(&self) -> Vec<ManagerPeer> {
         self.known.borrow().clone()
-    }
-
-    /// Signals every change of the list.
-    pub fn watch(&self) -> watch::Receiver<Vec<ManagerPeer>> {
-        self.known.subscribe()
     }
 
     fn address(&self) -> Result<String, WireError> {

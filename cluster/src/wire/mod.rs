@@ -1,9 +1,9 @@
 //! Between machines: TCP with TLS, both sides showing a certificate of the swarm's own CA, gRPC inside.
 //!
-//! **Every request has a [`Caller`] taken from its certificate and is authorised by one table ([`access`]) before
+//! **Every request has a [`Caller`] taken from its certificate and is authorised by one table (`access`) before
 //! any service sees it.** Only the calls which a node makes to get its first certificate need none.
 
-pub mod access;
+pub(crate) mod access;
 mod address;
 mod identity;
 mod managers;
@@ -11,19 +11,21 @@ mod peers;
 mod server;
 mod tls;
 
-pub use address::{join_host_port, parse as parse_address};
-pub use identity::{Caller, IdentityError, identity_of, unit_of};
-pub use managers::Managers;
+pub(crate) use address::{join_host_port, parse as parse_address};
+pub use identity::Caller;
+pub(crate) use identity::{IdentityError, identity_of, unit_of};
+pub(crate) use managers::Managers;
 pub use peers::{Peers, channel_with};
-pub use server::{Connection, Peer, serve};
-pub use tls::{Credentials, Tls, bootstrap_client, pinned_client};
+pub(crate) use server::{Peer, serve};
+pub(crate) use tls::bootstrap_client;
+pub use tls::{Credentials, Tls, pinned_client};
 
 use std::net::SocketAddr;
 
 use skep_common::ErrorKind;
 
 /// A failed call in one line: what the peer said, or why it could not be asked.
-pub fn explain(status: &tonic::Status) -> String {
+pub(crate) fn explain(status: &tonic::Status) -> String {
     let mut reason = status.message().to_owned();
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {

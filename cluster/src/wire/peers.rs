@@ -50,12 +50,12 @@ impl Peers {
     }
 
     /// Forgets the connection to `addr`; a new one is made by the next request.
-    pub fn forget(&self, addr: &str) {
+    pub(crate) fn forget(&self, addr: &str) {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(addr);
     }
 
     /// Forgets all connections, so that new ones show the new certificate.
-    pub fn forget_all(&self) {
+    pub(crate) fn forget_all(&self) {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }

@@ -42,7 +42,7 @@ const DRAIN: Duration = Duration::from_millis(500);
 
 /// Who is at the other end of a connection. In the extensions of every request.
 #[derive(Debug, Clone)]
-pub struct Peer {
+pub(crate) struct Peer {
     /// From the certificate; `None` when the peer showed none.
     pub caller: Option<Caller>,
     /// Where from.
@@ -50,7 +50,7 @@ pub struct Peer {
 }
 
 /// An accepted connection.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
     /// When it is to end whatever it does.
@@ -94,7 +94,7 @@ impl AsyncWrite for Connection {
 ///
 /// # Errors
 /// If the server fails other than with single connections.
-pub async fn serve<S>(
+pub(crate) async fn serve<S>(
     listener: TcpListener,
     tls: Arc<Tls>,
     timing: Timing,

@@ -17,7 +17,7 @@ use super::{Caller, WireError, identity_of};
 use crate::surroundings::Clock;
 
 /// Every manager's certificate carries this name, whatever its address.
-pub const MANAGER_NAME: &str = "swarm-manager";
+pub(super) const MANAGER_NAME: &str = "swarm-manager";
 const ALPN: &[u8] = b"h2";
 
 /// A node's certificate, ready for both sides of a connection.
@@ -75,7 +75,7 @@ impl Credentials {
     }
 }
 
-/// The node's present credentials. Connections made or accepted after [`Tls::replace`] use the new ones.
+/// The node's present credentials. Connections made or accepted after `Tls::replace` use the new ones.
 #[derive(Debug)]
 pub struct Tls {
     current: watch::Sender<Arc<Credentials>>,
@@ -88,17 +88,17 @@ impl Tls {
     }
 
     /// The present ones.
-    pub fn current(&self) -> Arc<Credentials> {
+    pub(crate) fn current(&self) -> Arc<Credentials> {
         self.current.borrow().clone()
     }
 
     /// Takes a renewed certificate into use.
-    pub fn replace(&self, credentials: Credentials) {
+    pub(crate) fn replace(&self, credentials: Credentials) {
         self.current.send_replace(Arc::new(credentials));
     }
 
     /// Signals every replacement.
-    pub fn watch(&self) -> watch::Receiver<Arc<Credentials>> {
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Credentials>> {
         self.current.subscribe()
     }
 }
@@ -126,7 +126,7 @@ pub fn pinned_client(root: &[u8], clock: &Arc<dyn Clock>) -> Result<Arc<ClientCo
 ///
 /// # Errors
 /// If the library refuses its own defaults.
-pub fn bootstrap_client(clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, WireError> {
+pub(crate) fn bootstrap_client(clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, WireError> {
     let mut client = ClientConfig::builder_with_details(provider(), time(clock))
         .with_safe_default_protocol_versions()
         .map_err(WireError::Credentials)?
