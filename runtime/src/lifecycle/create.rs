@@ -16,7 +16,7 @@ use crate::lifecycle::{copy_up, hosts, network};
 use crate::records::config::{self, ContainerConfig, ContainerRecord, MountPoint, MountSpec, MountType, NetworkMode};
 use crate::records::roots::ContainerPaths;
 use crate::records::state::ContainerState;
-use crate::records::{merge, names};
+use crate::records::{names, resolve};
 use crate::runtime::Runtime;
 
 /// A container that was made.
@@ -38,7 +38,7 @@ impl Runtime {
         let mut config = config.clone();
         network::normalise(&mut config);
         let (image, _lease) = self.images().resolve_pinned(&config.image)?;
-        let resolved = merge::resolve(&config, &image.config)?;
+        let resolved = resolve::resolve(&config, &image.config)?;
         validate(&config)?;
         let id = match config.id.take() {
             Some(id) if skep_common::names::is_id(&id) && !self.paths(&id).directory.exists() => id,
@@ -209,10 +209,10 @@ fn claim(paths: &ContainerPaths) -> Result<FileLock> {
 /// Everything that can be wrong without looking at the machine.
 fn validate(config: &ContainerConfig) -> Result<()> {
     let invalid = |message: String| Err(Error::InvalidConfig(message));
-    merge::security(config)?;
-    merge::process(config, &config::ResolvedConfig::default(), "")?;
-    merge::log_limits(&config.log.driver, &config.log.options)?;
-    merge::resources(&config.limits, &config.device_rules, skep_common::procfs::processor_count())?;
+    resolve::security(config)?;
+    resolve::process(config, &config::ResolvedConfig::default(), "")?;
+    resolve::log_limits(&config.log.driver, &config.log.options)?;
+    resolve::resources(&config.limits, &config.device_rules, skep_common::procfs::processor_count())?;
     if config.auto_remove && config.restart != config::RestartPolicy::No {
         return invalid("can't create 'AutoRemove' container with restart policy".to_owned());
     }

@@ -24,7 +24,7 @@ use crate::lifecycle::launch::{Launch, LogSettings};
 use crate::lifecycle::network::Joined;
 use crate::records::allowed::Verb;
 use crate::records::config::{self, ContainerRecord, NetworkMode};
-use crate::records::merge;
+use crate::records::resolve;
 use crate::records::state::{ContainerState, ProcessId};
 use crate::runtime::Runtime;
 use crate::streams::attach::Attach;
@@ -189,10 +189,10 @@ impl Runtime {
         hostname: &str,
     ) -> Result<Launch> {
         let (config, resolved) = (&record.config, &record.resolved);
-        let security = merge::security(config)?;
+        let security = resolve::security(config)?;
         let paths = self.paths(&record.id);
         let open = config.privileged || security.system_paths_unconfined;
-        let (max_size, max_files) = merge::log_limits(&config.log.driver, &config.log.options)?;
+        let (max_size, max_files) = resolve::log_limits(&config.log.driver, &config.log.options)?;
         let (namespaces, joined_processes) = self.namespaces(record, joined)?;
         let own_hostname = namespaces.uts == Namespace::Private;
         let container = KernelConfig {
@@ -200,11 +200,11 @@ impl Runtime {
             state_dir: paths.kernel_state(),
             filter_dir: self.roots().filters(),
             rootfs: self.rootfs(record)?,
-            process: merge::process(config, resolved, hostname)?,
+            process: resolve::process(config, resolved, hostname)?,
             hostname: own_hostname.then(|| hostname.to_owned()),
             domainname: config.domainname.clone().filter(|_| own_hostname),
             namespaces,
-            mounts: merge::mounts(&record.mounts, |name| self.volumes().data(name))?,
+            mounts: resolve::mounts(&record.mounts, |name| self.volumes().data(name))?,
             files: self.file_binds(record, joined),
             shm: match config.ipc_mode.as_str() {
                 "host" => Shm::Path("/dev/shm".into()),
@@ -215,7 +215,11 @@ impl Runtime {
             seccomp: if config.privileged { Seccomp::Unconfined } else { security.seccomp },
             devices: config.devices.clone(),
             privileged: config.privileged,
-            resources: merge::resources(&config.limits, &config.device_rules, skep_common::procfs::processor_count())?,
+            resources: resolve::resources(
+                &config.limits,
+                &config.device_rules,
+                skep_common::procfs::processor_count(),
+            )?,
             cgroup,
             sysctls: joined.other_sysctls(config),
         };

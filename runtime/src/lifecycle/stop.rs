@@ -12,7 +12,7 @@ use crate::kernel::signal;
 use crate::lifecycle::launch::Launch;
 use crate::records::allowed::Verb;
 use crate::records::config::{Limits, RestartPolicy};
-use crate::records::merge;
+use crate::records::resolve;
 use crate::records::state::ProcessId;
 use crate::runtime::Runtime;
 use crate::streams::control::{self, Ended, Request, kind};
@@ -162,7 +162,8 @@ impl Runtime {
         Verb::Update.require(state.status, id)?;
         let limits = &mut record.config.limits;
         overlay_limits(limits, &update.limits);
-        let resources = merge::resources(limits, &record.config.device_rules, skep_common::procfs::processor_count())?;
+        let resources =
+            resolve::resources(limits, &record.config.device_rules, skep_common::procfs::processor_count())?;
         if let Some(policy) = update.restart {
             if record.config.auto_remove && policy != RestartPolicy::No {
                 let message = "Restart policy cannot be updated because AutoRemove is enabled for the container";
