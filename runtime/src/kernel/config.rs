@@ -113,7 +113,7 @@ pub struct Process {
     pub terminal_size: Option<(u16, u16)>,
     /// Resource limits.
     #[serde(default)]
-    pub rlimits: Vec<Rlimit>,
+    pub rlimits: Vec<Ulimit>,
     /// Out-of-memory score adjustment, -1000 to 1000.
     #[serde(default)]
     pub oom_score_adj: Option<i32>,
@@ -134,9 +134,9 @@ pub struct User {
     pub additional_groups: Vec<String>,
 }
 
-/// One limit as of setrlimit(2).
+/// One limit as of setrlimit(2): `--ulimit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rlimit {
+pub struct Ulimit {
     /// Name without prefix, lower case: `nofile`, `core`…
     pub name: String,
     /// Soft limit; [`u64::MAX`] is "unlimited".
@@ -294,15 +294,15 @@ pub struct Device {
     pub permissions: String,
 }
 
-/// Limits. What is `None` is not limited (or left as it is, in an update).
+/// What a container's cgroups allow. What is `None` is not limited (or left as it is, in an update).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Resources {
+pub struct CgroupLimits {
     /// Memory, bytes.
     pub memory: Option<i64>,
     /// Memory under pressure, bytes (soft limit).
     pub memory_reservation: Option<i64>,
-    /// Memory plus swap, bytes; -1 is unlimited swap.
+    /// Memory plus swap, bytes; -1 is unlimited swap; `None` is twice the memory.
     pub memory_swap: Option<i64>,
     /// Microseconds of CPU time per period; -1 is unlimited.
     pub cpu_quota: Option<i64>,
@@ -320,6 +320,15 @@ pub struct Resources {
     pub blkio_weight: Option<u16>,
     /// Processes wait instead of being killed when memory is short (cgroup v1 only).
     pub oom_kill_disable: bool,
+}
+
+/// What a container's cgroups are made with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// Limits; they can be changed later.
+    #[serde(flatten)]
+    pub limits: CgroupLimits,
     /// More device rules as of cgroup v1's `devices.allow` (`c 42:* rwm`).
     pub device_rules: Vec<String>,
 }

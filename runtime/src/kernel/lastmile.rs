@@ -16,7 +16,7 @@ use std::path::Path;
 use rustix::process::{Resource, Rlimit as Limit, chdir, setrlimit, umask};
 
 use super::capabilities;
-use super::config::{Process, Rlimit, User};
+use super::config::{Process, Ulimit, User};
 use super::error::{KernelError, ProcessError, ProcessErrorKind, Result};
 use super::user::Identity;
 use crate::kernel::sys::{self, FilterInstruction};
@@ -92,7 +92,7 @@ fn c_strings(strings: &[String]) -> Result<Vec<CString>> {
 }
 
 /// Without CAP_SYS_RESOURCE a hard limit cannot be raised above our own.
-fn limits(wanted: &[Rlimit], warnings: &mut Vec<String>) -> Result<Vec<(Resource, Limit)>> {
+fn limits(wanted: &[Ulimit], warnings: &mut Vec<String>) -> Result<Vec<(Resource, Limit)>> {
     let may_raise = capabilities::has(capabilities::SYS_RESOURCE);
     let mut limits: Vec<(Resource, Limit)> = Vec::with_capacity(wanted.len());
     for limit in wanted {
@@ -356,7 +356,7 @@ mod tests {
         assert!(bad(|p| p.cwd = "relative".to_owned()).contains("absolute"));
         assert!(bad(|p| p.env.push("A=\0".to_owned())).contains("NUL"));
         assert!(bad(|p| p.capabilities.push("CAP_NONE".to_owned())).contains("CAP_NONE"));
-        let limit = |name: &str, soft, hard| Rlimit { name: name.to_owned(), soft, hard };
+        let limit = |name: &str, soft, hard| Ulimit { name: name.to_owned(), soft, hard };
         let mut process = process();
         process.rlimits = vec![limit("nonsense", 1, 1)];
         assert!(plan(&process).unwrap_err().to_string().contains("nonsense"));

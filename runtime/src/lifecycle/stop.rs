@@ -172,7 +172,7 @@ impl Runtime {
             record.config.restart = policy;
         }
         if state.status.is_active() {
-            Cgroup::find(&self.cgroup(&record))?.update(&resources)?;
+            Cgroup::find(&self.cgroup(&record))?.update(&resources.limits)?;
         }
         files::store(&self.paths(id).record(), &record)?;
         let launch_path = self.paths(id).launch();
@@ -251,21 +251,21 @@ impl Runtime {
 }
 
 fn overlay_limits(limits: &mut Limits, update: &Limits) {
-    let new = update.clone();
-    limits.memory = new.memory.or(limits.memory);
-    limits.memory_reservation = new.memory_reservation.or(limits.memory_reservation);
-    limits.memory_swap = new.memory_swap.or(if new.memory.is_some() { None } else { limits.memory_swap });
-    if new.nano_cpus.is_some() {
-        (limits.cpu_quota, limits.cpu_period) = (None, None);
+    let (old, new) = (&mut limits.cgroup, update.cgroup.clone());
+    old.memory_swap = new.memory_swap.or(if new.memory.is_some() { None } else { old.memory_swap });
+    old.memory = new.memory.or(old.memory);
+    old.memory_reservation = new.memory_reservation.or(old.memory_reservation);
+    if update.nano_cpus.is_some() {
+        (old.cpu_quota, old.cpu_period) = (None, None);
     } else if new.cpu_quota.is_some() || new.cpu_period.is_some() {
         limits.nano_cpus = None;
     }
-    limits.nano_cpus = new.nano_cpus.or(limits.nano_cpus);
-    limits.cpu_quota = new.cpu_quota.or(limits.cpu_quota);
-    limits.cpu_period = new.cpu_period.or(limits.cpu_period);
-    limits.cpu_shares = new.cpu_shares.or(limits.cpu_shares);
-    limits.cpuset_cpus = new.cpuset_cpus.or(limits.cpuset_cpus.take());
-    limits.cpuset_mems = new.cpuset_mems.or(limits.cpuset_mems.take());
-    limits.pids = new.pids.or(limits.pids);
-    limits.blkio_weight = new.blkio_weight.or(limits.blkio_weight);
+    limits.nano_cpus = update.nano_cpus.or(limits.nano_cpus);
+    old.cpu_quota = new.cpu_quota.or(old.cpu_quota);
+    old.cpu_period = new.cpu_period.or(old.cpu_period);
+    old.cpu_shares = new.cpu_shares.or(old.cpu_shares);
+    old.cpuset_cpus = new.cpuset_cpus.or(old.cpuset_cpus.take());
+    old.cpuset_mems = new.cpuset_mems.or(old.cpuset_mems.take());
+    old.pids = new.pids.or(old.pids);
+    old.blkio_weight = new.blkio_weight.or(old.blkio_weight);
 }

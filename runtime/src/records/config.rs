@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use skep_common::HealthCheck;
 use skep_net::{PortMapping, PublishedPort};
 
-use crate::kernel::Device;
+pub use crate::kernel::{CgroupLimits, Device, Ulimit};
 
 /// Version of config.json and state.json that this module writes.
 pub const VERSION: u32 = 1;
@@ -240,41 +240,11 @@ pub enum RestartPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// Memory, bytes.
-    pub memory: Option<i64>,
-    /// Memory under pressure, bytes.
-    pub memory_reservation: Option<i64>,
-    /// Memory plus swap, bytes; -1 is unlimited; `None` is twice the memory.
-    pub memory_swap: Option<i64>,
-    /// CPUs, billionths.
+    /// CPUs, billionths: a quota in other words, so that there is either the one or the other.
     pub nano_cpus: Option<i64>,
-    /// Microseconds of CPU time per period.
-    pub cpu_quota: Option<i64>,
-    /// Period, microseconds.
-    pub cpu_period: Option<u64>,
-    /// Relative weight.
-    pub cpu_shares: Option<u64>,
-    /// CPUs to run on.
-    pub cpuset_cpus: Option<String>,
-    /// Memory nodes to use.
-    pub cpuset_mems: Option<String>,
-    /// Processes and threads; -1 is unlimited.
-    pub pids: Option<i64>,
-    /// Weight for block devices.
-    pub blkio_weight: Option<u16>,
-    /// No out-of-memory kills.
-    pub oom_kill_disable: bool,
-}
-
-/// One `--ulimit`. [`u64::MAX`] is unlimited.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ulimit {
-    /// `nofile`, `core`…
-    pub name: String,
-    /// Soft limit.
-    pub soft: u64,
-    /// Hard limit.
-    pub hard: u64,
+    /// What the kernel has a word of its own for.
+    #[serde(flatten)]
+    pub cgroup: CgroupLimits,
 }
 
 /// Where output goes.
@@ -372,4 +342,37 @@ pub struct MountPoint {
     /// Made for this container alone: removed with it (`rm -v`, `--rm`).
     #[serde(default)]
     pub anonymous: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn limits_and_ulimits_are_read_as_they_were_always_written() {
+        let written = serde_json::json!({
+            "memory": 67108864, "memory_reservation": null, "memory_swap": -1, "nano_cpus": 1500000000,
+            "cpu_quota": null, "cpu_period": null, "cpu_shares": u64::MAX, "cpuset_cpus": "0-1", "cpuset_mems": null,
+            "pids": 50, "blkio_weight": 300, "oom_kill_disable": true,
+        });
+        let limits: Limits = serde_json::from_value(written.clone()).unwrap();
+        let cgroup = CgroupLimits {
+            memory: Some(64 << 20),
+            memory_swap: Some(-1),
+            cpu_shares: Some(u64::MAX),
+            cpuset_cpus: Some("0-1".to_owned()),
+            pids: Some(50),
+            blkio_weight: Some(300),
+            oom_kill_disable: true,
+            ..CgroupLimits::default()
+        };
+        assert_eq!(limits, Limits { nano_cpus: Some(1_500_000_000), cgroup });
+        assert_eq!(serde_json::to_value(&limits).unwrap(), written);
+        assert_eq!(serde_json::from_str::<Limits>("{}").unwrap(), Limits::default());
+        let written = r#"{"name":"nofile","soft":10,"hard":18446744073709551615}"#;
+        let ulimit: Ulimit = serde_json::from_str(written).unwrap();
+        assert_eq!(ulimit, Ulimit { name: "nofile".to_owned(), soft: 10, hard: u64::MAX });
+        assert_eq!(serde_json::to_string(&ulimit).unwrap(), written);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use skep_runtime::kernel::{KernelConfig, Rlimit};
+use skep_runtime::kernel::{KernelConfig, Ulimit};
 
 use crate::Case;
 use crate::lab::{Lab, process};
@@ -185,7 +185,7 @@ fn streams_belong_to_the_user(lab: &Lab) {
 
 fn limits_and_masks(lab: &Lab) {
     let mut config = lab.config(&["sh", "-c", "ulimit -n; ulimit -c; umask; cat /proc/self/oom_score_adj"]);
-    let limit = |name: &str, soft, hard| Rlimit { name: name.to_owned(), soft, hard };
+    let limit = |name: &str, soft, hard| Ulimit { name: name.to_owned(), soft, hard };
     config.process.rlimits = vec![limit("nofile", 100, 200), limit("core", 0, 0)];
     config.process.umask = Some(0o027);
     config.process.oom_score_adj = Some(500);

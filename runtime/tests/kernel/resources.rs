@@ -3,7 +3,7 @@
 use std::fs;
 
 use skep_runtime::kernel::cgroup::Paths;
-use skep_runtime::kernel::{self, Resources};
+use skep_runtime::kernel::{self, CgroupLimits};
 
 use crate::Case;
 use crate::lab::Lab;
@@ -29,24 +29,24 @@ fn limits_are_seen_from_inside(lab: &Lab) {
         "cd /sys/fs/cgroup; cat memory.max pids.max; cut -d' ' -f1 cpu.max; echo 512; cat cpuset.cpus"
     };
     let mut config = lab.config(&["sh", "-c", script]);
-    config.resources = Resources {
+    config.resources.limits = CgroupLimits {
         memory: Some(32 << 20),
         pids: Some(77),
         cpu_quota: Some(150_000),
         cpu_period: Some(100_000),
         cpu_shares: Some(512),
         cpuset_cpus: Some("0".to_owned()),
-        ..Resources::default()
+        ..CgroupLimits::default()
     };
     assert_eq!(lab.run(&config).text(), "33554432\n77\n150000\n512\n0");
-    config.resources = Resources { cpuset_cpus: Some("4000".to_owned()), ..Resources::default() };
+    config.resources.limits = CgroupLimits { cpuset_cpus: Some("4000".to_owned()), ..CgroupLimits::default() };
     assert!(lab.run(&config).failure().contains("cpuset"), "an impossible set of CPUs");
 }
 
 fn memory_limit_kills_and_is_counted(lab: &Lab) {
     let mut config = lab.config(&["dd", "if=/dev/zero", "of=/dev/shm/x", "bs=1M", "count=60"]);
-    config.resources.memory = Some(16 << 20);
-    config.resources.memory_swap = Some(16 << 20);
+    config.resources.limits.memory = Some(16 << 20);
+    config.resources.limits.memory_swap = Some(16 << 20);
     let outcome = lab.run(&config);
     assert_eq!(outcome.code, Some(137), "{outcome:?}");
     assert!(outcome.oom_kills >= 1, "{outcome:?}");
@@ -54,7 +54,7 @@ fn memory_limit_kills_and_is_counted(lab: &Lab) {
 
 fn process_limit_holds_for_executed_ones(lab: &Lab) {
     let mut config = lab.config(&["sleep", "600"]);
-    config.resources.pids = Some(5);
+    config.resources.limits.pids = Some(5);
     let running = lab.start(&config).up();
     let outcome = running.exec_script("for i in $(seq 8); do sleep 1 & done");
     assert!(outcome.stderr.contains("can't fork"), "{outcome:?}");
@@ -98,7 +98,7 @@ fn counters_and_pause(lab: &Lab) {
     assert_eq!(busy(), frozen);
     paths.thaw().unwrap();
     until("it does not go on", &|| busy() > frozen);
-    paths.update(&Resources { memory: Some(64 << 20), ..Resources::default() }).unwrap();
+    paths.update(&CgroupLimits { memory: Some(64 << 20), ..CgroupLimits::default() }).unwrap();
     assert_eq!(paths.stats().unwrap().memory_limit, 64 << 20);
     // A paused container can be removed.
     paths.freeze().unwrap();

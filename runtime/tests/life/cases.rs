@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
-use skep_runtime::config::{HealthCheck, Limits, LogConfig, MountSpec, MountType, RestartPolicy};
+use skep_runtime::config::{CgroupLimits, HealthCheck, Limits, LogConfig, MountSpec, MountType, RestartPolicy};
 use skep_runtime::state::{HealthStatus, Status};
 use skep_runtime::{Error, ExecOptions, LogOptions, LogStream, RemoveOptions, StopOptions, Update, WaitCondition};
 
@@ -326,12 +326,16 @@ fn logs_follow_and_rotate(node: &Node) {
 
 fn limits_hold_and_change(node: &Node) {
     let mut config = node.shell("cat /dev/zero | tail");
-    config.limits = Limits { memory: Some(16 << 20), pids: Some(50), ..Limits::default() };
+    let limits = |memory, pids| Limits {
+        cgroup: CgroupLimits { memory: Some(memory), pids, ..CgroupLimits::default() },
+        ..Limits::default()
+    };
+    config.limits = limits(16 << 20, Some(50));
     let id = node.run(&config);
     node.runtime.wait(&id, WaitCondition::NotRunning).unwrap();
     assert!(node.state(&id).oom_killed);
     let idle = node.run(&node.config(&["sleep", "1000"]));
-    let update = Update { limits: Limits { memory: Some(32 << 20), ..Limits::default() }, restart: None };
+    let update = Update { limits: limits(32 << 20, None), restart: None };
     node.runtime.update(&idle, &update).unwrap();
     let sample = node.runtime.stats(&idle).unwrap();
     assert_eq!(sample.cgroup.unwrap().memory_limit, 32 << 20);

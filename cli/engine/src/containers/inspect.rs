@@ -239,7 +239,7 @@ fn host_config(record: &ContainerRecord, cgroup_parent: String) -> HostConfig {
 }
 
 fn resources(config: &ContainerConfig, cgroup_parent: String) -> Resources {
-    let limits = &config.limits;
+    let limits = &config.limits.cgroup;
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let devices = config.devices.iter().map(|device| DeviceMapping {
         path_on_host: text(&device.source),
@@ -256,7 +256,7 @@ fn resources(config: &ContainerConfig, cgroup_parent: String) -> Resources {
     Resources {
         cpu_shares: Some(limits.cpu_shares.map_or(0, signed)),
         memory: Some(limits.memory.unwrap_or(0)),
-        nano_cpus: Some(limits.nano_cpus.unwrap_or(0)),
+        nano_cpus: Some(config.limits.nano_cpus.unwrap_or(0)),
         cgroup_parent: Some(cgroup_parent),
         blkio_weight: Some(limits.blkio_weight.unwrap_or(0)),
         cpu_period: Some(limits.cpu_period.map_or(0, signed)),

@@ -1,7 +1,7 @@
 //! What a container may use, checked as docker's engine checks it.
 
 use skep_common::limits;
-use skep_runtime::config::Limits;
+use skep_runtime::config::{CgroupLimits, Limits};
 
 use crate::docker::create::Resources;
 use crate::docker::refuse;
@@ -18,10 +18,10 @@ pub fn of_request(resources: &Resources) -> Result<Limits> {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     limits::check_cpus(resources.nano_cpus, available)?;
     let asked = given(resources);
-    if asked.nano_cpus.is_some() && (asked.cpu_quota.is_some() || asked.cpu_period.is_some()) {
+    if asked.nano_cpus.is_some() && (asked.cgroup.cpu_quota.is_some() || asked.cgroup.cpu_period.is_some()) {
         return Err(Error::bad_argument("Conflicting options: Nano CPUs and CPU Period cannot both be set."));
     }
-    limits::check_swap(asked.memory, asked.memory_swap)?;
+    limits::check_swap(asked.cgroup.memory, asked.cgroup.memory_swap)?;
     Ok(asked)
 }
 
@@ -33,18 +33,19 @@ pub fn of_update(resources: &Resources) -> Result<Limits> {
     refuse_unknown(resources)?;
     check(resources)?;
     // Nought is no number of processes: it takes the limit away.
-    Ok(Limits { pids: resources.pids_limit.flatten(), ..given(resources) })
+    let mut limits = given(resources);
+    limits.cgroup.pids = resources.pids_limit.flatten();
+    Ok(limits)
 }
 
 fn given(resources: &Resources) -> Limits {
     let nonzero = |value: Option<i64>| value.filter(|value| *value != 0);
     let positive = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok()).filter(|value| *value != 0);
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    Limits {
+    let cgroup = CgroupLimits {
         memory: nonzero(resources.memory),
         memory_reservation: nonzero(resources.memory_reservation),
         memory_swap: nonzero(resources.memory_swap),
-        nano_cpus: nonzero(resources.nano_cpus),
         cpu_quota: nonzero(resources.cpu_quota),
         cpu_period: positive(resources.cpu_period),
         cpu_shares: positive(resources.cpu_shares),
@@ -53,7 +54,8 @@ fn given(resources: &Resources) -> Limits {
         pids: nonzero(resources.pids_limit.flatten()),
         blkio_weight: resources.blkio_weight.filter(|weight| *weight != 0),
         oom_kill_disable: resources.oom_kill_disable.flatten().unwrap_or(false),
-    }
+    };
+    Limits { nano_cpus: nonzero(resources.nano_cpus), cgroup }
 }
 
 /// Refuses limits that skep does not have, where they are asked for.
@@ -92,7 +94,8 @@ mod tests {
     fn nought_is_none_but_of_processes_that_are_changed() {
         let asked = Resources { memory: Some(0), pids_limit: Some(Some(0)), ..Resources::default() };
         assert_eq!(of_request(&asked).unwrap(), Limits::default());
-        assert_eq!(of_update(&asked).unwrap(), Limits { pids: Some(0), ..Limits::default() });
+        let unlimited = CgroupLimits { pids: Some(0), ..CgroupLimits::default() };
+        assert_eq!(of_update(&asked).unwrap(), Limits { nano_cpus: None, cgroup: unlimited });
     }
 
     #[test]

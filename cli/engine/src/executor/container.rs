@@ -6,7 +6,8 @@ use skep_cluster::api::{
 use skep_cluster::executor::ExecutorError;
 use skep_net::{PortMapping, PublishedPort};
 use skep_runtime::config::{
-    ContainerConfig, EndpointConfig, HealthCheck, Limits, LogConfig, MountSpec, NetworkMode, RestartPolicy, Ulimit,
+    CgroupLimits, ContainerConfig, EndpointConfig, HealthCheck, Limits, LogConfig, MountSpec, NetworkMode,
+    RestartPolicy, Ulimit,
 };
 
 use super::template::Facts;
@@ -179,13 +180,13 @@ fn limits(spec: &TaskSpec) -> Limits {
     let limits = requirements.limits.unwrap_or_default();
     let reserved: Resources = requirements.reservations.unwrap_or_default();
     let positive = |value: i64| (value > 0).then_some(value);
-    Limits {
+    let cgroup = CgroupLimits {
         memory: positive(limits.memory_bytes),
         memory_reservation: positive(reserved.memory_bytes),
-        nano_cpus: positive(limits.nano_cpus),
         pids: positive(requirements.limit_pids),
-        ..Limits::default()
-    }
+        ..CgroupLimits::default()
+    };
+    Limits { nano_cpus: positive(limits.nano_cpus), cgroup }
 }
 
 fn health_check(check: &ApiHealthCheck) -> HealthCheck {

@@ -4,47 +4,47 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::{KernelError, Paths, Resources, Result, cgroup_error, write};
+use super::{CgroupLimits, KernelError, Paths, Result, cgroup_error, write};
 
 /// Sets what is asked for. A controller that is missing is an error only then.
-pub(super) fn apply(paths: &Paths, resources: &Resources, warnings: &mut Vec<String>) -> Result<()> {
+pub(super) fn apply(paths: &Paths, limits: &CgroupLimits, warnings: &mut Vec<String>) -> Result<()> {
     match paths.version() {
-        1 => apply_legacy(paths, resources, warnings),
-        _ => apply_unified(paths, resources, warnings),
+        1 => apply_legacy(paths, limits, warnings),
+        _ => apply_unified(paths, limits, warnings),
     }
 }
 
 /// Memory plus swap: as docker, twice the memory when only that is given.
-fn memory_and_swap(resources: &Resources) -> Option<i64> {
-    match (resources.memory_swap, resources.memory) {
+fn memory_and_swap(limits: &CgroupLimits) -> Option<i64> {
+    match (limits.memory_swap, limits.memory) {
         (Some(swap), _) if swap != 0 => Some(swap),
         (_, Some(memory)) if memory > 0 => Some(memory.saturating_mul(2)),
         _ => None,
     }
 }
 
-fn apply_legacy(paths: &Paths, resources: &Resources, warnings: &mut Vec<String>) -> Result<()> {
-    if resources.memory.is_some() || resources.memory_reservation.is_some() || resources.oom_kill_disable {
-        legacy_memory(&paths.require("memory", "a memory limit")?, resources, warnings)?;
+fn apply_legacy(paths: &Paths, limits: &CgroupLimits, warnings: &mut Vec<String>) -> Result<()> {
+    if limits.memory.is_some() || limits.memory_reservation.is_some() || limits.oom_kill_disable {
+        legacy_memory(&paths.require("memory", "a memory limit")?, limits, warnings)?;
     }
-    if let Some(period) = resources.cpu_period {
+    if let Some(period) = limits.cpu_period {
         let cpu = paths.require("cpu", "a CPU limit")?;
         write(&cpu.join("cpu.cfs_period_us"), &period.to_string())?;
     }
-    if let Some(quota) = resources.cpu_quota {
+    if let Some(quota) = limits.cpu_quota {
         let cpu = paths.require("cpu", "a CPU limit")?;
         write(&cpu.join("cpu.cfs_quota_us"), &quota.to_string())?;
     }
-    if let Some(shares) = resources.cpu_shares {
+    if let Some(shares) = limits.cpu_shares {
         let cpu = paths.require("cpu", "a CPU weight")?;
         write(&cpu.join("cpu.shares"), &shares.to_string())?;
     }
-    cpuset(paths, resources)?;
-    if let Some(pids) = resources.pids {
+    cpuset(paths, limits)?;
+    if let Some(pids) = limits.pids {
         let directory = paths.require("pids", "a limit of processes")?;
         write(&directory.join("pids.max"), &or_max(pids))?;
     }
-    if let Some(weight) = resources.blkio_weight {
+    if let Some(weight) = limits.blkio_weight {
         let directory = paths.require("blkio", "a block device weight")?;
         let names = ["blkio.weight", "blkio.bfq.weight"];
         match names.iter().find(|name| directory.join(name).exists()) {
@@ -55,12 +55,12 @@ fn apply_legacy(paths: &Paths, resources: &Resources, warnings: &mut Vec<String>
     Ok(())
 }
 
-fn legacy_memory(directory: &Path, resources: &Resources, warnings: &mut Vec<String>) -> Result<()> {
+fn legacy_memory(directory: &Path, limits: &CgroupLimits, warnings: &mut Vec<String>) -> Result<()> {
     let limit = directory.join("memory.limit_in_bytes");
     let both = directory.join("memory.memsw.limit_in_bytes");
-    if let Some(memory) = resources.memory {
-        let swap = memory_and_swap(resources).filter(|_| both.exists());
-        if swap.is_none() && resources.memory_swap.is_some_and(|swap| swap != 0 && swap != -1) {
+    if let Some(memory) = limits.memory {
+        let swap = memory_and_swap(limits).filter(|_| both.exists());
+        if swap.is_none() && limits.memory_swap.is_some_and(|swap| swap != 0 && swap != -1) {
             warnings.push("the kernel does not support swap limits: memory limited without swap".to_owned());
         }
         // Memory may never be above memory plus swap, not even in between.
@@ -76,64 +76,64 @@ fn legacy_memory(directory: &Path, resources: &Resources, warnings: &mut Vec<Str
             write(&both, &swap.to_string())?;
         }
     }
-    if let Some(reservation) = resources.memory_reservation {
+    if let Some(reservation) = limits.memory_reservation {
         write(&directory.join("memory.soft_limit_in_bytes"), &reservation.to_string())?;
     }
-    if resources.oom_kill_disable {
+    if limits.oom_kill_disable {
         write(&directory.join("memory.oom_control"), "1")?;
     }
     Ok(())
 }
 
-fn cpuset(paths: &Paths, resources: &Resources) -> Result<()> {
-    if let Some(cpus) = &resources.cpuset_cpus {
+fn cpuset(paths: &Paths, limits: &CgroupLimits) -> Result<()> {
+    if let Some(cpus) = &limits.cpuset_cpus {
         write(&paths.require("cpuset", "a set of CPUs")?.join("cpuset.cpus"), cpus)?;
     }
-    if let Some(nodes) = &resources.cpuset_mems {
+    if let Some(nodes) = &limits.cpuset_mems {
         write(&paths.require("cpuset", "a set of memory nodes")?.join("cpuset.mems"), nodes)?;
     }
     Ok(())
 }
 
-fn apply_unified(paths: &Paths, resources: &Resources, warnings: &mut Vec<String>) -> Result<()> {
-    if let Some(memory) = resources.memory {
+fn apply_unified(paths: &Paths, limits: &CgroupLimits, warnings: &mut Vec<String>) -> Result<()> {
+    if let Some(memory) = limits.memory {
         let directory = paths.require("memory", "a memory limit")?;
         write(&directory.join("memory.max"), &or_max(memory))?;
         let swap_file = directory.join("memory.swap.max");
-        match memory_and_swap(resources) {
+        match memory_and_swap(limits) {
             Some(both) if swap_file.exists() => {
                 let swap = if both < 0 { -1 } else { (both - memory).max(0) };
                 write(&swap_file, &or_max(swap))?;
             }
-            Some(_) if resources.memory_swap.is_some_and(|swap| swap > 0) => {
+            Some(_) if limits.memory_swap.is_some_and(|swap| swap > 0) => {
                 warnings.push("the kernel does not support swap limits: memory limited without swap".to_owned());
             }
             _ => {}
         }
     }
-    if let Some(reservation) = resources.memory_reservation {
+    if let Some(reservation) = limits.memory_reservation {
         let directory = paths.require("memory", "a memory reservation")?;
         write(&directory.join("memory.low"), &or_max(reservation))?;
     }
-    if resources.oom_kill_disable {
+    if limits.oom_kill_disable {
         warnings.push("cgroup version 2 does not support --oom-kill-disable: discarded".to_owned());
     }
-    if resources.cpu_quota.is_some() || resources.cpu_period.is_some() {
+    if limits.cpu_quota.is_some() || limits.cpu_period.is_some() {
         let directory = paths.require("cpu", "a CPU limit")?;
-        let quota = resources.cpu_quota.map_or_else(|| "max".to_owned(), or_max);
-        let period = resources.cpu_period.unwrap_or(100_000);
+        let quota = limits.cpu_quota.map_or_else(|| "max".to_owned(), or_max);
+        let period = limits.cpu_period.unwrap_or(100_000);
         write(&directory.join("cpu.max"), &format!("{quota} {period}"))?;
     }
-    if let Some(shares) = resources.cpu_shares.filter(|shares| *shares > 0) {
+    if let Some(shares) = limits.cpu_shares.filter(|shares| *shares > 0) {
         let directory = paths.require("cpu", "a CPU weight")?;
         write(&directory.join("cpu.weight"), &weight_of_shares(shares).to_string())?;
     }
-    cpuset(paths, resources)?;
-    if let Some(pids) = resources.pids {
+    cpuset(paths, limits)?;
+    if let Some(pids) = limits.pids {
         let directory = paths.require("pids", "a limit of processes")?;
         write(&directory.join("pids.max"), &or_max(pids))?;
     }
-    if let Some(weight) = resources.blkio_weight {
+    if let Some(weight) = limits.blkio_weight {
         let directory = paths.require("io", "a block device weight")?;
         let weight = 1 + (u64::from(weight).saturating_sub(10)) * 9999 / 990;
         let file = directory.join("io.weight");
@@ -247,7 +247,8 @@ mod tests {
 
     #[test]
     fn swap_follows_memory_as_in_docker() {
-        let of = |memory, memory_swap| memory_and_swap(&Resources { memory, memory_swap, ..Resources::default() });
+        let of =
+            |memory, memory_swap| memory_and_swap(&CgroupLimits { memory, memory_swap, ..CgroupLimits::default() });
         assert_eq!(of(Some(100), None), Some(200));
         assert_eq!(of(Some(100), Some(0)), Some(200));
         assert_eq!(of(Some(100), Some(-1)), Some(-1));

@@ -24,7 +24,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::fs::{Mode, OFlags};
 
-use super::config::{CgroupPath, Device, Resources};
+use super::config::{CgroupLimits, CgroupPath, Device, Resources};
 use super::error::{KernelError, Result};
 
 pub(crate) use devices::device_node;
@@ -124,7 +124,7 @@ impl Paths {
                 return self.create(resources, device_list, privileged, warnings);
             }
         }
-        limits::apply(self, resources, warnings)?;
+        limits::apply(self, &resources.limits, warnings)?;
         if !privileged {
             devices::restrict(self, device_list, &resources.device_rules)?;
         }
@@ -326,9 +326,9 @@ impl Paths {
     ///
     /// # Errors
     /// A controller is missing, or the kernel refuses a value.
-    pub fn update(&self, resources: &Resources) -> Result<()> {
+    pub fn update(&self, limits: &CgroupLimits) -> Result<()> {
         let mut warnings = Vec::new();
-        limits::apply(self, resources, &mut warnings)?;
+        limits::apply(self, limits, &mut warnings)?;
         for warning in warnings {
             tracing::warn!("{warning}");
         }
@@ -431,18 +431,19 @@ mod tests {
     #[test]
     fn limits_are_set_and_read_back() {
         let paths = fresh("limits");
-        let resources = Resources {
+        let limits = CgroupLimits {
             memory: Some(64 << 20),
             cpu_quota: Some(50_000),
             cpu_period: Some(100_000),
             pids: Some(33),
-            ..Resources::default()
+            ..CgroupLimits::default()
         };
+        let resources = Resources { limits, device_rules: Vec::new() };
         paths.create(&resources, &[], false, &mut Vec::new()).unwrap();
         let stats = paths.stats().unwrap();
         assert_eq!(stats.memory_limit, 64 << 20);
         assert_eq!(stats.pids_limit, 33);
-        let more = Resources { memory: Some(128 << 20), pids: Some(-1), ..Resources::default() };
+        let more = CgroupLimits { memory: Some(128 << 20), pids: Some(-1), ..CgroupLimits::default() };
         paths.update(&more).unwrap();
         let stats = paths.stats().unwrap();
         assert_eq!(stats.memory_limit, 128 << 20);

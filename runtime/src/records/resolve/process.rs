@@ -4,7 +4,7 @@
 
 use super::{environment, security};
 use crate::error::Result;
-use crate::kernel::{Process, Rlimit, User};
+use crate::kernel::{Process, User};
 use crate::records::config::{ContainerConfig, ResolvedConfig};
 
 /// The container's first process.
@@ -21,11 +21,7 @@ pub(crate) fn process(config: &ContainerConfig, resolved: &ResolvedConfig, hostn
         no_new_privileges: security::security(config)?.no_new_privileges,
         terminal: config.tty,
         terminal_size: config.terminal_size,
-        rlimits: config
-            .ulimits
-            .iter()
-            .map(|limit| Rlimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
-            .collect(),
+        rlimits: config.ulimits.clone(),
         oom_score_adj: config.oom_score_adj,
         umask: None,
     })
