@@ -125,7 +125,7 @@ fn process_of(base: &Process, options: &ExecOptions) -> Process {
     env.retain(|variable| !options.env.iter().any(|other| name(other) == name(variable)));
     env.extend(options.env.iter().filter(|variable| variable.contains('=')).cloned());
     let user = match &options.user {
-        Some(spec) => User { spec: spec.clone(), additional_groups: Vec::new() },
+        Some(spec) => User { spec: spec.clone(), ..base.user.clone() },
         None => base.user.clone(),
     };
     Process {
@@ -305,6 +305,27 @@ impl Helper {
             let mut fds = [PollFd::new(client.as_fd(), PollFlags::POLLOUT)];
             poll(&mut fds, PollTimeout::NONE).ok();
             client.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::records::config::{ContainerConfig, ResolvedConfig};
+    use crate::records::resolve;
+
+    #[test]
+    fn another_user_keeps_the_groups_added_to_the_container() {
+        let config = ContainerConfig { group_add: vec!["audio".to_owned(), "77".to_owned()], ..Default::default() };
+        let resolved = ResolvedConfig { user: "web".to_owned(), ..Default::default() };
+        let first = resolve::process(&config, &resolved, "h").unwrap();
+        let user = |spec: Option<&str>| {
+            process_of(&first, &ExecOptions { user: spec.map(str::to_owned), ..Default::default() }).user
+        };
+        for (asked, spec) in [(None, "web"), (Some("4711"), "4711"), (Some("root:wheel"), "root:wheel")] {
+            assert_eq!(user(asked), User { spec: spec.to_owned(), additional_groups: config.group_add.clone() });
         }
     }
 }
