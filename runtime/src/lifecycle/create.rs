@@ -14,9 +14,10 @@ use crate::error::{Error, Result};
 use crate::files::{self, FileLock};
 use crate::lifecycle::{copy_up, hosts, network};
 use crate::records::config::{self, ContainerConfig, ContainerRecord, MountPoint, MountSpec, MountType, NetworkMode};
+use crate::records::made_up_names::made_up_name;
+use crate::records::resolve;
 use crate::records::roots::ContainerPaths;
 use crate::records::state::ContainerState;
-use crate::records::{names, resolve};
 use crate::runtime::Runtime;
 
 /// A container that was made.
@@ -79,7 +80,7 @@ impl Runtime {
             return self.reserve_name(name, id).map(|()| name.to_owned());
         }
         for attempt in 0.. {
-            let name = names::made_up(attempt);
+            let name = made_up_name(attempt);
             match self.reserve_name(&name, id) {
                 Err(Error::NameConflict { .. }) if attempt < 20 => {}
                 outcome => return outcome.map(|()| name),

@@ -4,7 +4,7 @@ pub(crate) mod allowed;
 pub mod config;
 pub mod details;
 pub mod list;
-pub mod names;
+pub mod made_up_names;
 pub(crate) mod resolve;
 pub mod roots;
 pub mod state;

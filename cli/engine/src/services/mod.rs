@@ -16,7 +16,7 @@ use skep_cluster::api::{
     RemoveServiceRequest, Service, ServiceCounts, ServiceSpec, Task, UpdateServiceRequest, service_spec,
 };
 use skep_image::PullOptions;
-use skep_runtime::names;
+use skep_runtime::made_up_name;
 
 use crate::ErrorKind;
 use crate::docker::service as docker;
@@ -58,7 +58,7 @@ impl Swarm {
         let mut attempt = 0;
         loop {
             if nameless {
-                spec.annotations.get_or_insert_default().name = names::made_up(attempt);
+                spec.annotations.get_or_insert_default().name = made_up_name(attempt);
             }
             let request = CreateServiceRequest { spec: Some(spec.clone()) };
             attempt += 1;

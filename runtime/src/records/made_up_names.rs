@@ -14,7 +14,7 @@ const NOUNS: [&str; 40] = [
 ];
 
 /// A name nobody chose, for what was given none; after a few attempts with a number.
-pub fn made_up(attempt: usize) -> String {
+pub fn made_up_name(attempt: usize) -> String {
     let random: [u8; 2] = rand::random();
     let adjective = ADJECTIVES[usize::from(random[0]) % ADJECTIVES.len()];
     let noun = NOUNS[usize::from(random[1]) % NOUNS.len()];
