@@ -12,6 +12,9 @@
 //! talks to the one shim of the container. See [`Roots`] for what is where, and `heal` for what
 //! happens after a kill.
 //!
+//! What `cli` and its engine use is named at this level, in [`config`] and in [`state`]. [`kernel`] is public for who
+//! wants a container without records or shim, as the kernel's own tests do.
+//!
 //! Invariants:
 //! - **One writer for each file**, and no file is edited in place.
 //! - **A container that is said to run has a living shim**; what has not is healed by the next
@@ -20,13 +23,13 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
 
-pub mod error;
+mod error;
 mod files;
 pub mod kernel;
 mod lifecycle;
 mod records;
 mod reexec;
-pub mod runtime;
+mod runtime;
 mod shim;
 mod streams;
 
@@ -48,4 +51,3 @@ pub use streams::exec::ExecOptions;
 pub use streams::logs::{LOOK_AGAIN, LogEntry, LogOptions, LogRead, LogReader, LogStream};
 pub use streams::session::{Peer, Session};
 pub use streams::stats::{StatsSample, TopRow};
-pub use streams::watch;

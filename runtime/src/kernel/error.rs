@@ -168,7 +168,7 @@ impl KernelError {
     }
 
     /// What kind of failure this is.
-    pub fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::NotRoot => ErrorKind::Forbidden,
             Self::NoCgroup | Self::NoOverlay | Self::NoController { .. } => ErrorKind::NotSupported,
@@ -194,7 +194,7 @@ impl KernelError {
     }
 
     /// The same again may work: nothing in the configuration is at fault.
-    pub fn is_retryable(&self) -> bool {
+    pub(crate) fn is_retryable(&self) -> bool {
         matches!(self, Self::Cgroup { .. } | Self::File { .. } | Self::System { .. } | Self::Overlay { .. })
     }
 }

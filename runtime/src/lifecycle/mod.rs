@@ -2,11 +2,11 @@
 
 mod copy_tree;
 pub(crate) mod copy_up;
-pub mod create;
+pub(crate) mod create;
 pub(crate) mod heal;
 pub(crate) mod hosts;
 pub(crate) mod launch;
 pub(crate) mod network;
-pub mod remove;
+pub(crate) mod remove;
 pub(crate) mod start;
-pub mod stop;
+pub(crate) mod stop;

@@ -15,7 +15,7 @@ use skep_net::{PortMapping, PublishedPort};
 pub use crate::kernel::{CgroupLimits, Device, Ulimit};
 
 /// Version of config.json and state.json that this module writes.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// What a user asks for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -266,7 +266,7 @@ impl Default for LogConfig {
 /// config.json: what was asked for, and what became of it when the container was created.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerRecord {
-    /// Version of this format: [`VERSION`].
+    /// Version of this format.
     pub version: u32,
     /// 64 hexadecimal digits.
     pub id: String,

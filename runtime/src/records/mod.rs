@@ -2,10 +2,10 @@
 
 pub(crate) mod allowed;
 pub mod config;
-pub mod details;
-pub mod list;
-pub mod made_up_names;
+pub(crate) mod details;
+pub(crate) mod list;
+pub(crate) mod made_up_names;
 pub(crate) mod resolve;
-pub mod roots;
+pub(crate) mod roots;
 pub mod state;
-pub mod volumes;
+pub(crate) mod volumes;

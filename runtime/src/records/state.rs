@@ -76,7 +76,7 @@ impl ProcessId {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContainerState {
-    /// Version of this format: [`crate::records::config::VERSION`].
+    /// Version of this format.
     pub version: u32,
     /// Where in its life it is.
     pub status: Status,

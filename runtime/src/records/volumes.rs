@@ -134,7 +134,7 @@ impl Volumes {
     ///
     /// # Errors
     /// The containers cannot be read.
-    pub fn users(&self, name: &str) -> Result<Vec<String>> {
+    pub(crate) fn users(&self, name: &str) -> Result<Vec<String>> {
         let uses = |kind: &MountType| matches!(kind, MountType::Volume { name: other, .. } if other == name);
         let records = self.runtime.records()?;
         Ok(records.into_iter().filter(|r| r.mounts.iter().any(|m| uses(&m.kind))).map(|r| r.id).collect())

@@ -14,4 +14,4 @@ pub(crate) mod logs;
 pub(crate) mod session;
 pub(crate) mod stats;
 pub(crate) mod terminal;
-pub mod watch;
+pub(crate) mod watch;

@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 
 use skep_net::Net;
-use skep_runtime::config::{ContainerConfig, HealthCheck, LogConfig, NetworkMode, RestartPolicy, Ulimit};
-use skep_runtime::kernel::Device;
+use skep_runtime::config::{ContainerConfig, Device, HealthCheck, LogConfig, NetworkMode, RestartPolicy, Ulimit};
 
 use super::{limits, mounts, networks, ports};
 use crate::docker::create::{self as docker, CreateRequest, HealthConfig, HostConfig};

@@ -73,7 +73,7 @@ impl Paths {
     }
 
     /// 1 (also for the hybrid layout) or 2.
-    pub fn version(&self) -> u8 {
+    pub(crate) fn version(&self) -> u8 {
         self.version
     }
 
