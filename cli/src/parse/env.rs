@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use skep_engine::services::edit::overridden;
+
 /// One `-e`: `NAME=VALUE`, or `NAME` to pass on the caller's.
 pub fn variable(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('=') {
@@ -66,19 +68,6 @@ pub fn merged(files: &[String], flags: &[String]) -> Result<Vec<String>, String>
     Ok(overridden(resolved(&all, of_process)))
 }
 
-/// Keeps the last value of each variable, at the place of its first.
-pub fn overridden(variables: Vec<String>) -> Vec<String> {
-    let name = |variable: &str| variable.split_once('=').map_or(variable, |(name, _)| name).to_owned();
-    let mut kept: Vec<String> = Vec::new();
-    for variable in variables {
-        match kept.iter_mut().find(|other| name(other) == name(&variable)) {
-            Some(other) => *other = variable,
-            None => kept.push(variable),
-        }
-    }
-    kept
-}
-
 /// One `--label`: `KEY` or `KEY=VALUE`.
 pub fn label(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('=') {
@@ -126,12 +115,6 @@ mod tests {
         let variables = ["A=1", "HERE", "GONE"].map(str::to_owned);
         assert_eq!(resolved(&variables, environment), ["A=1", "HERE=yes"]);
         assert_eq!(variable("=a").unwrap_err(), "invalid environment variable: =a");
-    }
-
-    #[test]
-    fn the_last_value_wins() {
-        let variables = ["A=1", "B=2", "A=3"].map(str::to_owned).to_vec();
-        assert_eq!(overridden(variables), ["A=3", "B=2"]);
     }
 
     #[test]

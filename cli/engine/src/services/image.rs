@@ -51,3 +51,14 @@ pub async fn settle(task: &mut TaskSpec, registries: &PullOptions, pinning: Pinn
     task.placement.get_or_insert_default().platforms = platforms.collect();
     Ok(None)
 }
+
+/// Sends the caller's credentials along, and leaves the image as it is named.
+///
+/// # Errors
+/// The name is none, or the credentials cannot be read.
+pub async fn send_credentials(task: &mut TaskSpec, registries: &PullOptions) -> Result<()> {
+    let image = task.container.get_or_insert_default().image.clone();
+    settle(task, registries, Pinning { no_resolve: true, with_auth: true }).await?;
+    task.container.get_or_insert_default().image = image;
+    Ok(())
+}

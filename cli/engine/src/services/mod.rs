@@ -4,6 +4,7 @@
 //! Requests come as docker's JSON ([`request`]) or, from who edits what is there, as the swarm's own specification.
 
 pub mod check;
+pub mod edit;
 pub mod image;
 pub mod logs;
 pub mod progress;

@@ -1,7 +1,7 @@
 //! `service update` and `service rollback`.
 
-use anyhow::{Result, anyhow, bail};
-use skep_cluster::api::{Service, ServiceSpec, service_spec};
+use anyhow::{Result, anyhow};
+use skep_cluster::api::{Service, ServiceSpec};
 use skep_engine::services::{check, image};
 use skep_engine::swarm::Swarm;
 use skep_image::PullOptions;
@@ -19,8 +19,7 @@ pub fn run(node: &Node, args: &Update) -> Result<i32> {
         let service = match args.roll_back {
             true => swarm.roll_back_service(&args.service).await?,
             false => {
-                let edit =
-                    async |service: &Service, wanted: &mut ServiceSpec| apply(&swarm, args, service, wanted).await;
+                let edit = async |_: &Service, wanted: &mut ServiceSpec| apply(&swarm, args, wanted).await;
                 swarm.change_service(&args.service, edit).await?
             }
         };
@@ -32,28 +31,13 @@ pub fn run(node: &Node, args: &Update) -> Result<i32> {
     })
 }
 
-async fn apply(swarm: &Swarm, args: &Update, service: &Service, wanted: &mut ServiceSpec) -> Result<()> {
-    let before = image_of(wanted);
-    edit::apply(wanted, args).map_err(|error| anyhow!(error))?;
-    for network in &args.network_rm {
-        let id = swarm.network(network).await?.id;
-        let networks = &mut wanted.task.get_or_insert_default().networks;
-        networks.retain(|attached| attached.target != id && attached.target != *network);
-    }
-    if let Some(replicas) = args.common.replicas {
-        match &mut wanted.mode {
-            Some(service_spec::Mode::Replicated(mode)) => mode.replicas = replicas,
-            _ => bail!("replicas can only be used with replicated or replicated-job mode"),
-        }
-    }
+async fn apply(swarm: &Swarm, args: &Update, wanted: &mut ServiceSpec) -> Result<()> {
+    let changes = edit::of_flags(args).map_err(|error| anyhow!(error))?;
+    swarm.edit(wanted, &changes).await?;
     spec::common_flags(wanted, &args.common)?;
     check::check(wanted)?;
     let task = wanted.task.get_or_insert_default();
-    if args.force {
-        let running = service.spec.as_ref().and_then(|spec| spec.task.as_ref()).map_or(0, |task| task.force_update);
-        task.force_update = running + 1;
-    }
-    let mut pinning = pinning(&args.common);
+    let pinning = pinning(&args.common);
     if let Some(new) = &args.image {
         task.container.get_or_insert_default().image.clone_from(new);
         if let Some(warning) =
@@ -62,16 +46,9 @@ async fn apply(swarm: &Swarm, args: &Update, service: &Service, wanted: &mut Ser
             eprintln!("{warning}");
         }
     } else if pinning.with_auth {
-        pinning.no_resolve = true;
-        image::settle(task, &PullOptions::for_environment(&context::environment())?, pinning).await?;
-        task.container.get_or_insert_default().image = before;
+        image::send_credentials(task, &PullOptions::for_environment(&context::environment())?).await?;
     }
     Ok(())
-}
-
-fn image_of(spec: &ServiceSpec) -> String {
-    let container = spec.task.as_ref().and_then(|task| task.container.as_ref());
-    container.map(|container| container.image.clone()).unwrap_or_default()
 }
 
 /// `service rollback`
