@@ -40,11 +40,6 @@ impl Node {
         &self.engine
     }
 
-    /// Its directories.
-    pub fn roots(&self) -> &Roots {
-        self.engine.roots()
-    }
-
     /// Its containers.
     pub fn runtime(&self) -> Result<Runtime> {
         Ok(self.engine.runtime()?)
@@ -69,12 +64,17 @@ pub fn run<T>(future: impl Future<Output = skep_engine::Result<T>>) -> Result<T>
 
 /// Runs something async to its end: pulls, and what is asked of the swarm's agent.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    to_end(tokio::runtime::Builder::new_multi_thread().worker_threads(2), future)
+}
+
+/// Runs the agent to its end, on all of the machine's processors.
+pub fn serve<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    to_end(tokio::runtime::Builder::new_multi_thread().thread_name("agent"), future)
+}
+
+fn to_end<T>(runtime: &mut tokio::runtime::Builder, future: impl Future<Output = Result<T>>) -> Result<T> {
     install_crypto();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
+    let runtime = runtime.enable_all().build().context("cannot start the async runtime")?;
     let result = runtime.block_on(future);
     // Blocking reads that nobody waits for any more must not hold up the end of the command.
     runtime.shutdown_background();

@@ -29,6 +29,12 @@ pub enum Error {
     /// The swarm refused.
     #[error(transparent)]
     Swarm(#[from] skep_cluster::Error),
+    /// This node's agent ended.
+    #[error(transparent)]
+    Node(#[from] skep_cluster::node::NodeError),
+    /// The kernel does not tell what becomes of containers.
+    #[error("cannot watch containers")]
+    Watch(#[source] std::io::Error),
     /// A registry did not take the credentials.
     #[error(transparent)]
     Login(#[from] skep_image::AuthError),
@@ -113,9 +119,10 @@ impl Error {
             Self::Login(skep_image::AuthError::Refused { .. }) => ErrorKind::Unauthenticated,
             Self::Agent(error) => error.kind(),
             Self::Swarm(error) => error.kind(),
+            Self::Node(error) => error.kind(),
             Self::Limit(_) => ErrorKind::BadArgument,
             Self::Because { source, .. } => source.kind(),
-            Self::Login(_) | Self::File { .. } => ErrorKind::Internal,
+            Self::Login(_) | Self::Watch(_) | Self::File { .. } => ErrorKind::Internal,
         }
     }
 

@@ -25,7 +25,7 @@ pub mod docker;
 pub mod duration;
 mod engine;
 pub mod error;
-pub mod executor;
+mod executor;
 pub mod filters;
 pub mod host;
 pub mod images;

@@ -183,7 +183,7 @@ fn directory(engine: &Engine) -> PathBuf {
 }
 
 /// Gives back, again and again, what belongs to containers that are gone.
-pub async fn janitor(engine: Engine, runtime: Runtime) {
+pub(crate) async fn janitor(engine: Engine, runtime: Runtime) {
     loop {
         tokio::time::sleep(JANITOR_PERIOD).await;
         let (all, runtime) = (directory(&engine), runtime.clone());

@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod facts;
 mod join;
+pub mod serve;
 pub mod start;
 
 use skep_cluster::api::{
