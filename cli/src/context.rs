@@ -55,14 +55,8 @@ fn load_balancer() -> Option<Backend> {
     }
 }
 
-/// Runs a use case to its end: what asks the agent on this thread, what blocks on one beside it.
-pub fn run<T>(future: impl Future<Output = skep_engine::Result<T>>) -> Result<T> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")?;
-    Ok(runtime.block_on(future)?)
-}
-
-/// Runs something async to its end: pulls, and what is asked of the swarm's agent.
+/// Runs something async to its end: pulls, and what is asked of the swarm's agent. What concerns this machine only is
+/// done without: threads that have to be started would be a good part of the start of a container.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     to_end(tokio::runtime::Builder::new_multi_thread().worker_threads(2), future)
 }

@@ -26,15 +26,27 @@ impl Engine {
     /// [`ErrorKind::BadArgument`], [`ErrorKind::NotSupported`], [`ErrorKind::Conflict`] for a name that is taken, and
     /// for an overlay what the swarm says.
     pub async fn create_network(&self, request: &CreateRequest) -> Result<String> {
+        let (engine, asked) = (self.clone(), request.clone());
+        match aside(move || engine.begin_network(&asked)).await? {
+            Some(id) => Ok(id),
+            None => self.create_overlay(request).await,
+        }
+    }
+
+    /// [`Self::create_network`] for who has no async runtime: blocks, and makes a bridge; `None` for an overlay, which
+    /// is the swarm's to make.
+    ///
+    /// # Errors
+    /// As [`Self::create_network`].
+    pub fn begin_network(&self, request: &CreateRequest) -> Result<Option<String>> {
         refuse_unknown(request)?;
         let driver = if request.driver.is_empty() { "bridge" } else { request.driver.as_str() };
         match (driver, request.scope.as_deref()) {
-            ("overlay", _) => self.create_overlay(request).await,
+            ("overlay", _) => Ok(None),
             ("bridge", Some("swarm")) => Err(Error::bad_argument("a swarm-scoped network needs the driver overlay")),
             ("bridge", _) => {
                 let spec = bridge(request)?;
-                let engine = self.clone();
-                aside(move || Ok(engine.runtime()?.net().networks().create(&spec)?.id.to_string())).await
+                Ok(Some(self.runtime()?.net().networks().create(&spec)?.id.to_string()))
             }
             ("host" | "null" | "none", _) => {
                 Err(Error::new(ErrorKind::Forbidden, format!("only one instance of \"{driver}\" network is allowed")))
@@ -45,7 +57,11 @@ impl Engine {
         }
     }
 
-    async fn create_overlay(&self, request: &CreateRequest) -> Result<String> {
+    /// Makes an overlay in the swarm. Returns its id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadArgument`], or what the swarm says.
+    pub async fn create_overlay(&self, request: &CreateRequest) -> Result<String> {
         let Pools { subnets, gateway, range } = pools(request)?;
         if subnets.len() > 1 {
             return Err(Error::bad_argument("overlay networks have one IPv4 subnet"));
@@ -184,6 +200,19 @@ mod tests {
         let request: CreateRequest = serde_json::from_str(body).unwrap();
         refuse_unknown(&request)?;
         bridge(&request)
+    }
+
+    #[test]
+    fn overlays_are_the_swarms_to_make() {
+        let (root, run_root) = ("/nowhere/root".into(), "/nowhere/run".into());
+        let engine = Engine::new(skep_runtime::Roots { root, run_root, cgroup_parent: "/skep".to_owned() });
+        let begun = |driver: &str| {
+            let request = CreateRequest { name: "n".to_owned(), driver: driver.to_owned(), ..CreateRequest::default() };
+            engine.begin_network(&request)
+        };
+        assert_eq!(begun("overlay").unwrap(), None);
+        assert_eq!(begun("host").unwrap_err().kind(), ErrorKind::Forbidden);
+        assert_eq!(begun("vxlan").unwrap_err().kind(), ErrorKind::NotFound);
     }
 
     #[test]

@@ -53,24 +53,33 @@ fn foreign(net: &Net, config: &ContainerConfig) -> Result<Vec<usize>> {
 }
 
 impl Engine {
-    /// Has the swarm lend an address on each network that is its, and gives the container the id that they are lent to.
+    /// Which of a container's endpoints are on networks that the swarm may know: this machine does not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] for one where there is no swarm; this machine's networks cannot be read.
+    pub(super) fn overlays(&self, runtime: &Runtime, config: &ContainerConfig) -> Result<Vec<usize>> {
+        let foreign = foreign(runtime.net(), config)?;
+        match foreign.first().and_then(|index| config.endpoints.get(*index)) {
+            Some(missing) if !self.is_in_swarm() => Err(not_found(&missing.network)),
+            _ => Ok(foreign),
+        }
+    }
+
+    /// Has the swarm lend an address to each of those endpoints, and gives the container the id that they are lent to.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] for a network that nobody knows, or what the swarm says. Nothing is lent then.
-    pub(super) async fn lease(&self, runtime: &Runtime, config: &mut ContainerConfig) -> Result<Vec<Lease>> {
-        let foreign = foreign(runtime.net(), config)?;
-        if foreign.is_empty() {
-            return Ok(Vec::new());
-        }
-        if !self.is_in_swarm() {
-            let missing = foreign.first().and_then(|index| config.endpoints.get(*index));
-            return Err(not_found(missing.map_or("", |endpoint| endpoint.network.as_str())));
-        }
+    pub(super) async fn lease(
+        &self,
+        runtime: &Runtime,
+        config: &mut ContainerConfig,
+        overlays: &[usize],
+    ) -> Result<Vec<Lease>> {
         let id: String = config.id.get_or_insert_with(skep_common::names::random_id).clone();
         let name = config.name.clone().unwrap_or_else(|| short_id(&id).to_owned());
         let mut leases = Vec::new();
-        for index in foreign {
-            let Some(endpoint) = config.endpoints.get_mut(index) else { continue };
+        for index in overlays {
+            let Some(endpoint) = config.endpoints.get_mut(*index) else { continue };
             match self.lease_one(runtime, &id, &name, endpoint).await {
                 Ok(lease) => leases.push(lease),
                 Err(error) => {

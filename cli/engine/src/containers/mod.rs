@@ -15,7 +15,7 @@ pub mod remove;
 pub mod status;
 pub mod update;
 
-pub use create::CreateContainer;
+pub use create::{Begun, CreateContainer, Unfinished};
 pub use list::ListContainers;
 pub use prune::{PruneContainers, PrunedContainers};
 pub use remove::RemoveContainer;

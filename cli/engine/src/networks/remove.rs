@@ -45,15 +45,32 @@ impl Engine {
     /// [`crate::ErrorKind::NotFound`], [`crate::ErrorKind::InUse`], or what the swarm says.
     pub async fn remove_network(&self, name: &str) -> Result<()> {
         let (engine, asked) = (self.clone(), name.to_owned());
-        let local = aside(move || Ok(engine.runtime()?.net().remove_network(&asked).map(drop))).await?;
-        match local {
-            Ok(()) => Ok(()),
-            Err(skep_net::Error::NetworkNotFound { .. }) if self.is_in_swarm() => {
-                self.agent().await?.remove_network(RemoveNetworkRequest { r#ref: name.to_owned() }).await?;
-                Ok(())
-            }
+        match aside(move || engine.begin_network_removal(&asked)).await? {
+            true => Ok(()),
+            false => self.remove_overlay(name).await,
+        }
+    }
+
+    /// [`Self::remove_network`] for who has no async runtime: blocks, and removes a network of this machine; false for
+    /// one that it does not have, which may be the swarm's.
+    ///
+    /// # Errors
+    /// As [`Self::remove_network`].
+    pub fn begin_network_removal(&self, name: &str) -> Result<bool> {
+        match self.runtime()?.net().remove_network(name) {
+            Ok(_) => Ok(true),
+            Err(skep_net::Error::NetworkNotFound { .. }) if self.is_in_swarm() => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Removes a network of the swarm.
+    ///
+    /// # Errors
+    /// What the swarm says.
+    pub async fn remove_overlay(&self, name: &str) -> Result<()> {
+        self.agent().await?.remove_network(RemoveNetworkRequest { r#ref: name.to_owned() }).await?;
+        Ok(())
     }
 
     /// Removes the networks that nobody uses.

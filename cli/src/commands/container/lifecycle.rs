@@ -5,8 +5,9 @@ use skep_engine::ErrorKind;
 use skep_engine::containers::RemoveContainer;
 use skep_runtime::{Attach, StopOptions, WaitCondition};
 
+use super::run::release;
 use crate::args::container::{Kill, Names, Remove, Rename, Start, Stop};
-use crate::context::{self, Node};
+use crate::context::Node;
 use crate::failure::{self, each};
 use crate::parse::options;
 use crate::terminal::{self, End, Forward, Signals};
@@ -84,7 +85,7 @@ pub fn kill(node: &Node, args: &Kill) -> Result<i32> {
 pub fn remove(node: &Node, args: &Remove) -> Result<i32> {
     node.runtime()?;
     let how = RemoveContainer { force: args.force, volumes: args.volumes };
-    each(&args.containers, |name| match context::run(node.engine().remove_container(name, how)) {
+    each(&args.containers, |name| match remove_one(node, name, how) {
         Ok(()) => Ok(name.to_owned()),
         Err(error) if args.force && failure::kind(&error) == Some(ErrorKind::NotFound) => {
             // As docker: it is said, but what was asked for is so.
@@ -93,6 +94,11 @@ pub fn remove(node: &Node, args: &Remove) -> Result<i32> {
         }
         Err(error) => Err(error),
     })
+}
+
+fn remove_one(node: &Node, name: &str, how: RemoveContainer) -> Result<()> {
+    let lent = node.engine().begin_removal(name, how)?;
+    release(node, &lent)
 }
 
 /// `pause`

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use skep_engine::containers::leases::Lease;
-use skep_engine::containers::{CreateContainer, RemoveContainer};
+use skep_engine::containers::{Begun, CreateContainer, RemoveContainer};
 use skep_engine::images::{PlatformChoice, PullPolicy};
 use skep_image::Reference;
 use skep_runtime::{Attach, Runtime};
@@ -78,7 +78,10 @@ fn made(node: &Node, flags: &ContainerFlags, words: &[String], streams: Attach) 
         bail!("container ID file found, make sure the other container isn't running or delete {path}");
     }
     have_image(node, flags, policy, &request)?;
-    let created = context::run(engine.create_container(request))?;
+    let created = match engine.begin_container(&request)? {
+        Begun::Made(created) => created,
+        Begun::OnOverlays(unfinished) => context::block_on(async { Ok(engine.finish_container(*unfinished).await?) })?,
+    };
     warn(&created.warnings);
     let leases = engine.leases(&created.id)?;
     if let Some(path) = &flags.cidfile {
@@ -147,18 +150,18 @@ fn forget_if_transient(node: &Node, made: &Made) {
         Err(error) => error.is_not_found(),
     };
     if transient {
-        context::run(node.engine().remove_container(&made.id, RemoveContainer { force: true, volumes: true })).ok();
+        node.engine().begin_removal(&made.id, RemoveContainer { force: true, volumes: true }).ok();
         release(node, &made.leases).ok();
     }
 }
 
-/// What was lent to a container that has removed itself.
-fn release(node: &Node, leases: &[Lease]) -> Result<()> {
+/// Gives back what was lent to a container that is gone.
+pub fn release(node: &Node, leases: &[Lease]) -> Result<()> {
     match leases.is_empty() {
         true => Ok(()),
-        false => context::run(async {
+        false => context::block_on(async {
             node.engine().release(leases).await;
-            Ok::<_, skep_engine::Error>(())
+            Ok(())
         }),
     }
 }

@@ -10,7 +10,12 @@ use crate::parse::env;
 
 /// `network create`
 pub fn run(node: &Node, args: &Create) -> Result<i32> {
-    output::line(context::run(node.engine().create_network(&request(args)))?)?;
+    let (engine, request) = (node.engine(), request(args));
+    let id = match engine.begin_network(&request)? {
+        Some(id) => id,
+        None => context::block_on(async { Ok(engine.create_overlay(&request).await?) })?,
+    };
+    output::line(id)?;
     Ok(0)
 }
 

@@ -27,5 +27,6 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
 
 /// One network, in docker's shape: what this machine has of it, and what the swarm knows.
 pub fn object(node: &Node, name: &str) -> Result<Value> {
-    Ok(serde_json::to_value(context::run(node.engine().inspect_network(name))?)?)
+    let network = context::block_on(async { Ok(node.engine().inspect_network(name).await?) })?;
+    Ok(serde_json::to_value(network)?)
 }

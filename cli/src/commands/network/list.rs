@@ -16,7 +16,7 @@ use crate::parse::filter;
 /// `network ls`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     let request = ListNetworks { filters: filter::all(&args.list.filter) };
-    let listed = context::run(node.engine().list_networks(&request))?;
+    let listed = context::block_on(async { Ok(node.engine().list_networks(&request).await?) })?;
     let rows = listed.networks.iter().map(|network| row(network, args.no_trunc)).collect();
     let list = List {
         columns: &[("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope")],

@@ -13,11 +13,18 @@ use crate::parse::filter;
 
 /// `network rm`
 pub fn run(node: &Node, args: &Remove) -> Result<i32> {
-    each(&args.networks, |name| match context::run(node.engine().remove_network(name)) {
+    each(&args.networks, |name| match remove(node, name) {
         Ok(()) => Ok(name.to_owned()),
         Err(error) if args.force && failure::kind(&error) == Some(ErrorKind::NotFound) => Ok(String::new()),
         Err(error) => Err(error),
     })
+}
+
+fn remove(node: &Node, name: &str) -> Result<()> {
+    match node.engine().begin_network_removal(name)? {
+        true => Ok(()),
+        false => context::block_on(async { Ok(node.engine().remove_overlay(name).await?) }),
+    }
 }
 
 /// `network prune`
@@ -27,7 +34,7 @@ pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
     if !args.force && !confirmed("WARNING! This will remove all custom networks not used by at least one container.")? {
         return Ok(0);
     }
-    let pruned = context::run(node.engine().prune_networks(&request))?;
+    let pruned = context::block_on(async { Ok(node.engine().prune_networks(&request).await?) })?;
     if !pruned.networks_deleted.is_empty() {
         output::print(&format!("Deleted Networks:\n{}\n\n", pruned.networks_deleted.join("\n")))?;
     }
