@@ -1,4 +1,4 @@
-//! Images: pull, list, inspect, tag, remove, prune; and the logins with which they are pulled.
+//! Images: pull, list, inspect, tag, remove, prune.
 
 mod list;
 

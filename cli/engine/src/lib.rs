@@ -30,6 +30,7 @@ pub mod filters;
 pub mod host;
 pub mod images;
 pub mod info;
+pub mod logins;
 pub mod mount;
 pub mod networks;
 pub mod nodes;

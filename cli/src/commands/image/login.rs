@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read, Write};
 
 use anyhow::{Context, Result, bail};
-use skep_image::LoginOptions;
+use skep_engine::logins;
 
 use crate::args::image::{Login, Logout};
 use crate::context;
@@ -36,10 +36,8 @@ pub fn login(args: &Login) -> Result<i32> {
     if user.is_empty() || password.is_empty() {
         bail!("username and password are required");
     }
-    context::install_crypto();
-    let options = LoginOptions::for_environment(&context::environment())?;
-    let outcome =
-        context::block_on(async { Ok(skep_image::login(args.server.as_deref(), &user, &password, &options).await?) })?;
+    let request = logins::Login { username: user, password, server: args.server.clone() };
+    let outcome = context::block_on(async { Ok(logins::login(&request, &context::environment()).await?) })?;
     eprintln!("\nWARNING! Your credentials are stored unencrypted in '{}'.\n", outcome.file.display());
     output::line("Login Succeeded")?;
     Ok(0)
@@ -47,10 +45,7 @@ pub fn login(args: &Login) -> Result<i32> {
 
 /// `logout`
 pub fn logout(args: &Logout) -> Result<i32> {
-    let outcome = {
-        let file = context::environment().docker_config_file().ok_or(skep_image::AuthError::NoHome)?;
-        skep_image::logout(args.server.as_deref(), &file)?
-    };
+    let outcome = logins::logout(args.server.as_deref(), &context::environment())?;
     match outcome.removed {
         true => output::line(format!("Removing login credentials for {}", outcome.server))?,
         false => output::line(format!("Not logged in to {}", outcome.server))?,
