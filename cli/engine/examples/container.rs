@@ -1,6 +1,6 @@
 //! Runs a container, a program in it at a terminal, reads its log, and makes a service: all of it from async code.
 //!
-//! `container IMAGE ROOT RUN_ROOT`, as root, on a node whose image it is; the service only where the node is a manager.
+//! `container IMAGE ROOT RUN_ROOT CGROUP_PARENT`, as root, on a node that has the image; the service only on a manager.
 #![allow(clippy::disallowed_methods, reason = "a program of its own")]
 
 use std::process::ExitCode;
@@ -21,11 +21,11 @@ fn main() -> ExitCode {
         return ExitCode::from(code as u8);
     }
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [image, root, run_root] = words.as_slice() else {
-        eprintln!("usage: container IMAGE ROOT RUN_ROOT");
+    let [image, root, run_root, cgroup_parent] = words.as_slice() else {
+        eprintln!("usage: container IMAGE ROOT RUN_ROOT CGROUP_PARENT");
         return ExitCode::from(2);
     };
-    let roots = Roots { root: root.into(), run_root: run_root.into(), cgroup_parent: "/skep".to_owned() };
+    let roots = Roots { root: root.into(), run_root: run_root.into(), cgroup_parent: cgroup_parent.clone() };
     let done = tokio::runtime::Runtime::new().map(|runtime| runtime.block_on(run(&Engine::new(roots), image)));
     match done {
         Ok(Ok(())) => ExitCode::SUCCESS,

@@ -11,6 +11,7 @@ mod golden;
 mod house;
 mod images;
 mod lab;
+mod library;
 mod machine;
 mod names;
 mod network;
