@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The lease is made before the container and given back when it is removed. Where that did not happen (the command
-//! was killed, the container removed itself, no manager answered), [`janitor`], in the agent, does it.
+//! was killed, the container removed itself, no manager answered), `janitor`, in the agent, does it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
