@@ -312,7 +312,9 @@ fn logs_follow_and_rotate(node: &Node) {
     let mut reader = node.runtime.logs(&id, follow).unwrap();
     assert_eq!(reader.next().unwrap().unwrap().line, b"line 298\n");
     assert_eq!(reader.next().unwrap().unwrap().line, b"line 299\n");
-    assert_eq!(node.exec(&id, &["sh", "-c", "echo go > /fifo"]).status.code(), Some(0));
+    // It lets the container's first process end, and is killed with it if that is faster.
+    let let_go = node.exec(&id, &["sh", "-c", "echo go > /fifo"]).status.code();
+    assert!(matches!(let_go, Some(0 | 137)), "{let_go:?}");
     assert!(reader.next().is_none());
     let directory = node.runtime.roots().root.join("containers").join(&id);
     let files = std::fs::read_dir(directory).unwrap().flatten();
