@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use skep_common::ErrorKind;
+use skep_common::names::VolumeNameError;
+use skep_common::signal::SignalError;
 
 use crate::kernel::KernelError;
 
@@ -133,11 +135,8 @@ pub enum Error {
         users: String,
     },
     /// Not a volume's name.
-    #[error(
-        "create {0}: \"{0}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
-         allowed. If you intended to pass a host directory, use absolute path"
-    )]
-    InvalidVolumeName(String),
+    #[error("create {name}: {reason}", name = .0.0, reason = .0)]
+    InvalidVolumeName(VolumeNameError),
     /// A host path that has to exist does not.
     #[error("invalid mount config for type \"bind\": bind source path does not exist: {0}")]
     BindSourceMissing(PathBuf),
@@ -182,6 +181,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+impl From<SignalError> for Error {
+    fn from(SignalError(text): SignalError) -> Self {
+        Self::InvalidSignal(text)
+    }
 }
 
 impl Error {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, Error, RootCertStore, ServerConfig, WantsVerifier};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use skep_common::tls::AnyServer;
 use tokio::sync::watch;
 
 use super::{Caller, WireError, identity_of};
@@ -48,7 +48,7 @@ impl Credentials {
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider())
             .allow_unauthenticated()
             .build()
-            .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
+            .map_err(no_verifier)?;
         let mut server = ServerConfig::builder_with_details(provider(), time(clock))
             .with_safe_default_protocol_versions()
             .map_err(WireError::Credentials)?
@@ -60,18 +60,11 @@ impl Credentials {
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider())
-            .build()
-            .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
-        let mut client = ClientConfig::builder_with_details(provider(), time(clock))
-            .with_safe_default_protocol_versions()
-            .map_err(WireError::Credentials)?
-            .with_webpki_verifier(verifier)
+        let client = client(clock)?
+            .with_webpki_verifier(managers_of(roots)?)
             .with_client_auth_cert(chain, key)
             .map_err(WireError::Credentials)?;
-        client.alpn_protocols = vec![ALPN.to_vec()];
-        client.resumption = Resumption::disabled();
-        Ok(Self { identity, server: Arc::new(server), client: Arc::new(client) })
+        Ok(Self { identity, server: Arc::new(server), client: finished(client) })
     }
 }
 
@@ -108,17 +101,8 @@ impl Tls {
 /// # Errors
 /// If the root is not what it should be.
 pub fn pinned_client(root: &[u8], clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, WireError> {
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(root)?), provider())
-        .build()
-        .map_err(|error| WireError::Credentials(Error::General(error.to_string())))?;
-    let mut client = ClientConfig::builder_with_details(provider(), time(clock))
-        .with_safe_default_protocol_versions()
-        .map_err(WireError::Credentials)?
-        .with_webpki_verifier(verifier)
-        .with_no_client_auth();
-    client.alpn_protocols = vec![ALPN.to_vec()];
-    client.resumption = Resumption::disabled();
-    Ok(Arc::new(client))
+    let verifier = managers_of(Arc::new(roots(root)?))?;
+    Ok(finished(client(clock)?.with_webpki_verifier(verifier).with_no_client_auth()))
 }
 
 /// A client which trusts whoever answers: only to fetch the root certificate, which is then compared with the join
@@ -127,15 +111,29 @@ pub fn pinned_client(root: &[u8], clock: &Arc<dyn Clock>) -> Result<Arc<ClientCo
 /// # Errors
 /// If the library refuses its own defaults.
 pub(crate) fn bootstrap_client(clock: &Arc<dyn Clock>) -> Result<Arc<ClientConfig>, WireError> {
-    let mut client = ClientConfig::builder_with_details(provider(), time(clock))
+    let verifier = Arc::new(AnyServer::new(provider()));
+    Ok(finished(client(clock)?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()))
+}
+
+fn client(clock: &Arc<dyn Clock>) -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, WireError> {
+    ClientConfig::builder_with_details(provider(), time(clock))
         .with_safe_default_protocol_versions()
-        .map_err(WireError::Credentials)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyServer(provider())))
-        .with_no_client_auth();
+        .map_err(WireError::Credentials)
+}
+
+fn finished(mut client: ClientConfig) -> Arc<ClientConfig> {
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = Resumption::disabled();
-    Ok(Arc::new(client))
+    Arc::new(client)
+}
+
+/// Trusts whom `roots` vouch for.
+fn managers_of(roots: Arc<RootCertStore>) -> Result<Arc<WebPkiServerVerifier>, WireError> {
+    WebPkiServerVerifier::builder_with_provider(roots, provider()).build().map_err(no_verifier)
+}
+
+fn no_verifier(error: VerifierBuilderError) -> WireError {
+    WireError::Credentials(Error::General(error.to_string()))
 }
 
 /// The clock as rustls asks it.
@@ -166,42 +164,4 @@ fn roots(pem: &[u8]) -> Result<RootCertStore, WireError> {
         store.add(certificate).map_err(WireError::Credentials)?;
     }
     Ok(store)
-}
-
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -8,11 +8,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use skep_common::tls::AnyServer;
 
 use super::settings::RegistrySettings;
 
@@ -33,8 +33,8 @@ pub(super) fn client_config(host: &str, settings: &RegistrySettings, verify: boo
     let builder = if verify {
         builder.with_root_certificates(roots(settings.certificate_bundle.as_deref(), &own)?)
     } else {
-        let verifier = Arc::new(AnyCertificate(provider.signature_verification_algorithms));
-        builder.dangerous().with_custom_certificate_verifier(verifier)
+        // The registry is marked insecure: whoever answers is believed.
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer::new(provider)))
     };
     match client_certificate(&own)? {
         None => Ok(builder.with_no_client_auth()),
@@ -81,45 +81,6 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     paths.retain(|path| path.extension().is_some_and(|found| found == extension));
     paths.sort();
     paths
-}
-
-/// For registries marked insecure: whoever answers is believed.
-#[derive(Debug)]
-struct AnyCertificate(WebPkiSupportedAlgorithms);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
-    }
 }
 
 /// Makes ring the TLS library's default, for code in other crates that asks for one.

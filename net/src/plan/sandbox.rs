@@ -190,7 +190,7 @@ pub(crate) const TRANSPORTS: &str = "transports";
 /// The set of transport protocols that can be published.
 pub(crate) fn transports_set() -> Map {
     let mut set = Map::new(TRANSPORTS, &[Key::Protocol], Data::None);
-    for protocol in [PortProtocol::Tcp, PortProtocol::Udp, PortProtocol::Sctp] {
+    for protocol in PortProtocol::ALL {
         set.elements.push((vec![protocol.number()], ruleset::Value::None));
     }
     set

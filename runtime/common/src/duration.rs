@@ -2,8 +2,23 @@
 //!
 //! Not `humantime` or `jiff`: they read and print other texts, and a wrong one is refused in Go's words.
 
+use std::time::Duration;
+
 const UNITS: [(&str, f64); 8] =
     [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("μs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9)];
+
+/// A second, in nanoseconds.
+pub const SECOND_NS: i64 = 1_000_000_000;
+
+/// A duration in nanoseconds; one that is too long is the longest.
+pub fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The duration that so many nanoseconds are, where they are any.
+pub fn given(nanoseconds: i64) -> Option<Duration> {
+    (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds.unsigned_abs()))
+}
 
 /// Why a text is no duration. In Go's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,6 +164,14 @@ mod tests {
         ] {
             assert_eq!(display(value), expected);
         }
+    }
+
+    #[test]
+    fn nanoseconds_stay_in_their_bounds() {
+        assert_eq!(nanoseconds(Duration::from_millis(2)), 2_000_000);
+        assert_eq!(nanoseconds(Duration::MAX), i64::MAX);
+        assert_eq!(given(2_000_000), Some(Duration::from_millis(2)));
+        assert_eq!([given(0), given(-1)], [None; 2]);
     }
 
     proptest! {

@@ -17,6 +17,8 @@ pub mod names;
 pub mod port;
 pub mod procfs;
 pub mod resolv_conf;
+pub mod signal;
+pub mod tls;
 
 pub use architecture::{architecture, host_architecture};
 pub use error::ErrorKind;

@@ -24,6 +24,25 @@ pub fn is_object_name(text: &str) -> bool {
     (2..=OBJECT_NAME_LENGTH_MAX).contains(&text.len()) && is_restricted(text)
 }
 
+/// Not the name of a volume. In docker's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "\"{0}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you \
+     intended to pass a host directory, use absolute path"
+)]
+pub struct VolumeNameError(pub String);
+
+/// Checks the name of a volume: it is one of an [object](is_object_name).
+///
+/// # Errors
+/// It is none.
+pub fn check_volume_name(name: &str) -> Result<(), VolumeNameError> {
+    match is_object_name(name) {
+        true => Ok(()),
+        false => Err(VolumeNameError(name.to_owned())),
+    }
+}
+
 /// Why a text names no service, network, secret or node of a swarm. In the manager's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SwarmNameError {
@@ -93,6 +112,8 @@ mod tests {
             assert!(!is_restricted(bad) && !is_object_name(bad), "{bad:?}");
         }
         assert!(is_restricted("a") && !is_object_name("a"));
+        assert_eq!(check_volume_name("data"), Ok(()));
+        assert_eq!(check_volume_name("a/b"), Err(VolumeNameError("a/b".to_owned())));
         assert!(is_object_name(&"a".repeat(255)) && !is_object_name(&"a".repeat(256)));
     }
 

@@ -32,7 +32,6 @@ pub(crate) mod process;
 mod pty;
 pub(crate) mod seal;
 mod seccomp;
-pub(crate) mod signal;
 mod spec;
 mod status;
 pub(crate) mod sys;

@@ -12,13 +12,15 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use skep_common::signal;
 use skep_image::ImageId;
 use skep_net::{DnsPorts, SandboxId};
 
 use crate::error::{DisplayChain, Error, Result};
 use crate::files::{self, FileLock};
-use crate::kernel::{self, CgroupPath, FileBind, KernelConfig, Namespace, Namespaces, Rootfs, Seccomp, Shm};
-use crate::kernel::{descriptors, signal};
+use crate::kernel::{
+    self, CgroupPath, FileBind, KernelConfig, Namespace, Namespaces, Rootfs, Seccomp, Shm, descriptors,
+};
 use crate::lifecycle::hosts::{self, Dns, Hosts, Resolver};
 use crate::lifecycle::launch::{Launch, LogSettings};
 use crate::lifecycle::network::Joined;

@@ -5,10 +5,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use skep_common::signal;
+
 use crate::error::{Error, Result};
 use crate::files;
 use crate::kernel::cgroup::Paths as Cgroup;
-use crate::kernel::signal;
 use crate::lifecycle::launch::Launch;
 use crate::records::allowed::Verb;
 use crate::records::config::{Limits, RestartPolicy};

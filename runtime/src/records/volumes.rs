@@ -152,9 +152,7 @@ impl Volumes {
         labels: &BTreeMap<String, String>,
         anonymous: bool,
     ) -> Result<(Volume, bool)> {
-        if !names::is_object_name(name) {
-            return Err(Error::InvalidVolumeName(name.to_owned()));
-        }
+        names::check_volume_name(name).map_err(Error::InvalidVolumeName)?;
         if let Some(volume) = self.load(name)? {
             return Ok((volume, false));
         }

@@ -17,6 +17,7 @@ mod ports;
 mod process;
 mod security;
 
+use skep_common::signal;
 use skep_image::ImageConfig;
 
 pub(crate) use self::limits::resources;
@@ -25,7 +26,6 @@ pub(crate) use self::mounts::mounts;
 pub(crate) use self::process::process;
 pub(crate) use self::security::security;
 use crate::error::{Error, Result};
-use crate::kernel;
 use crate::records::config::{ContainerConfig, ResolvedConfig};
 
 /// Joins what the user asked for with what the image brings.
@@ -39,7 +39,7 @@ pub(crate) fn resolve(config: &ContainerConfig, image: &ImageConfig) -> Result<R
     }
     let stop_signal = config.stop_signal.clone().or_else(|| image.stop_signal.clone());
     let stop_signal = stop_signal.unwrap_or_else(|| "SIGTERM".to_owned());
-    kernel::signal::parse(&stop_signal)?;
+    signal::parse(&stop_signal)?;
     let exposed_ports = ports::exposed(config, image);
     Ok(ResolvedConfig {
         entrypoint,

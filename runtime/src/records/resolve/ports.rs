@@ -2,8 +2,9 @@
 //!
 //! Called by [`super::resolve`].
 
+use skep_common::port::parse_exposed;
 use skep_image::ImageConfig;
-use skep_net::{PortMapping, PortProtocol};
+use skep_net::PortMapping;
 
 use crate::records::config::ContainerConfig;
 
@@ -28,16 +29,12 @@ pub(super) fn published(config: &ContainerConfig, exposed: &[String]) -> Vec<Por
 
 fn publish_exposed(ports: &mut Vec<PortMapping>, exposed: &[String]) {
     for text in exposed {
-        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let protocol = match protocol {
-            "udp" => PortProtocol::Udp,
-            "sctp" => PortProtocol::Sctp,
-            _ => PortProtocol::Tcp,
-        };
-        let Ok(container_port) = port.parse() else { continue };
-        let published = |other: &PortMapping| other.container_port == container_port && other.protocol == protocol;
-        if !ports.iter().any(published) {
-            ports.push(PortMapping { host_ip: None, host_port: None, container_port, protocol });
+        let Some((first, last, protocol)) = parse_exposed(text) else { continue };
+        for container_port in first..=last {
+            let published = |other: &PortMapping| other.container_port == container_port && other.protocol == protocol;
+            if !ports.iter().any(published) {
+                ports.push(PortMapping { host_ip: None, host_port: None, container_port, protocol });
+            }
         }
     }
 }
