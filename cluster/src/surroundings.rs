@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
+use skep_common::duration::nanoseconds;
 use tokio::time::sleep;
 
 /// So long at most after the wall clock was set, or the machine has woken, [`Clock::sleep_until`] notices.
@@ -32,7 +33,7 @@ pub trait Clock: Debug + Send + Sync + 'static {
 
     /// The wall clock in nanoseconds since the Unix epoch; 0 if it is set before that.
     fn now_ns(&self) -> i64 {
-        self.now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+        self.now().duration_since(UNIX_EPOCH).map_or(0, nanoseconds)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use skep_common::duration;
 use tonic::{Request, Response, Status};
 
 use super::{CaError, JoinToken, NodeKey, RootKey, new_root, sign_node};
@@ -139,12 +140,7 @@ fn sign(cluster: &Cluster, csr: &str, node: &Caller, now: SystemTime) -> Result<
             .map_err(|_| CaError::Malformed { what: "the root certificate" })
     };
     let root = RootKey { cert_pem: pem(root.map(|r| &r.cert_pem))?, key_pem: pem(root.map(|r| &r.key_pem))? };
-    let expiry = cluster.spec.node_cert_expiry_ns;
-    let validity = match u64::try_from(expiry) {
-        Ok(ns) if ns > 0 => Duration::from_nanos(ns),
-        _ => super::NODE_VALIDITY,
-    };
-    sign_node(&root, csr, node, validity, now)
+    sign_node(&root, csr, node, node_validity(cluster), now)
 }
 
 /// Compares with both tokens always, so that the time tells nothing.
@@ -193,9 +189,11 @@ pub(crate) fn new_authority(now: SystemTime) -> Result<crate::api::RootCa, CaErr
 
 /// The time (seconds since the epoch) until which a removed node's certificate must be refused.
 pub(crate) fn refuse_until(cluster: &Cluster, now_ns: i64) -> i64 {
-    let expiry = cluster.spec.node_cert_expiry_ns;
-    let validity = if expiry > 0 { expiry } else { i64::try_from(super::NODE_VALIDITY.as_nanos()).unwrap_or(i64::MAX) };
-    now_ns.saturating_add(validity) / 1_000_000_000
+    now_ns.saturating_add(duration::nanoseconds(node_validity(cluster))) / duration::SECOND_NS
+}
+
+fn node_validity(cluster: &Cluster) -> Duration {
+    duration::given(cluster.spec.node_cert_expiry_ns).unwrap_or(super::NODE_VALIDITY)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Nodes: what is stored of them, and how raft sees the managers among them.
 
+use skep_common::duration::SECOND_NS;
 use tonic::Request;
 
 use super::{ControlService, out_of_sequence, refs};
@@ -69,7 +70,7 @@ impl ControlService {
                 if let Some(cluster) = view.cluster() {
                     let mut cluster = Cluster::clone(cluster);
                     let now_ns = self.surroundings.clock.now_ns();
-                    let now = now_ns / 1_000_000_000;
+                    let now = now_ns / SECOND_NS;
                     cluster.blacklisted_nodes.retain(|_, until| *until > now);
                     cluster.blacklisted_nodes.insert(node.id.clone(), refuse_until(&cluster, now_ns));
                     actions.push(update(cluster));

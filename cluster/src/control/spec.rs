@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use skep_common::{mount_point, names};
+
 use super::refs::network;
 use crate::api;
 use crate::error::Error;
@@ -12,7 +14,6 @@ use crate::model::{
 };
 use crate::store::View;
 
-const NAME_LENGTH_MAX: usize = 63;
 const CPU_NANOS_MIN: i64 = 1_000_000;
 const MEMORY_BYTES_MIN: i64 = 4 << 20;
 const REPLICAS_MAX: u64 = 100_000;
@@ -29,19 +30,7 @@ fn invalid(text: impl Into<String>) -> Error {
 /// # Errors
 /// If it is not one, in docker's words.
 pub(super) fn check_name(annotations: &Annotations) -> Result<(), Error> {
-    let name = annotations.name.as_str();
-    if name.is_empty() {
-        return Err(invalid("meta: name must be provided"));
-    }
-    let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let inner = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if !inner || !edge(name.chars().next()) || !edge(name.chars().next_back()) {
-        return Err(invalid(format!("invalid name {name:?}: name must be valid as a DNS name component")));
-    }
-    if name.len() > NAME_LENGTH_MAX {
-        return Err(invalid("name must be 63 characters or fewer"));
-    }
-    Ok(())
+    names::check_swarm_name(&annotations.name).map_err(|error| invalid(error.to_string()))
 }
 
 /// A service's spec as it was asked for; an older state may have gaps that a new one must not have.
@@ -85,14 +74,12 @@ fn check_task(view: &View, task: &mut TaskSpec) -> Result<(), Error> {
     if container.image.chars().any(char::is_whitespace) {
         return Err(invalid(format!("ContainerSpec: {:?} is not a valid repository/tag", container.image)));
     }
-    let mut targets = BTreeSet::new();
-    for mount in &container.mounts {
-        if !targets.insert(mount.target.trim_end_matches('/')) {
-            return Err(invalid(format!("ContainerSpec: duplicate mount point: {}", mount.target)));
-        }
-        if !mount.target.starts_with('/') {
-            return Err(invalid(format!("invalid mount target {:?}: it must be an absolute path", mount.target)));
-        }
+    let targets = || container.mounts.iter().map(|mount| mount.target.as_str());
+    if let Some(target) = targets().find(|target| !target.starts_with('/')) {
+        return Err(invalid(format!("invalid mount target {target:?}: it must be an absolute path")));
+    }
+    if let Some(target) = mount_point::duplicate(targets()) {
+        return Err(invalid(format!("ContainerSpec: duplicate mount point: {target}")));
     }
     check_resources(&task.resources)?;
     if let Some(restart) = &task.restart {
@@ -341,6 +328,13 @@ mod tests {
                 s.task.container.mounts = vec![mount.clone(), mount];
             },
             "duplicate mount point: /data",
+        );
+        refused(
+            &|s| {
+                let mount = |target: &str| Mount { target: target.into(), ..Mount::default() };
+                s.task.container.mounts = vec![mount("/data"), mount("/x/../data/.")];
+            },
+            "duplicate mount point: /x/../data/.",
         );
         refused(&|s| s.task.resources.limits.memory_bytes = 1024, "Must be at least 4MiB");
         refused(&|s| s.task.placement.constraints = vec!["node.role".into()], "node.role");

@@ -1,5 +1,6 @@
 //! The swarm's own settings and join tokens.
 
+use skep_common::duration::nanoseconds;
 use tonic::Request;
 
 use super::{ControlService, out_of_sequence};
@@ -21,7 +22,7 @@ impl ControlService {
     ) -> Result<UpdateClusterResponse, Error> {
         let request = request.into_inner();
         if let Some(spec) = &request.spec {
-            let minimum = i64::try_from(NODE_VALIDITY_MIN.as_nanos()).unwrap_or(i64::MAX);
+            let minimum = nanoseconds(NODE_VALIDITY_MIN);
             if spec.node_cert_expiry_ns != 0 && spec.node_cert_expiry_ns < minimum {
                 return Err(Error::bad_argument("minimum certificate expiry time must be: 1h0m0s"));
             }

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use skep_common::duration::nanoseconds;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -219,7 +220,7 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         }
         // Spread over time, or all nodes would call at once after a change of the leader.
         let next = period.mul_f64(self.shared.surroundings.chance.within(0.9..1.1));
-        Ok(Response::new(HeartbeatResponse { period_ns: i64::try_from(next.as_nanos()).unwrap_or(i64::MAX) }))
+        Ok(Response::new(HeartbeatResponse { period_ns: nanoseconds(next) }))
     }
 
     async fn assignments(

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use skep_common::duration;
+
 use super::{ClusterId, ClusterSpec, Meta, NodeId, RootCa};
 
 /// UDP port of VXLAN (RFC 7348, section 5), where a swarm has chosen no other.
@@ -43,9 +45,6 @@ impl Cluster {
 
     /// Time between two heartbeats of a node.
     pub(crate) fn heartbeat(&self) -> Duration {
-        match self.spec.dispatcher_heartbeat_ns {
-            period if period > 0 => Duration::from_nanos(period.unsigned_abs()),
-            _ => HEARTBEAT_DEFAULT,
-        }
+        duration::given(self.spec.dispatcher_heartbeat_ns).unwrap_or(HEARTBEAT_DEFAULT)
     }
 }

@@ -37,10 +37,10 @@ pub use node::Node;
 pub(crate) use node::{NodeAttachment, NodeSpec, NodeStatus, is_data_path};
 pub(crate) use service::{Endpoint, EndpointSpec, PortConfig, ServiceSpec, UpdateStatus, VirtualIp};
 pub use service::{Mode, Service};
+pub use task::{GRACE_DEFAULT_NS, Place, Task};
 pub(crate) use task::{
     NetworkAttachment, NetworkAttachmentSpec, RESTART_DELAY_DEFAULT_NS, ResourceRequirements, RestartPolicy, TaskSpec,
     TaskStatus,
 };
-pub use task::{Place, Task};
 pub(crate) use update::Phase;
 pub use update::{MONITOR_DEFAULT_NS, UpdateConfig};

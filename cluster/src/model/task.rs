@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use skep_common::duration::SECOND_NS;
+
 use super::{
     Annotations, ContainerSpec, ContainerStatus, Endpoint, LogDriver, Meta, NetworkId, NodeId, Placement, PortProtocol,
     PortStatus, PublishMode, Resources, RestartCondition, ServiceId, TaskId, TaskState,
 };
 
 /// Delay before a replacement runs, where the policy names none.
-pub(crate) const RESTART_DELAY_DEFAULT_NS: i64 = 5_000_000_000;
+pub(crate) const RESTART_DELAY_DEFAULT_NS: i64 = 5 * SECOND_NS;
 /// Time between the stop signal and the end by force, where the specification names none.
-pub(crate) const GRACE_DEFAULT_NS: i64 = 10_000_000_000;
+pub const GRACE_DEFAULT_NS: i64 = 10 * SECOND_NS;
 
 /// Which place in its service a task fills.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,9 +1,11 @@
 //! How the update of a service stands.
 
+use skep_common::duration::SECOND_NS;
+
 use super::{Service, UpdateFailureAction, UpdateOrder, UpdateState};
 
 /// How long a new task is watched for failure, where the configuration says nothing.
-pub const MONITOR_DEFAULT_NS: i64 = 5_000_000_000;
+pub const MONITOR_DEFAULT_NS: i64 = 5 * SECOND_NS;
 
 /// How the tasks of a service are replaced.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

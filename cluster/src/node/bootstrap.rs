@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prost::Message;
 use skep_common::ErrorKind;
+use skep_common::duration::{self, nanoseconds};
 
 use super::NodeError;
 use super::layout::{context, write_private};
@@ -98,16 +99,9 @@ fn complete(mut spec: ClusterSpec) -> ClusterSpec {
     spec
 }
 
-fn nanoseconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
 /// How long the node's certificates are valid under these settings.
 pub(super) fn node_validity(spec: Option<&ClusterSpec>) -> Duration {
-    match spec.map(|spec| u64::try_from(spec.node_cert_expiry_ns)) {
-        Some(Ok(ns)) if ns > 0 => Duration::from_nanos(ns),
-        _ => ca::NODE_VALIDITY,
-    }
+    spec.and_then(|spec| duration::given(spec.node_cert_expiry_ns)).unwrap_or(ca::NODE_VALIDITY)
 }
 
 fn check_pools(pools: &[String]) -> Result<Vec<String>, NodeError> {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use skep_common::duration::SECOND_NS;
+
 use super::slots::{Slot, may_still_run, of_service};
 use crate::api::ObjectKind;
 use crate::brain::{Brain, Decision, IdSource};
@@ -10,7 +12,7 @@ use crate::model::{Cluster, HISTORY_DEFAULT, Service, Task, TaskState};
 use crate::store::{View, remove, update};
 
 /// After so long without its node, a task is given up.
-pub(crate) const ORPHAN_AFTER_NS: i64 = 24 * 3600 * 1_000_000_000;
+pub(crate) const ORPHAN_AFTER_NS: i64 = 24 * 3600 * SECOND_NS;
 
 /// The brain that cleans up.
 #[derive(Debug, Clone, Copy)]

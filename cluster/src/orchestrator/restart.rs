@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use skep_common::duration::SECOND_NS;
+
 use super::slots::{Slot, may_still_run};
 use super::task::{create, new};
 use super::{Context, set_desired};
@@ -17,7 +19,6 @@ use crate::model::{
 };
 use crate::store::{View, update};
 
-const SECOND_NS: i64 = 1_000_000_000;
 /// How long a replacement waits for the old task to stop, at least.
 pub(crate) const STOP_WAIT_NS: i64 = 60 * SECOND_NS;
 

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use skep_common::duration::SECOND_NS;
+
 use super::Context;
 use super::slots::Slot;
 use crate::brain::Decision;
@@ -70,7 +72,7 @@ impl<'a> Progress<'a> {
     ) -> Progress<'a> {
         let started_at = service.update_started_at_ns();
         let monitor = config.monitor_ns.unwrap_or(MONITOR_DEFAULT_NS);
-        let watch = if config.delay_ns > monitor { config.delay_ns.saturating_add(1_000_000_000) } else { monitor };
+        let watch = if config.delay_ns > monitor { config.delay_ns.saturating_add(SECOND_NS) } else { monitor };
         let is_attempt = |t: &Task| t.spec_version == service.spec_version && t.meta.created_at_ns >= started_at;
         let attempts: Vec<&Task> = slot.tasks.iter().copied().filter(|t| is_attempt(t)).collect();
         let failure = attempts.iter().copied().find(|t| failed_early(t, monitor));

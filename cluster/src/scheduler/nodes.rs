@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use skep_common::duration::SECOND_NS;
+
 use crate::model::{Node, NodeId, PortProtocol, Resources, ServiceId, Task, TaskState};
 use crate::store::View;
 
@@ -10,7 +12,7 @@ use crate::store::View;
 /// A slot's history holds four dead tasks next to the living one.
 pub(crate) const FAILURES_MAX: usize = 4;
 /// How long a failure is held against a node.
-pub(crate) const FAILURE_WINDOW_NS: i64 = 300 * 1_000_000_000;
+pub(crate) const FAILURE_WINDOW_NS: i64 = 300 * SECOND_NS;
 
 /// One node.
 #[derive(Debug)]
