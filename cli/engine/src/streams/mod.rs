@@ -3,6 +3,8 @@
 //! Called by whoever serves people or programs, and by the executor. Each may be dropped at any time, and nothing of it
 //! stays behind: no thread, no descriptor. What only blocks for a moment runs on the runtime's blocking threads.
 
+#[cfg(test)]
+mod fixture;
 mod logs;
 mod pull;
 mod session;

@@ -106,9 +106,67 @@ impl Progress for Queue {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod tests {
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use futures::StreamExt;
+    use skep_image::{RegistrySettings, Timeouts};
+    use tempfile::TempDir;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    /// A pull of an image that the registry at this address would have, asked for once only.
+    fn pulled_from(directory: &TempDir, registry: &str) -> impl Stream<Item = Result<PullEvent>> + Send + use<> {
+        let store = ImageStore::open(directory.path()).unwrap();
+        let settings =
+            RegistrySettings { timeouts: Timeouts { attempts: 1, ..Timeouts::default() }, ..Default::default() };
+        let reference = format!("{registry}/app:1").parse().unwrap();
+        pull(store, reference, PullOptions { settings, ..PullOptions::default() })
+    }
+
+    #[tokio::test]
+    async fn a_pull_that_fails_says_so_last() {
+        let directory = tempfile::tempdir().unwrap();
+        // Nobody listens there any more.
+        let registry = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let mut events = pin!(pulled_from(&directory, &registry));
+        let failure = loop {
+            match events.next().await.unwrap() {
+                Ok(PullEvent::Done(done)) => panic!("{done:?}"),
+                Ok(_) => {}
+                Err(failure) => break failure,
+            }
+        };
+        assert_eq!(failure.kind(), crate::ErrorKind::Unavailable);
+        assert!(crate::error::chain_of(&failure).contains(&registry), "{failure}");
+        assert!(events.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_pull_that_is_left_lets_the_registry_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let registry = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut events = Box::pin(pulled_from(&directory, &registry.local_addr().unwrap().to_string()));
+        let asked = async {
+            let (mut connection, _) = registry.accept().await.unwrap();
+            assert_ne!(connection.read_u8().await.unwrap(), 0);
+            connection
+        };
+        let mut connection = tokio::select! {
+            connection = asked => connection,
+            event = events.next() => panic!("{event:?}"),
+        };
+        drop(events);
+        // The rest of the question, and the end: nobody waits for an answer.
+        let mut question = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(20), connection.read_to_end(&mut question)).await;
+        let end = end.expect("the connection is given up").map_err(|failure| failure.kind());
+        assert!(matches!(end, Ok(_) | Err(std::io::ErrorKind::ConnectionReset)), "{end:?}");
+    }
 
     #[test]
     fn only_counts_are_left_out_for_a_slow_reader() {

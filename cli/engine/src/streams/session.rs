@@ -141,3 +141,7 @@ impl SessionInput {
 fn failed(call: &'static str, source: io::Error) -> Error {
     skep_runtime::Error::System { call, source }.into()
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -23,3 +23,29 @@ pub fn stats(runtime: Runtime, id: String, period: Duration) -> impl Stream<Item
         Ok(Some((sample, (ticks, runtime, id))))
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::pin::pin;
+
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::ErrorKind;
+    use crate::streams::fixture::Container;
+
+    #[tokio::test]
+    async fn samples_go_on_until_the_container_is_removed() {
+        let container = Container::running();
+        container.end(0);
+        let mut samples = pin!(stats(container.runtime.clone(), container.id.clone(), Duration::from_millis(1)));
+        for _ in 0..3 {
+            let sample = samples.next().await.unwrap().unwrap();
+            assert_eq!((sample.id.as_str(), sample.cgroup), (container.id.as_str(), None));
+        }
+        container.remove();
+        assert_eq!(samples.next().await.unwrap().unwrap_err().kind(), ErrorKind::NotFound);
+        assert!(samples.next().await.is_none());
+    }
+}
