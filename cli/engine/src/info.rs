@@ -1,6 +1,7 @@
 //! Facts of this machine, of this program, and of this node's part in a swarm.
 
 use skep_cluster::api::{InfoResponse, LocalState};
+use skep_common::procfs::processor_count;
 use skep_runtime::state::Status;
 
 use crate::VERSION;
@@ -57,7 +58,7 @@ impl Engine {
             operating_system: host::operating_system(),
             os_type: "linux".to_owned(),
             architecture: text(host.as_ref().map(|host| host.machine())),
-            ncpu: std::thread::available_parallelism().map_or(1, usize::from) as u64,
+            ncpu: processor_count() as u64,
             mem_total: host::memory_bytes(),
             name: text(host.as_ref().map(|host| host.nodename())),
             server_version: VERSION.to_owned(),

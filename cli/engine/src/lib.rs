@@ -20,9 +20,7 @@
 pub mod agent;
 mod blocking;
 pub mod containers;
-pub mod disk;
 pub mod docker;
-pub mod duration;
 mod engine;
 pub mod error;
 mod executor;

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use skep_cluster::api::{Mount as ApiMount, MountType};
+use skep_common::mount_point::normalised;
+use skep_common::names;
 use skep_runtime::config::{MountSpec as RuntimeMount, MountType as RuntimeMountType};
 
 /// Where a mount comes from.
@@ -29,6 +32,20 @@ impl Kind {
         }
     }
 }
+
+impl FromStr for Kind {
+    type Err = String;
+
+    /// In whatever case, as docker's client reads it.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let mut kinds = [Self::Bind, Self::Volume, Self::Tmpfs].into_iter();
+        let found = kinds.find(|kind| kind.name().eq_ignore_ascii_case(name));
+        found.ok_or_else(|| format!("invalid mount config for type \"{name}\": mount type unknown: \"{name}\""))
+    }
+}
+
+/// What `propagation` of a bind mount may be.
+pub const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
 /// One mount as the user asked for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,6 +82,19 @@ pub struct MountSpec {
     pub tmpfs_options: String,
 }
 
+impl MountSpec {
+    /// A file system in memory at `target`, with mount options as tmpfs(5) has them.
+    pub fn tmpfs(target: &str, options: &str) -> Self {
+        Self {
+            kind: Kind::Tmpfs,
+            target: target.to_owned(),
+            tmpfs_options: options.to_owned(),
+            read_only: options.split(',').any(|option| option == "ro"),
+            ..Self::default()
+        }
+    }
+}
+
 /// Checks what docker's engine checks of a mount.
 ///
 /// # Errors
@@ -86,41 +116,11 @@ pub fn check(mount: &MountSpec) -> Result<(), String> {
         Kind::Volume if mount.source.starts_with('/') => {
             invalid(&format!("invalid mount path: '{}' must be a volume name; use type=bind", mount.source))
         }
-        Kind::Volume if !mount.source.is_empty() && !mount.source.contains("{{") => volume_name(&mount.source),
+        Kind::Volume if !mount.source.is_empty() && !mount.source.contains("{{") => {
+            names::check_volume_name(&mount.source).map_err(|error| error.to_string())
+        }
         _ => Ok(()),
     }
-}
-
-/// Refuses what is not a volume's name.
-///
-/// # Errors
-/// Docker's words.
-pub fn volume_name(name: &str) -> Result<(), String> {
-    let good = name.len() > 1
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-    if good {
-        return Ok(());
-    }
-    Err(format!(
-        "\"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. \
-         If you intended to pass a host directory, use absolute path"
-    ))
-}
-
-/// The path without `.`, `..` and double slashes.
-pub fn normalised(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 /// The mount as a service's specification has it.

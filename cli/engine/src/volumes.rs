@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use skep_common::files::directory_size;
 use skep_runtime::Volume;
 use skep_runtime::config::MountType;
 
-use crate::disk;
 use crate::docker::{refuse_all, volume as docker};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -111,8 +111,11 @@ impl Engine {
     pub fn prune_volumes(&self, request: &PruneVolumes) -> Result<PrunedVolumes> {
         let all = request.all()?;
         let volumes = self.runtime()?.volumes();
-        let sizes: BTreeMap<String, u64> =
-            volumes.list()?.into_iter().map(|volume| (volume.name, disk::usage_bytes(&volume.mountpoint))).collect();
+        let sizes: BTreeMap<String, u64> = volumes
+            .list()?
+            .into_iter()
+            .map(|volume| (volume.name, directory_size(&volume.mountpoint).disk_bytes))
+            .collect();
         let wanted = |volume: &Volume| (all || volume.anonymous) && request.filters.labels_wanted(&volume.labels);
         let volumes_deleted: Vec<String> = volumes.prune(wanted)?.into_iter().map(|volume| volume.name).collect();
         let space_reclaimed = volumes_deleted.iter().filter_map(|name| sizes.get(name)).sum();

@@ -1,14 +1,14 @@
 //! Flags of `container …` and its short cuts.
 
 use clap::{Args, Subcommand};
+use skep_common::{human, limits};
+use skep_engine::docker::create::Ulimit;
 use skep_engine::mount::MountSpec;
 
-use super::ListFlags;
-use crate::parse::filter::Filter;
+use super::{ListFlags, Prune};
 use crate::parse::health::HealthFlags;
 use crate::parse::network::{self, NetworkSpec};
-use crate::parse::options::Ulimit;
-use crate::parse::{env, filter, mount, options, size};
+use crate::parse::{env, mount, options};
 
 /// `container …`
 #[derive(Debug, Subcommand)]
@@ -133,7 +133,7 @@ pub struct ContainerFlags {
     #[arg(short, long, value_name = "int")]
     pub cpu_shares: Option<u64>,
     /// Number of CPUs
-    #[arg(long, value_name = "decimal", value_parser = size::nano_cpus)]
+    #[arg(long, value_name = "decimal", value_parser = limits::parse_cpus)]
     pub cpus: Option<i64>,
     /// CPUs in which to allow execution (0-3, 0,1)
     #[arg(long, value_name = "string")]
@@ -205,13 +205,13 @@ pub struct ContainerFlags {
     #[arg(long, value_name = "string")]
     pub mac_address: Option<String>,
     /// Memory limit
-    #[arg(short, long, value_name = "bytes", value_parser = size::bytes)]
+    #[arg(short, long, value_name = "bytes", value_parser = human::parse_binary_size)]
     pub memory: Option<i64>,
     /// Memory soft limit
-    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    #[arg(long, value_name = "bytes", value_parser = human::parse_binary_size)]
     pub memory_reservation: Option<i64>,
     /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
-    #[arg(long, value_name = "bytes", value_parser = size::bytes_or_unlimited)]
+    #[arg(long, value_name = "bytes", value_parser = options::bytes_or_unlimited)]
     pub memory_swap: Option<i64>,
     /// Attach a filesystem mount to the container
     #[arg(long, value_name = "mount", value_parser = mount::long)]
@@ -268,7 +268,7 @@ pub struct ContainerFlags {
     #[arg(long, value_name = "list")]
     pub security_opt: Vec<String>,
     /// Size of /dev/shm
-    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    #[arg(long, value_name = "bytes", value_parser = human::parse_binary_size)]
     pub shm_size: Option<i64>,
     /// Signal to stop the container
     #[arg(long, value_name = "string", value_parser = options::signal_name)]
@@ -495,18 +495,6 @@ pub struct Remove {
     pub containers: Vec<String>,
 }
 
-/// `prune`
-#[derive(Debug, Args)]
-#[command(override_usage = "[OPTIONS]")]
-pub struct Prune {
-    /// Provide filter values (e.g. "until=<timestamp>")
-    #[arg(long, value_name = "filter", value_parser = filter::filter)]
-    pub filter: Vec<Filter>,
-    /// Do not prompt for confirmation
-    #[arg(short, long)]
-    pub force: bool,
-}
-
 /// `rename`
 #[derive(Debug, Args)]
 #[command(override_usage = "CONTAINER NEW_NAME")]
@@ -578,7 +566,7 @@ pub struct Update {
     #[arg(short, long, value_name = "int")]
     pub cpu_shares: Option<u64>,
     /// Number of CPUs
-    #[arg(long, value_name = "decimal", value_parser = size::nano_cpus)]
+    #[arg(long, value_name = "decimal", value_parser = limits::parse_cpus)]
     pub cpus: Option<i64>,
     /// CPUs in which to allow execution (0-3, 0,1)
     #[arg(long, value_name = "string")]
@@ -587,13 +575,13 @@ pub struct Update {
     #[arg(long, value_name = "string")]
     pub cpuset_mems: Option<String>,
     /// Memory limit
-    #[arg(short, long, value_name = "bytes", value_parser = size::bytes)]
+    #[arg(short, long, value_name = "bytes", value_parser = human::parse_binary_size)]
     pub memory: Option<i64>,
     /// Memory soft limit
-    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    #[arg(long, value_name = "bytes", value_parser = human::parse_binary_size)]
     pub memory_reservation: Option<i64>,
     /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
-    #[arg(long, value_name = "bytes", value_parser = size::bytes_or_unlimited)]
+    #[arg(long, value_name = "bytes", value_parser = options::bytes_or_unlimited)]
     pub memory_swap: Option<i64>,
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "int")]

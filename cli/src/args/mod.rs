@@ -166,3 +166,29 @@ pub struct ListFlags {
     #[arg(short, long)]
     pub quiet: bool,
 }
+
+/// The flags of `service ps` and `node ps`.
+#[derive(Debug, Clone, Args)]
+pub struct TaskListFlags {
+    /// Filter, format, quiet.
+    #[command(flatten)]
+    pub list: ListFlags,
+    /// Do not map IDs to Names
+    #[arg(long)]
+    pub no_resolve: bool,
+    /// Do not truncate output
+    #[arg(long)]
+    pub no_trunc: bool,
+}
+
+/// The flags of `container prune` and `network prune`.
+#[derive(Debug, Args)]
+#[command(override_usage = "[OPTIONS]")]
+pub struct Prune {
+    /// Provide filter values (e.g. "until=<timestamp>")
+    #[arg(long, value_name = "filter", value_parser = crate::parse::filter::filter)]
+    pub filter: Vec<crate::parse::filter::Filter>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    pub force: bool,
+}

@@ -2,9 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::ListFlags;
+use super::{ListFlags, Prune};
 use crate::parse::env;
-use crate::parse::filter::{self, Filter};
 
 /// `network …`
 #[derive(Debug, Subcommand)]
@@ -102,16 +101,4 @@ pub struct Remove {
     /// The networks
     #[arg(required = true, value_name = "NETWORK")]
     pub networks: Vec<String>,
-}
-
-/// `network prune`
-#[derive(Debug, Args)]
-#[command(override_usage = "[OPTIONS]")]
-pub struct Prune {
-    /// Provide filter values (e.g. "until=<timestamp>")
-    #[arg(long, value_name = "filter", value_parser = filter::filter)]
-    pub filter: Vec<Filter>,
-    /// Do not prompt for confirmation
-    #[arg(short, long)]
-    pub force: bool,
 }

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::ListFlags;
+use super::{ListFlags, TaskListFlags};
 use crate::parse::env;
 
 /// `node …`
@@ -63,15 +63,9 @@ pub struct Inspect {
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] [NODE...]")]
 pub struct Tasks {
-    /// Filter, format, quiet.
+    /// What is shown of them, and how.
     #[command(flatten)]
-    pub list: ListFlags,
-    /// Do not map IDs to Names
-    #[arg(long)]
-    pub no_resolve: bool,
-    /// Do not truncate output
-    #[arg(long)]
-    pub no_trunc: bool,
+    pub shown: TaskListFlags,
     /// The nodes
     #[arg(value_name = "NODE")]
     pub nodes: Vec<String>,

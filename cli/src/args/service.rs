@@ -2,14 +2,15 @@
 
 use clap::{Args, Subcommand};
 use skep_cluster::api::PortConfig;
+use skep_common::{duration, human, limits};
+use skep_engine::docker::create::Ulimit;
 use skep_engine::mount::MountSpec;
 
-use super::ListFlags;
 use super::update::Update;
+use super::{ListFlags, TaskListFlags};
 use crate::parse::health::HealthFlags;
 use crate::parse::network::{self, NetworkSpec};
-use crate::parse::options::Ulimit;
-use crate::parse::{duration, env, mount, options, port, size};
+use crate::parse::{env, mount, options, port};
 
 /// `service …`
 #[derive(Debug, Subcommand)]
@@ -132,10 +133,10 @@ pub struct Common {
     #[arg(long, value_name = "string")]
     pub hostname: Option<String>,
     /// Limit CPUs
-    #[arg(long, value_name = "decimal", value_parser = size::nano_cpus)]
+    #[arg(long, value_name = "decimal", value_parser = limits::parse_cpus)]
     pub limit_cpu: Option<i64>,
     /// Limit Memory
-    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    #[arg(long, value_name = "bytes", value_parser = human::parse_binary_size)]
     pub limit_memory: Option<i64>,
     /// Limit maximum number of processes (default 0 = unlimited)
     #[arg(long, value_name = "int")]
@@ -165,28 +166,28 @@ pub struct Common {
     #[arg(long, value_name = "uint")]
     pub replicas_max_per_node: Option<u64>,
     /// Reserve CPUs
-    #[arg(long, value_name = "decimal", value_parser = size::nano_cpus)]
+    #[arg(long, value_name = "decimal", value_parser = limits::parse_cpus)]
     pub reserve_cpu: Option<i64>,
     /// Reserve Memory
-    #[arg(long, value_name = "bytes", value_parser = size::bytes)]
+    #[arg(long, value_name = "bytes", value_parser = human::parse_binary_size)]
     pub reserve_memory: Option<i64>,
     /// Restart when condition is met ("none", "on-failure", "any") (default "any")
     #[arg(long, value_name = "string")]
     pub restart_condition: Option<String>,
     /// Delay between restart attempts (ns|us|ms|s|m|h) (default 5s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub restart_delay: Option<i64>,
     /// Maximum number of restarts before giving up
     #[arg(long, value_name = "uint")]
     pub restart_max_attempts: Option<u64>,
     /// Window used to evaluate the restart policy (ns|us|ms|s|m|h)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub restart_window: Option<i64>,
     /// `--rollback-*`
     #[command(flatten)]
     pub rollback: RollbackFlags,
     /// Time to wait before force killing a container (ns|us|ms|s|m|h) (default 10s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub stop_grace_period: Option<i64>,
     /// Signal to stop the container
     #[arg(long, value_name = "string", value_parser = options::signal_name)]
@@ -215,7 +216,7 @@ pub struct Common {
 #[derive(Debug, Clone, Default, Args)]
 pub struct UpdateFlags {
     /// Delay between updates (ns|us|ms|s|m|h) (default 0s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub update_delay: Option<i64>,
     /// Action on update failure ("pause", "continue", "rollback") (default "pause")
     #[arg(long, value_name = "string")]
@@ -224,7 +225,7 @@ pub struct UpdateFlags {
     #[arg(long, value_name = "float")]
     pub update_max_failure_ratio: Option<f32>,
     /// Duration after each task update to monitor for failure (ns|us|ms|s|m|h) (default 5s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub update_monitor: Option<i64>,
     /// Update order ("start-first", "stop-first") (default "stop-first")
     #[arg(long, value_name = "string")]
@@ -238,7 +239,7 @@ pub struct UpdateFlags {
 #[derive(Debug, Clone, Default, Args)]
 pub struct RollbackFlags {
     /// Delay between task rollbacks (ns|us|ms|s|m|h) (default 0s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub rollback_delay: Option<i64>,
     /// Action on rollback failure ("pause", "continue") (default "pause")
     #[arg(long, value_name = "string")]
@@ -247,7 +248,7 @@ pub struct RollbackFlags {
     #[arg(long, value_name = "float")]
     pub rollback_max_failure_ratio: Option<f32>,
     /// Duration after each task rollback to monitor for failure (ns|us|ms|s|m|h) (default 5s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub rollback_monitor: Option<i64>,
     /// Rollback order ("start-first", "stop-first") (default "stop-first")
     #[arg(long, value_name = "string")]
@@ -270,15 +271,9 @@ pub struct List {
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] SERVICE [SERVICE...]")]
 pub struct Tasks {
-    /// Filter, format, quiet.
+    /// What is shown of them, and how.
     #[command(flatten)]
-    pub list: ListFlags,
-    /// Do not map IDs to Names
-    #[arg(long)]
-    pub no_resolve: bool,
-    /// Do not truncate output
-    #[arg(long)]
-    pub no_trunc: bool,
+    pub shown: TaskListFlags,
     /// The services
     #[arg(required = true, value_name = "SERVICE")]
     pub services: Vec<String>,

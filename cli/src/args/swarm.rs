@@ -1,8 +1,7 @@
 //! Flags of `swarm …`.
 
 use clap::{Args, Subcommand};
-
-use crate::parse::duration;
+use skep_common::duration;
 
 /// `swarm …`
 #[derive(Debug, Subcommand)]
@@ -30,7 +29,7 @@ pub struct Init {
     #[arg(long, value_name = "string", default_value = "active")]
     pub availability: String,
     /// Validity period for node certificates (ns|us|ms|s|m|h)
-    #[arg(long, value_name = "duration", default_value = "2160h0m0s", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", default_value = "2160h0m0s", value_parser = duration::parse_positive_nanoseconds)]
     pub cert_expiry: i64,
     /// Address or interface to use for data path traffic (format: <ip|interface>)
     #[arg(long, value_name = "string")]
@@ -45,7 +44,7 @@ pub struct Init {
     #[arg(long, value_name = "uint32", default_value_t = 24)]
     pub default_addr_pool_mask_length: u32,
     /// Dispatcher heartbeat period (ns|us|ms|s|m|h)
-    #[arg(long, value_name = "duration", default_value = "5s", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", default_value = "5s", value_parser = duration::parse_positive_nanoseconds)]
     pub dispatcher_heartbeat: i64,
     /// Force create a new cluster from current state
     #[arg(long)]
@@ -117,10 +116,10 @@ pub struct Leave {
 #[command(override_usage = "[OPTIONS]")]
 pub struct Update {
     /// Validity period for node certificates (ns|us|ms|s|m|h)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub cert_expiry: Option<i64>,
     /// Dispatcher heartbeat period (ns|us|ms|s|m|h)
-    #[arg(long, value_name = "duration", value_parser = duration::positive)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub dispatcher_heartbeat: Option<i64>,
     /// Number of additional Raft snapshots to retain
     #[arg(long, value_name = "uint64")]

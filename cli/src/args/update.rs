@@ -1,11 +1,11 @@
 //! Flags of `service update`.
 
 use clap::Args;
+use skep_engine::docker::create::Ulimit;
 use skep_engine::mount::MountSpec;
 
 use super::service::{Common, Ports, Words};
 use crate::parse::network::{self, NetworkSpec};
-use crate::parse::options::Ulimit;
 use crate::parse::{env, mount, options, port};
 
 /// `service update`

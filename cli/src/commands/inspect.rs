@@ -14,10 +14,16 @@ const KINDS: [&str; 7] = ["container", "image", "network", "volume", "service", 
 
 /// `inspect`
 pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
+    show(&args.names, args.format.as_deref(), |name| object(node, name, args.r#type.as_deref()))
+}
+
+/// Prints what these names stand for. A name that stands for nothing is told on the standard error, and the exit code
+/// says so, too.
+pub(super) fn show(names: &[String], format: Option<&str>, object: impl Fn(&str) -> Result<Value>) -> Result<i32> {
     let mut found = Vec::new();
     let mut code = 0;
-    for name in &args.names {
-        match object(node, name, args.r#type.as_deref()) {
+    for name in names {
+        match object(name) {
             Ok(object) => found.push(object),
             Err(error) => {
                 eprintln!("{}", failure::describe(&error).message);
@@ -25,7 +31,7 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
             }
         }
     }
-    output::inspect(&found, args.format.as_deref())?;
+    output::inspect(&found, format)?;
     Ok(code)
 }
 

@@ -16,6 +16,8 @@ mod volume;
 
 use anyhow::Result;
 
+use crate::args::container::Command as OfContainer;
+use crate::args::image::Command as OfImage;
 use crate::args::{Cli, Command, system, usage};
 use crate::context::Node;
 use crate::logging;
@@ -41,7 +43,6 @@ pub fn dispatch(cli: Cli) -> Result<i32> {
 }
 
 fn verb(node: &Node, command: Command) -> Result<i32> {
-    use container::{attach, exec, lifecycle, list, logs, port, run, stats, top, update};
     match command {
         Command::Container(command) => container::dispatch(node, command),
         Command::Image(command) => image::dispatch(node, command),
@@ -55,33 +56,34 @@ fn verb(node: &Node, command: Command) -> Result<i32> {
         Command::Completion(args) => completion(&args),
         Command::Agent(args) => agent::run(node, &args),
 
-        Command::Run(args) => run::run(node, *args),
-        Command::Create(args) => run::create(node, *args),
-        Command::Exec(args) => exec::run(node, args),
-        Command::Ps(args) => list::run(node, &args),
-        Command::Attach(args) => attach::run(node, &args),
         Command::Inspect(args) => inspect::run(node, &args),
-        Command::Kill(args) => lifecycle::kill(node, &args),
-        Command::Logs(args) => logs::run(node, &args),
-        Command::Pause(args) => lifecycle::pause(node, &args),
-        Command::Port(args) => port::run(node, &args),
-        Command::Rename(args) => lifecycle::rename(node, &args),
-        Command::Restart(args) => lifecycle::restart(node, &args),
-        Command::Rm(args) => lifecycle::remove(node, &args),
-        Command::Start(args) => lifecycle::start(node, &args),
-        Command::Stats(args) => stats::run(node, &args),
-        Command::Stop(args) => lifecycle::stop(node, &args),
-        Command::Top(args) => top::run(node, &args),
-        Command::Unpause(args) => lifecycle::unpause(node, &args),
-        Command::Update(args) => update::run(node, &args),
-        Command::Wait(args) => lifecycle::wait(node, &args),
 
-        Command::Pull(args) => image::pull::run(node, &args),
-        Command::Images(args) => image::list::run(node, &args),
+        Command::Attach(args) => container::dispatch(node, OfContainer::Attach(args)),
+        Command::Create(args) => container::dispatch(node, OfContainer::Create(args)),
+        Command::Exec(args) => container::dispatch(node, OfContainer::Exec(args)),
+        Command::Kill(args) => container::dispatch(node, OfContainer::Kill(args)),
+        Command::Logs(args) => container::dispatch(node, OfContainer::Logs(args)),
+        Command::Pause(args) => container::dispatch(node, OfContainer::Pause(args)),
+        Command::Port(args) => container::dispatch(node, OfContainer::Port(args)),
+        Command::Rename(args) => container::dispatch(node, OfContainer::Rename(args)),
+        Command::Restart(args) => container::dispatch(node, OfContainer::Restart(args)),
+        Command::Rm(args) => container::dispatch(node, OfContainer::Rm(args)),
+        Command::Run(args) => container::dispatch(node, OfContainer::Run(args)),
+        Command::Start(args) => container::dispatch(node, OfContainer::Start(args)),
+        Command::Stats(args) => container::dispatch(node, OfContainer::Stats(args)),
+        Command::Stop(args) => container::dispatch(node, OfContainer::Stop(args)),
+        Command::Top(args) => container::dispatch(node, OfContainer::Top(args)),
+        Command::Unpause(args) => container::dispatch(node, OfContainer::Unpause(args)),
+        Command::Update(args) => container::dispatch(node, OfContainer::Update(args)),
+        Command::Wait(args) => container::dispatch(node, OfContainer::Wait(args)),
+        Command::Ps(args) => container::dispatch(node, OfContainer::Ls(args)),
+
+        Command::Images(args) => image::dispatch(node, OfImage::Ls(args)),
+        Command::Pull(args) => image::dispatch(node, OfImage::Pull(args)),
+        Command::Rmi(args) => image::dispatch(node, OfImage::Rm(args)),
+        Command::Tag(args) => image::dispatch(node, OfImage::Tag(args)),
         Command::Login(args) => image::login::login(&args),
         Command::Logout(args) => image::login::logout(&args),
-        Command::Rmi(args) => image::remove::run(node, &args),
-        Command::Tag(args) => image::remove::tag(node, &args),
     }
 }
 

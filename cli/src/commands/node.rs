@@ -238,6 +238,6 @@ fn ps(node: &Node, args: &Tasks) -> Result<i32> {
         Ok((found, swarm.nodes().await?, tasks::names(swarm.services().await?)))
     })?;
     let view = tasks::View { tasks: &found, nodes: &nodes, services: &services };
-    tasks::print(&view, &args.list, args.no_resolve, args.no_trunc)?;
+    tasks::print(&view, &args.shown)?;
     Ok(0)
 }

@@ -6,9 +6,10 @@ use skep_engine::docker::volume::{CreateRequest, Volume};
 use skep_engine::volumes::PruneVolumes;
 
 use super::container::prune::{confirmed, report};
+use super::inspect::show;
 use crate::args::volume::{Command, Create, Inspect, List as ListFlags, Prune, Remove};
 use crate::context::Node;
-use crate::failure::{self, each};
+use crate::failure::each;
 use crate::format::output::{self, List};
 use crate::parse::{env, filter};
 
@@ -41,19 +42,7 @@ pub fn object(node: &Node, name: &str) -> Result<Value> {
 }
 
 fn inspect(node: &Node, args: &Inspect) -> Result<i32> {
-    let mut found = Vec::new();
-    let mut code = 0;
-    for name in &args.volumes {
-        match object(node, name) {
-            Ok(volume) => found.push(volume),
-            Err(error) => {
-                eprintln!("{}", failure::describe(&error).message);
-                code = 1;
-            }
-        }
-    }
-    output::inspect(&found, args.format.as_deref())?;
-    Ok(code)
+    show(&args.volumes, args.format.as_deref(), |name| object(node, name))
 }
 
 fn list(node: &Node, args: &ListFlags) -> Result<i32> {

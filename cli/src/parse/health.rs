@@ -1,8 +1,7 @@
 //! `--health-*`, for containers and services alike.
 
 use clap::Args;
-
-use super::duration;
+use skep_common::{HealthCheck, duration};
 
 /// The flags of a health check.
 #[derive(Debug, Clone, Default, Args)]
@@ -11,45 +10,28 @@ pub struct HealthFlags {
     #[arg(long, value_name = "string")]
     pub health_cmd: Option<String>,
     /// Time between running the check (ms|s|m|h) (default 30s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive, allow_hyphen_values = true)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds, allow_hyphen_values = true)]
     pub health_interval: Option<i64>,
     /// Consecutive failures needed to report unhealthy (default 3)
     #[arg(long, value_name = "int", allow_hyphen_values = true)]
     pub health_retries: Option<i64>,
     /// Time between running the check during the start period (ms|s|m|h) (default 5s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive, allow_hyphen_values = true)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds, allow_hyphen_values = true)]
     pub health_start_interval: Option<i64>,
     /// Start period for the container to initialize before starting health-retries countdown (default 0s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive, allow_hyphen_values = true)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds, allow_hyphen_values = true)]
     pub health_start_period: Option<i64>,
     /// Maximum time to allow one check to run (ms|s|m|h) (default 30s)
-    #[arg(long, value_name = "duration", value_parser = duration::positive, allow_hyphen_values = true)]
+    #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds, allow_hyphen_values = true)]
     pub health_timeout: Option<i64>,
     /// Disable any container-specified HEALTHCHECK
     #[arg(long)]
     pub no_healthcheck: bool,
 }
 
-/// A health check as asked for; times in nanoseconds, 0 inherits.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HealthSpec {
-    /// `[]` inherits, `["NONE"]` disables, `["CMD-SHELL", command]`.
-    pub test: Vec<String>,
-    /// Time between checks.
-    pub interval_ns: i64,
-    /// Time one check may take.
-    pub timeout_ns: i64,
-    /// Failures in a row that make it unhealthy.
-    pub retries: i64,
-    /// Time in which failures do not count.
-    pub start_period_ns: i64,
-    /// Time between checks in that time.
-    pub start_interval_ns: i64,
-}
-
 impl HealthFlags {
-    /// The check, if any flag is given.
-    pub fn spec(&self) -> Result<Option<HealthSpec>, String> {
+    /// The check, if any flag is given. What is not given is nought, and inherited.
+    pub fn spec(&self) -> Result<Option<HealthCheck>, String> {
         let any = self.health_cmd.is_some()
             || self.health_retries.is_some()
             || [self.health_interval, self.health_start_interval, self.health_start_period, self.health_timeout]
@@ -59,7 +41,7 @@ impl HealthFlags {
             if any {
                 return Err("--no-healthcheck conflicts with --health-* options".to_owned());
             }
-            return Ok(Some(HealthSpec { test: vec!["NONE".to_owned()], ..HealthSpec::default() }));
+            return Ok(Some(HealthCheck { test: vec!["NONE".to_owned()], ..HealthCheck::default() }));
         }
         if !any {
             return Ok(None);
@@ -71,7 +53,7 @@ impl HealthFlags {
             Some(nanos) if nanos > 0 && nanos < 1_000_000 => Err(format!("{flag} cannot be less than 1ms")),
             value => Ok(value.unwrap_or(0)),
         };
-        Ok(Some(HealthSpec {
+        Ok(Some(HealthCheck {
             test: self.health_cmd.iter().flat_map(|command| ["CMD-SHELL".to_owned(), command.clone()]).collect(),
             interval_ns: checked(self.health_interval, "--health-interval")?,
             timeout_ns: checked(self.health_timeout, "--health-timeout")?,

@@ -4,7 +4,6 @@
 //! Invariant: nothing here touches the system but [`mod@env`], which reads files that the user names.
 
 pub mod csv;
-pub use skep_engine::duration;
 pub mod env;
 pub mod filter;
 pub mod health;
@@ -12,4 +11,3 @@ pub mod mount;
 pub mod network;
 pub mod options;
 pub mod port;
-pub mod size;

@@ -1,12 +1,11 @@
 //! `--mount`, `-v` and `--tmpfs`.
 
+use skep_common::human::parse_binary_size;
+use skep_common::mount_point::normalised;
 use skep_engine::containers::mounts::bind_from;
-pub use skep_engine::mount::normalised;
-use skep_engine::mount::{Kind, MountSpec, check};
+use skep_engine::mount::{MountSpec, PROPAGATIONS, check};
 
-use super::{csv, size};
-
-const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+use super::csv;
 
 /// One `--mount`.
 pub fn long(text: &str) -> Result<MountSpec, String> {
@@ -43,11 +42,8 @@ fn set(mount: &mut MountSpec, key: &str, value: &str, field: &str) -> Result<(),
     match key {
         "type" => {
             mount.kind = match value.to_ascii_lowercase().as_str() {
-                "bind" => Kind::Bind,
-                "volume" => Kind::Volume,
-                "tmpfs" => Kind::Tmpfs,
                 "image" | "cluster" | "npipe" => return Err(format!("mount type {value} is not supported")),
-                _ => return Err(format!("invalid mount config for type \"{value}\": mount type unknown: \"{value}\"")),
+                _ => value.parse()?,
             }
         }
         "source" | "src" => mount.source = value.to_owned(),
@@ -72,7 +68,7 @@ fn set(mount: &mut MountSpec, key: &str, value: &str, field: &str) -> Result<(),
             let map = if key == "volume-label" { &mut mount.volume_labels } else { &mut mount.volume_options };
             map.insert(name.to_owned(), value.to_owned());
         }
-        "tmpfs-size" => mount.tmpfs_size = Some(size::bytes(value).map_err(|_| invalid())?),
+        "tmpfs-size" => mount.tmpfs_size = Some(parse_binary_size(value).map_err(|_| invalid())?),
         "tmpfs-mode" => mount.tmpfs_mode = Some(u32::from_str_radix(value, 8).map_err(|_| invalid())?),
         _ => return Err(format!("unexpected key '{key}' in '{field}'")),
     }
@@ -107,23 +103,16 @@ pub fn tmpfs(text: &str) -> Result<MountSpec, String> {
     for option in options.split(',').filter(|option| option.starts_with("size=")) {
         let limit = option.trim_start_matches("size=");
         if !limit.ends_with('%') {
-            size::bytes(limit).map_err(|_| format!("invalid tmpfs option [{option:?}]"))?;
+            parse_binary_size(limit).map_err(|_| format!("invalid tmpfs option [{option:?}]"))?;
         }
     }
-    let spec = MountSpec {
-        kind: Kind::Tmpfs,
-        target: target.to_owned(),
-        tmpfs_options: options.to_owned(),
-        read_only: options.split(',').any(|option| option == "ro"),
-        ..MountSpec::default()
-    };
-    Ok(spec)
+    Ok(MountSpec::tmpfs(target, options))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use skep_engine::mount::{from_api, to_api};
+    use skep_engine::mount::{Kind, from_api, to_api};
 
     use super::*;
     use proptest::prelude::*;
@@ -163,25 +152,12 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_short_form() {
-        let mount = short("/host:/container:ro,rslave").unwrap();
-        assert_eq!((mount.kind, mount.read_only), (Kind::Bind, true));
-        assert!(mount.create_source);
-        let mount = short("data:/var/lib:nocopy").unwrap();
-        assert_eq!((mount.kind, mount.no_copy), (Kind::Volume, true));
-        assert_eq!(short("/anonymous").unwrap().source, "");
-        assert_eq!(short("/anonymous:ro").unwrap().target, "/anonymous");
-        for (text, words) in [
-            (":::", "invalid spec: :::: empty section between colons"),
-            ("a:b", "mount path must be absolute"),
-            ("/a:/b:foo", "invalid mode: foo"),
-            ("a/b:/c", "includes invalid characters for a local volume name"),
-            ("/a:/b:ro:x", "invalid volume specification: '/a:/b:ro:x'"),
-            ("/a:/", "destination can't be '/'"),
-        ] {
-            let error = short(text).unwrap_err();
-            assert!(error.contains(words), "{text}: {error}");
-        }
+    fn paths_of_the_short_form_begin_where_the_caller_is() {
+        let mount = short("./a/../data:/data:ro").unwrap();
+        let here = std::env::current_dir().unwrap();
+        assert_eq!((mount.kind, mount.source), (Kind::Bind, here.join("data").display().to_string()));
+        assert_eq!(short("data:/data").unwrap().kind, Kind::Volume);
+        assert_eq!(short("/a:/").unwrap_err(), bind_from("/a:/", str::to_owned).unwrap_err());
     }
 
     #[test]

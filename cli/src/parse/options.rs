@@ -1,17 +1,9 @@
 //! Small value syntaxes: ulimits, restart policies, signals, security options, hosts, commands.
 
-use nix::sys::signal::Signal;
-
-/// A resource limit; -1 is unlimited.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ulimit {
-    /// `nofile`, `core`, …
-    pub name: String,
-    /// Soft limit.
-    pub soft: i64,
-    /// Hard limit.
-    pub hard: i64,
-}
+use skep_common::human::{self, SizeError};
+use skep_common::names;
+use skep_common::signal::{self, SignalError};
+use skep_engine::docker::create::{RestartPolicy, Ulimit};
 
 const ULIMITS: [&str; 16] = [
     "as",
@@ -50,33 +42,21 @@ pub fn ulimit(text: &str) -> Result<Ulimit, String> {
     Ok(Ulimit { name: name.to_owned(), soft, hard })
 }
 
-/// What happens when a container ends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Restart {
-    /// Nothing.
-    #[default]
-    No,
-    /// Again when it failed, at most so often (0: without limit).
-    OnFailure(u32),
-    /// Again.
-    Always,
-    /// Again, unless a user stopped it.
-    UnlessStopped,
+/// Bytes in binary units, or -1 for "without limit".
+pub fn bytes_or_unlimited(text: &str) -> Result<i64, SizeError> {
+    if text == "-1" { Ok(-1) } else { human::parse_binary_size(text) }
 }
 
-/// `--restart`.
-pub fn restart(text: &str) -> Result<Restart, String> {
+/// `--restart`: `NAME[:COUNT]`.
+pub fn restart(text: &str) -> Result<RestartPolicy, String> {
     let (name, count) = match text.split_once(':') {
         Some((name, count)) => (name, Some(count)),
         None => (text, None),
     };
-    let policy = match (name, count) {
-        ("" | "no", None) => Restart::No,
-        ("always", None) => Restart::Always,
-        ("unless-stopped", None) => Restart::UnlessStopped,
-        ("on-failure", None) => Restart::OnFailure(0),
+    let maximum_retry_count = match (name, count) {
+        ("" | "no" | "always" | "unless-stopped" | "on-failure", None) => 0,
         ("on-failure", Some(count)) => {
-            Restart::OnFailure(count.parse().map_err(|_| "maximum retry count must be an integer".to_owned())?)
+            count.parse().map_err(|_| "maximum retry count must be an integer".to_owned())?
         }
         ("no" | "always" | "unless-stopped", Some(_)) => {
             return Err("invalid restart policy: maximum retry count can only be used with 'on-failure'".to_owned());
@@ -87,35 +67,13 @@ pub fn restart(text: &str) -> Result<Restart, String> {
             ));
         }
     };
-    Ok(policy)
-}
-
-/// A signal by name (with or without SIG, `RTMIN+3`) or number.
-pub fn signal(text: &str) -> Result<i32, String> {
-    let invalid = || format!("invalid signal: {text}");
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(invalid()) };
-    }
-    let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let offset = |text: &str| text.parse::<i32>().ok().filter(|offset| (0..=30).contains(offset)).ok_or_else(invalid);
-    match name {
-        "RTMIN" => return Ok(34),
-        "RTMAX" => return Ok(64),
-        _ => {}
-    }
-    if let Some(rest) = name.strip_prefix("RTMIN+") {
-        return Ok(34 + offset(rest)?);
-    }
-    if let Some(rest) = name.strip_prefix("RTMAX-") {
-        return Ok(64 - offset(rest)?);
-    }
-    format!("SIG{name}").parse::<Signal>().map(|signal| signal as i32).map_err(|_| invalid())
+    let name = if name.is_empty() { "no" } else { name };
+    Ok(RestartPolicy { name: name.to_owned(), maximum_retry_count })
 }
 
 /// `--stop-signal`, kept as it was written.
-pub fn signal_name(text: &str) -> Result<String, String> {
-    signal(text).map(|_| text.to_owned())
+pub fn signal_name(text: &str) -> Result<String, SignalError> {
+    signal::parse(text).map(|_| text.to_owned())
 }
 
 /// `NAME:IP` or `NAME=IP`, as `--add-host` and `--host` take it.
@@ -139,10 +97,7 @@ pub fn address(text: &str) -> Result<std::net::IpAddr, String> {
 /// A container's or service's name.
 pub fn container_name(text: &str) -> Result<String, String> {
     let text = text.strip_prefix('/').unwrap_or(text);
-    let good = text.len() > 1
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-    if good {
+    if names::is_object_name(text) {
         return Ok(text.to_owned());
     }
     Err(format!("Invalid container name ({text}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"))
@@ -208,22 +163,21 @@ mod tests {
     }
 
     #[test]
-    fn reads_restart_policies() {
-        assert_eq!(restart("on-failure:3").unwrap(), Restart::OnFailure(3));
-        assert_eq!(restart("unless-stopped").unwrap(), Restart::UnlessStopped);
-        assert!(restart("foo").unwrap_err().contains("unknown policy 'foo'"));
-        assert!(restart("always:3").unwrap_err().contains("can only be used with 'on-failure'"));
-        assert_eq!(restart("on-failure:x").unwrap_err(), "maximum retry count must be an integer");
+    fn memory_may_be_without_limit() {
+        assert_eq!(bytes_or_unlimited("-1"), Ok(-1));
+        assert_eq!(bytes_or_unlimited("6m"), Ok(6 << 20));
+        assert!(bytes_or_unlimited("-2").is_err());
     }
 
     #[test]
-    fn reads_signals() {
-        for (text, number) in [("9", 9), ("TERM", 15), ("sigterm", 15), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)] {
-            assert_eq!(signal(text).unwrap(), number, "{text}");
-        }
-        for text in ["0", "65", "FOO", "", "RTMIN+99"] {
-            assert_eq!(signal(text).unwrap_err(), format!("invalid signal: {text}"));
-        }
+    fn reads_restart_policies() {
+        let policy = |text: &str| restart(text).map(|policy| (policy.name, policy.maximum_retry_count)).unwrap();
+        assert_eq!(policy("on-failure:3"), ("on-failure".to_owned(), 3));
+        assert_eq!(policy("unless-stopped"), ("unless-stopped".to_owned(), 0));
+        assert_eq!(policy(""), ("no".to_owned(), 0));
+        assert!(restart("foo").unwrap_err().contains("unknown policy 'foo'"));
+        assert!(restart("always:3").unwrap_err().contains("can only be used with 'on-failure'"));
+        assert_eq!(restart("on-failure:x").unwrap_err(), "maximum retry count must be an integer");
     }
 
     #[test]

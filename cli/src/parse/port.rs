@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use skep_cluster::api::{PortConfig, PublishMode};
+use skep_common::port::{PortProtocolError, parse_exposed, parse_range, split_protocol};
 use skep_engine::ports::api_protocol;
 use skep_net::PortProtocol;
 
@@ -22,7 +23,7 @@ pub struct PortSpec {
     pub protocol: PortProtocol,
 }
 
-/// `80` or `8000-8010`, for a port in the container; as `--expose` has it with `/PROTOCOL`.
+/// `80` or `8000-8010`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range(u16, u16);
 
@@ -33,21 +34,7 @@ impl fmt::Display for Range {
 }
 
 fn range(text: &str) -> Option<Range> {
-    let port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u16>().ok()).flatten();
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    match (port(first)?, port(last)?) {
-        (first, last) if first <= last => Some(Range(first, last)),
-        _ => None,
-    }
-}
-
-fn protocol(text: &str) -> Result<PortProtocol, String> {
-    match text.to_ascii_lowercase().as_str() {
-        "" | "tcp" => Ok(PortProtocol::Tcp),
-        "udp" => Ok(PortProtocol::Udp),
-        "sctp" => Ok(PortProtocol::Sctp),
-        _ => Err(format!("invalid proto: {text}")),
-    }
+    parse_range(text).map(|(first, last)| Range(first, last))
 }
 
 /// `IP`, host part and container part of a specification.
@@ -67,13 +54,13 @@ fn parts(spec: &str) -> Result<(Option<&str>, &str, &str), String> {
 /// One `-p` of `run`: one or, of ranges, several ports.
 pub fn published(spec: &str) -> Result<Vec<PortSpec>, String> {
     let (address, host_text, container) = parts(spec)?;
-    let (container, protocol_text) = container.split_once('/').unwrap_or((container, "tcp"));
+    let (container, protocol_text) = split_protocol(container);
     if container.is_empty() {
         return Err(format!("no port specified: {spec}<empty>"));
     }
     let Range(first, last) =
         range(container).filter(|range| range.0 > 0).ok_or_else(|| format!("invalid containerPort: {container}"))?;
-    let protocol = protocol(protocol_text)?;
+    let protocol: PortProtocol = protocol_text.parse().map_err(|error: PortProtocolError| error.to_string())?;
     let host_ip = match address {
         None | Some("" | "0.0.0.0") => None,
         Some(text) => Some(text.parse().map_err(|_| format!("invalid IP address: {text}"))?),
@@ -104,10 +91,8 @@ pub fn published(spec: &str) -> Result<Vec<PortSpec>, String> {
 
 /// `80`, `80/udp` or `8000-8010/tcp` of `--expose` and of an image.
 pub fn exposed(spec: &str) -> Result<Vec<(u16, PortProtocol)>, String> {
-    let (ports, protocol_text) = spec.split_once('/').unwrap_or((spec, "tcp"));
-    let invalid = || format!("invalid range format for --expose: {spec}");
-    let Range(first, last) = range(ports).filter(|range| range.0 > 0).ok_or_else(invalid)?;
-    let protocol = protocol(protocol_text).map_err(|_| invalid())?;
+    let ports = parse_exposed(spec).ok_or_else(|| format!("invalid range format for --expose: {spec}"))?;
+    let (first, last, protocol) = ports;
     Ok((first..=last).map(|port| (port, protocol)).collect())
 }
 
@@ -123,7 +108,10 @@ pub fn service(spec: &str) -> Result<Vec<PortConfig>, String> {
             lower.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| format!("invalid field {field}"))?;
         match key {
             "protocol" => {
-                let protocol = protocol(value).map_err(|_| format!("invalid protocol value {value}"))?;
+                let protocol = match value {
+                    "" => PortProtocol::Tcp,
+                    text => text.parse().map_err(|_| format!("invalid protocol value {value}"))?,
+                };
                 port.protocol = api_protocol(protocol).into();
             }
             "mode" => {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
+use skep_common::names::short_id;
 use skep_net::Sandbox;
 use skep_runtime::config::{
     ContainerConfig, ContainerRecord, HealthCheck, MountPoint, MountType, NetworkMode, RestartPolicy,
@@ -12,7 +13,6 @@ use skep_runtime::config::{
 use skep_runtime::state::{ContainerState, Health, Status};
 use skep_runtime::{ContainerDetails, ContainerFiles, Volumes};
 
-use super::short_id;
 use crate::docker::container::{self as docker, Container, NetworkSettings, State};
 use crate::docker::create::{
     Config, DeviceMapping, EndpointAddresses, EndpointSettings, HealthConfig, HostConfig, LogConfig, PortBinding,

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skep_cluster::api::{CreateAttachmentRequest, RemoveAttachmentRequest};
+use skep_common::names::{random_id, short_id};
 use skep_net::Net;
 use skep_runtime::Runtime;
 use skep_runtime::config::{ContainerConfig, ContainerRecord, EndpointConfig, NetworkMode};
 
-use super::short_id;
 use crate::ErrorKind;
 use crate::engine::Engine;
 use crate::error::{Error, Result, chain_of};
@@ -75,7 +75,7 @@ impl Engine {
         config: &mut ContainerConfig,
         overlays: &[usize],
     ) -> Result<Vec<Lease>> {
-        let id: String = config.id.get_or_insert_with(skep_common::names::random_id).clone();
+        let id: String = config.id.get_or_insert_with(random_id).clone();
         let name = config.name.clone().unwrap_or_else(|| short_id(&id).to_owned());
         let mut leases = Vec::new();
         for index in overlays {

@@ -1,6 +1,7 @@
 //! What a container may use, checked as docker's engine checks it.
 
 use skep_common::limits;
+use skep_common::procfs::processor_count;
 use skep_runtime::config::{CgroupLimits, Limits};
 
 use crate::docker::create::Resources;
@@ -15,8 +16,7 @@ use crate::error::{Error, Result};
 pub fn of_request(resources: &Resources) -> Result<Limits> {
     refuse_unknown(resources)?;
     check(resources)?;
-    let available = std::thread::available_parallelism().map_or(1, usize::from);
-    limits::check_cpus(resources.nano_cpus, available)?;
+    limits::check_cpus(resources.nano_cpus, processor_count())?;
     let asked = given(resources);
     if asked.nano_cpus.is_some() && (asked.cgroup.cpu_quota.is_some() || asked.cgroup.cpu_period.is_some()) {
         return Err(Error::bad_argument("Conflicting options: Nano CPUs and CPU Period cannot both be set."));

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use skep_common::files::directory_size;
+use skep_common::port::parse_exposed;
 use skep_image::Reference;
 use skep_net::{BoundPort, PortProtocol};
 use skep_runtime::config::{MountType, NetworkMode};
@@ -9,9 +11,7 @@ use skep_runtime::state::Status;
 use skep_runtime::{ContainerSummary, Runtime};
 
 use super::inspect::{legs, mount_point};
-use super::ports;
 use super::status::status_text;
-use crate::disk;
 use crate::docker::Named;
 use crate::docker::container::{Port, Summary, SummaryHealth, SummaryHost, SummaryNetworks};
 use crate::engine::Engine;
@@ -77,8 +77,8 @@ impl<'a> Wanted<'a> {
         filters.check("health", &HEALTH)?;
         filters.check_each("exited", |code| code.parse::<i32>().is_ok())?;
         filters.check_each("is-task", |wanted| boolean(wanted).is_some())?;
-        filters.check_each("publish", |ports| ports::read(ports).is_some())?;
-        filters.check_each("expose", |ports| ports::read(ports).is_some())?;
+        filters.check_each("publish", |ports| parse_exposed(ports).is_some())?;
+        filters.check_each("expose", |ports| parse_exposed(ports).is_some())?;
         let created = |key: &str| -> Result<Option<Timestamp>> {
             let Some(name) = filters.values(key).first() else { return Ok(None) };
             Ok(Some(runtime.record(name)?.0.created))
@@ -150,13 +150,13 @@ fn whole_name(image: &str) -> Option<String> {
 }
 
 fn publishes(container: &ContainerSummary, ports: &str) -> bool {
-    ports::read(ports).is_some_and(|(first, last, protocol)| {
+    parse_exposed(ports).is_some_and(|(first, last, protocol)| {
         container.ports.iter().any(|port| (first..=last).contains(&port.host_port) && port.protocol == protocol)
     })
 }
 
 fn exposes(container: &ContainerSummary, ports: &str) -> bool {
-    ports::read(ports).is_some_and(|(first, last, protocol)| {
+    parse_exposed(ports).is_some_and(|(first, last, protocol)| {
         let is_meant = |port: u16, other| (first..=last).contains(&port) && other == protocol;
         container.ports.iter().any(|port| is_meant(port.container_port, port.protocol))
             || exposed(container).any(|(port, other)| is_meant(port, other))
@@ -164,7 +164,7 @@ fn exposes(container: &ContainerSummary, ports: &str) -> bool {
 }
 
 fn exposed(container: &ContainerSummary) -> impl Iterator<Item = (u16, PortProtocol)> {
-    let each = container.exposed.iter().filter_map(|text| ports::read(text));
+    let each = container.exposed.iter().filter_map(|text| parse_exposed(text));
     each.flat_map(|(first, last, protocol)| (first..=last).map(move |port| (port, protocol)))
 }
 
@@ -178,7 +178,7 @@ fn mount_names(container: &ContainerSummary) -> impl Iterator<Item = String> {
 }
 
 fn summary(runtime: &Runtime, container: ContainerSummary, now: Timestamp, size: bool) -> Summary {
-    let written = size.then(|| disk::usage_bytes(&runtime.files(&container.id).upper));
+    let written = size.then(|| directory_size(&runtime.files(&container.id).upper).disk_bytes);
     let mut networks: Named<_> = container.networks.iter().map(|name| (name.clone(), Default::default())).collect();
     for (name, leg) in container.sandbox.iter().flat_map(|sandbox| legs(&container.id, sandbox)) {
         networks.set(&name, leg);

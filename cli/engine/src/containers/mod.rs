@@ -20,8 +20,3 @@ pub use list::ListContainers;
 pub use prune::{PruneContainers, PrunedContainers};
 pub use remove::RemoveContainer;
 pub use update::UpdateContainer;
-
-/// The first 12 digits of an id.
-pub fn short_id(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
-}

@@ -1,13 +1,14 @@
 //! The mounts of a container that is to be made: `Binds`, `Mounts`, `Tmpfs` and `Volumes` of the request, in this order.
 
+use skep_common::mount_point;
+use skep_common::names::check_volume_name;
 use skep_runtime::config::MountSpec as RuntimeMount;
 
-use crate::docker::create::{CreateRequest, Mount};
+use crate::docker::create::CreateRequest;
+use crate::docker::mount::Mount;
 use crate::docker::{Named, refuse, refuse_all};
 use crate::error::{Error, Result};
-use crate::mount::{self, Kind, MountSpec};
-
-const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+use crate::mount::{self, Kind, MountSpec, PROPAGATIONS};
 
 /// Everything that is to be mounted; two things at one place are refused.
 ///
@@ -23,38 +24,24 @@ pub(super) fn of_request(request: &CreateRequest) -> Result<Vec<RuntimeMount>> {
             specs.push(from_docker(asked)?);
         }
         for (target, options) in host.tmpfs.iter().flat_map(Named::iter) {
-            specs.push(tmpfs(target, options));
+            specs.push(MountSpec::tmpfs(target, options));
         }
     }
     for target in request.config.volumes.iter().flat_map(|volumes| volumes.names()) {
         specs.push(MountSpec { target: target.to_owned(), ..MountSpec::default() });
     }
-    let mut mounts: Vec<RuntimeMount> = Vec::new();
-    for spec in &specs {
-        mount::check(spec).map_err(Error::bad_argument)?;
-        let asked = mount::to_runtime(spec).map_err(Error::bad_argument)?;
-        if mounts.iter().any(|other| other.target == asked.target) {
-            return Err(Error::bad_argument(format!("Duplicate mount point: {}", asked.target)));
-        }
-        mounts.push(asked);
-    }
-    Ok(mounts)
-}
-
-/// A file system in memory at `target`.
-fn tmpfs(target: &str, options: &str) -> MountSpec {
-    MountSpec {
-        kind: Kind::Tmpfs,
-        target: target.to_owned(),
-        tmpfs_options: options.to_owned(),
-        read_only: options.split(',').any(|option| option == "ro"),
-        ..MountSpec::default()
+    let read =
+        |spec: &MountSpec| mount::check(spec).and_then(|()| mount::to_runtime(spec)).map_err(Error::bad_argument);
+    let mounts: Vec<RuntimeMount> = specs.iter().map(read).collect::<Result<_>>()?;
+    match mount_point::duplicate(mounts.iter().map(|mount| mount.target.as_str())) {
+        Some(target) => Err(Error::bad_argument(format!("Duplicate mount point: {target}"))),
+        None => Ok(mounts),
     }
 }
 
 /// A mount as a request carries it.
 pub fn to_docker(spec: &MountSpec) -> Mount {
-    use crate::docker::create::{BindOptions, DriverConfig, TmpfsOptions, VolumeOptions};
+    use crate::docker::mount::{BindOptions, Driver, TmpfsOptions, VolumeOptions};
     let mut mount = Mount {
         kind: spec.kind.name().to_owned(),
         source: spec.source.clone(),
@@ -75,7 +62,7 @@ pub fn to_docker(spec: &MountSpec) -> Mount {
             mount.volume_options = Some(VolumeOptions {
                 no_copy: Some(spec.no_copy),
                 labels: Some(spec.volume_labels.clone()),
-                driver_config: Some(DriverConfig {
+                driver_config: Some(Driver {
                     name: Some(spec.volume_driver.clone()),
                     options: Some(spec.volume_options.clone()),
                 }),
@@ -92,15 +79,7 @@ pub fn to_docker(spec: &MountSpec) -> Mount {
 }
 
 fn from_docker(asked: &Mount) -> Result<MountSpec> {
-    let kind = match asked.kind.as_str() {
-        "bind" => Kind::Bind,
-        "volume" => Kind::Volume,
-        "tmpfs" => Kind::Tmpfs,
-        other => {
-            let unknown = format!("invalid mount config for type \"{other}\": mount type unknown: \"{other}\"");
-            return Err(Error::bad_argument(unknown));
-        }
-    };
+    let kind: Kind = asked.kind.parse().map_err(Error::bad_argument)?;
     refuse_all(&asked.other)?;
     let bind = asked.bind_options.clone().unwrap_or_default();
     let volume = asked.volume_options.clone().unwrap_or_default();
@@ -171,13 +150,13 @@ pub fn bind_from(text: &str, host_path: impl Fn(&str) -> String) -> Result<Mount
     if !target.starts_with('/') {
         return Err(invalid(&format!("invalid mount path: '{target}' mount path must be absolute")));
     }
-    if mount::normalised(target) == "/" {
+    if mount_point::target(target).is_none() {
         return Err(invalid("invalid specification: destination can't be '/'"));
     }
     let source = host_path(source);
     let kind = if source.starts_with('/') { Kind::Bind } else { Kind::Volume };
     if kind == Kind::Volume && !source.is_empty() {
-        mount::volume_name(&source)?;
+        check_volume_name(&source).map_err(|error| error.to_string())?;
     }
     let mut spec = MountSpec {
         kind,

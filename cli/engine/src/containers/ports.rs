@@ -3,29 +3,12 @@
 
 use std::net::Ipv4Addr;
 
+use skep_common::port::{parse_exposed, parse_range};
 use skep_net::{Net, PortMapping, PortProtocol, Sandbox};
 
 use crate::docker::create::PortBinding;
 use crate::docker::{Empty, Named};
 use crate::error::{Error, Result};
-
-/// `80`, `80/udp`, `8000-8010/tcp`: first, last and protocol.
-pub(super) fn read(text: &str) -> Option<(u16, u16, PortProtocol)> {
-    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let protocol = match protocol {
-        "tcp" => PortProtocol::Tcp,
-        "udp" => PortProtocol::Udp,
-        "sctp" => PortProtocol::Sctp,
-        _ => return None,
-    };
-    range(numbers).map(|(first, last)| (first, last, protocol))
-}
-
-fn range(text: &str) -> Option<(u16, u16)> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last).then_some((first, last))
-}
 
 /// The exposed ports, one by one.
 ///
@@ -34,8 +17,7 @@ fn range(text: &str) -> Option<(u16, u16)> {
 pub(super) fn exposed(asked: &Named<Empty>) -> Result<Vec<String>> {
     let mut ports = Vec::new();
     for text in asked.names() {
-        let (first, last, protocol) = read(text)
-            .filter(|(first, ..)| *first > 0)
+        let (first, last, protocol) = parse_exposed(text)
             .ok_or_else(|| Error::bad_argument(format!("invalid range format for --expose: {text}")))?;
         ports.extend((first..=last).map(|port| format!("{port}/{protocol}")));
     }
@@ -71,8 +53,8 @@ pub(super) fn published(net: &Net, asked: &Named<Option<Vec<PortBinding>>>) -> R
 }
 
 fn wanted(key: &str, binding: &PortBinding) -> Result<Wanted> {
-    let (container, _, protocol) = read(key)
-        .filter(|(first, last, _)| first == last && *first > 0)
+    let (container, _, protocol) = parse_exposed(key)
+        .filter(|(first, last, _)| first == last)
         .ok_or_else(|| Error::bad_argument(format!("invalid containerPort: {key}")))?;
     let address = match binding.host_ip.as_str() {
         "" | "0.0.0.0" => None,
@@ -84,7 +66,7 @@ fn wanted(key: &str, binding: &PortBinding) -> Result<Wanted> {
     };
     let host = match binding.host_port.as_str() {
         "" | "0" => None,
-        text => Some(range(text).ok_or_else(|| Error::bad_argument(format!("invalid hostPort: {text}")))?),
+        text => Some(parse_range(text).ok_or_else(|| Error::bad_argument(format!("invalid hostPort: {text}")))?),
     };
     Ok(Wanted { address, host, container, protocol })
 }
@@ -112,12 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_ports() {
-        assert_eq!(read("80"), Some((80, 80, PortProtocol::Tcp)));
-        assert_eq!(read("8000-8010/udp"), Some((8000, 8010, PortProtocol::Udp)));
-        for bad in ["x", "80/icmp", "90-80", "70000"] {
-            assert_eq!(read(bad), None, "{bad}");
-        }
+    fn exposed_ports_are_listed_one_by_one() {
         let asked = [("80/tcp".to_owned(), Empty {}), ("90-91/udp".to_owned(), Empty {})].into_iter().collect();
         assert_eq!(exposed(&asked).unwrap(), ["80/tcp", "90/udp", "91/udp"]);
     }

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use skep_common::files::directory_size;
 use skep_runtime::RemoveOptions;
 use skep_runtime::state::Status;
 
-use crate::disk;
-use crate::duration::moment;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::filters::Filters;
+use crate::time::moment;
 
 /// Which containers go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl Engine {
             if !wanted {
                 continue;
             }
-            let size = disk::usage_bytes(&runtime.files(&container.id).upper);
+            let size = directory_size(&runtime.files(&container.id).upper).disk_bytes;
             match runtime.remove(&container.id, &RemoveOptions { force: false, volumes: false }) {
                 Ok(()) => {
                     pruned.space_reclaimed += size;

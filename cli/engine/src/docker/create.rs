@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::mount::Mount;
 use super::{Empty, Maybe, Named, maybe, words};
 
 /// What runs, whatever the machine.
@@ -248,89 +249,13 @@ pub struct DeviceMapping {
     pub cgroup_permissions: String,
 }
 
-/// A limit of its processes; -1 is none.
+/// A limit of its processes; -1 is none. A service has its fields in another order, docker's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Ulimit {
     pub name: String,
     pub soft: i64,
     pub hard: i64,
-}
-
-/// A mount.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Mount {
-    #[serde(rename = "Type")]
-    pub kind: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub source: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub target: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub consistency: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bind_options: Option<BindOptions>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub volume_options: Option<VolumeOptions>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tmpfs_options: Option<TmpfsOptions>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-/// How a directory of the host is mounted.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct BindOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub propagation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub non_recursive: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub create_mountpoint: Option<bool>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-/// How a volume is mounted, or made.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct VolumeOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub no_copy: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver_config: Option<DriverConfig>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subpath: Option<String>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
-}
-
-/// A driver and its options.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct DriverConfig {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<BTreeMap<String, String>>,
-}
-
-/// A file system in memory.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct TmpfsOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size_bytes: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<u32>,
-    #[serde(flatten)]
-    pub other: Map<String, Value>,
 }
 
 /// The networks to join.

@@ -12,6 +12,7 @@ pub mod container;
 pub mod create;
 pub mod image;
 pub mod info;
+pub mod mount;
 pub mod network;
 pub mod node;
 pub mod service;

@@ -10,6 +10,7 @@ use serde_json::{Number, Value};
 
 use super::Empty;
 use super::create::HealthConfig;
+use super::mount::{Driver, Mount};
 
 /// Of an object: a change names the one it has seen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -190,82 +191,6 @@ pub struct ContainerSpec {
     pub ulimits: Option<Vec<Ulimit>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i64>,
-}
-
-/// Something mounted into it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Mount {
-    #[serde(rename = "Type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_only: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub consistency: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bind_options: Option<BindOptions>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub volume_options: Option<VolumeOptions>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tmpfs_options: Option<TmpfsOptions>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cluster_options: Option<Value>,
-}
-
-/// Of a directory of the host.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct BindOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub propagation: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub non_recursive: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub create_mountpoint: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_only_non_recursive: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub read_only_force_recursive: Option<bool>,
-}
-
-/// Of a volume.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct VolumeOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub no_copy: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub labels: Option<BTreeMap<String, String>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub subpath: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver_config: Option<Driver>,
-}
-
-/// Of a file system in memory; the size in bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct TmpfsOptions {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub size_bytes: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<Value>,
-}
-
-/// A driver and its options.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Driver {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub options: Option<BTreeMap<String, String>>,
 }
 
 /// How names are looked up.

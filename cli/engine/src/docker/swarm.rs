@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::mount::Driver;
 use super::node::TlsInfo;
-use super::service::{Driver, Version};
+use super::service::Version;
 
 /// The swarm, as a manager tells it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

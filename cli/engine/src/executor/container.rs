@@ -4,6 +4,8 @@ use skep_cluster::api::{
     ContainerSpec, HealthCheck as ApiHealthCheck, PortConfig, PublishMode, Resources, Task, TaskSpec,
 };
 use skep_cluster::executor::ExecutorError;
+use skep_cluster::model::GRACE_DEFAULT_NS;
+use skep_common::duration;
 use skep_net::{PortMapping, PublishedPort};
 use skep_runtime::config::{
     CgroupLimits, ContainerConfig, EndpointConfig, HealthCheck, Limits, LogConfig, MountSpec, NetworkMode,
@@ -13,9 +15,6 @@ use skep_runtime::config::{
 use super::template::Facts;
 use super::{Assigned, TASK_LABEL};
 use crate::{mount, ports};
-
-/// Seconds until a stop becomes a kill, when the service does not say.
-const GRACE_SECONDS: i64 = 10;
 
 /// The container's name: `web.1.TASKID`, or `web.NODEID.TASKID` of a global service.
 pub fn name(task: &Task) -> String {
@@ -200,22 +199,10 @@ fn health_check(check: &ApiHealthCheck) -> HealthCheck {
     }
 }
 
+/// Whole seconds, rounded up.
 fn grace_seconds(container: &ContainerSpec) -> i64 {
-    match container.stop_grace_period_ns {
-        Some(nanoseconds) => nanoseconds.max(0).div_ceil_seconds(),
-        None => GRACE_SECONDS,
-    }
-}
-
-trait Seconds {
-    /// Whole seconds, rounded up.
-    fn div_ceil_seconds(self) -> i64;
-}
-
-impl Seconds for i64 {
-    fn div_ceil_seconds(self) -> i64 {
-        self / 1_000_000_000 + i64::from(self % 1_000_000_000 > 0)
-    }
+    let nanoseconds = container.stop_grace_period_ns.unwrap_or(GRACE_DEFAULT_NS).max(0);
+    nanoseconds / duration::SECOND_NS + i64::from(nanoseconds % duration::SECOND_NS > 0)
 }
 
 fn ulimit(limit: &skep_cluster::api::Ulimit) -> Ulimit {

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use skep_cluster::api::{NodeDescription, Platform, Resources, Task};
 use skep_cluster::executor::{Configured, Controller, Executor, ExecutorError, NodeNetwork};
+use skep_common::limits::NANO_CPUS_PER_CPU;
+use skep_common::procfs::processor_count;
 use skep_runtime::{RemoveOptions, Runtime};
 
 pub use pulls::Registries;
@@ -138,12 +140,12 @@ impl Executor for NodeExecutor {
     async fn describe(&self) -> Result<NodeDescription, ExecutorError> {
         let machine = Arc::clone(&self.machine);
         blocking(move || {
-            let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+            let cpus = i64::try_from(processor_count()).unwrap_or(i64::MAX);
             Ok(NodeDescription {
                 hostname: hostname(),
                 platform: Some(Platform { architecture: std::env::consts::ARCH.to_owned(), os: "linux".to_owned() }),
                 resources: Some(Resources {
-                    nano_cpus: i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000),
+                    nano_cpus: cpus.saturating_mul(NANO_CPUS_PER_CPU),
                     memory_bytes: i64::try_from(memory_bytes()).unwrap_or(i64::MAX),
                     ..Resources::default()
                 }),

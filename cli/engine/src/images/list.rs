@@ -8,10 +8,10 @@ use skep_image::{Image, Reference};
 use super::digest_name;
 use crate::docker::NEVER_SECONDS;
 use crate::docker::image::Summary;
-use crate::duration::moment;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::filters::Filters;
+use crate::time::moment;
 
 /// What stands for a name or tag that is not there.
 const NONE: &str = "<none>";

@@ -6,10 +6,10 @@ use skep_cluster::api::RemoveNetworkRequest;
 
 use super::list::is_builtin;
 use crate::blocking::aside;
-use crate::duration::moment;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::filters::Filters;
+use crate::time::moment;
 
 /// Which unused networks go.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -11,7 +11,8 @@ use skep_cluster::api::{
 
 use super::words::Word;
 use crate::docker::create::HealthConfig;
-use crate::docker::{refuse, service as docker};
+use crate::docker::mount::{self as docker_mount, Driver};
+use crate::docker::{refuse, refuse_all, service as docker};
 use crate::error::{Error, Result};
 
 /// The value that a word stands for; `what` names the field when it stands for none.
@@ -124,7 +125,7 @@ fn task_spec(task: &docker::TaskSpec) -> Result<TaskSpec> {
     })
 }
 
-fn log_driver(driver: &docker::Driver) -> Result<LogDriver> {
+fn log_driver(driver: &Driver) -> Result<LogDriver> {
     let name = driver.name.clone().unwrap_or_default();
     match name.as_str() {
         "json-file" | "local" | "none" => Ok(LogDriver { name, options: driver.options.clone().unwrap_or_default() }),
@@ -234,24 +235,19 @@ fn health_check(check: &HealthConfig) -> HealthCheck {
     }
 }
 
-fn mount(mount: &docker::Mount) -> Result<Mount> {
-    refuse_given("ClusterOptions", mount.cluster_options.as_ref())?;
+fn mount(mount: &docker_mount::Mount) -> Result<Mount> {
     let bind = mount.bind_options.clone().unwrap_or_default();
     let volume = mount.volume_options.clone().unwrap_or_default();
     let tmpfs = mount.tmpfs_options.clone().unwrap_or_default();
-    refuse_given("TmpfsOptions.Options", tmpfs.options.as_ref())?;
-    refuse_given("VolumeOptions.Subpath", volume.subpath.as_ref())?;
-    for (name, given) in [
-        ("BindOptions.NonRecursive", bind.non_recursive),
-        ("BindOptions.ReadOnlyNonRecursive", bind.read_only_non_recursive),
-        ("BindOptions.ReadOnlyForceRecursive", bind.read_only_force_recursive),
-    ] {
-        refuse_given(name, given.as_ref())?;
+    for other in [&mount.other, &bind.other, &volume.other, &tmpfs.other] {
+        refuse_all(other)?;
     }
+    refuse_given("VolumeOptions.Subpath", volume.subpath.as_ref())?;
+    refuse_given("BindOptions.NonRecursive", bind.non_recursive.as_ref())?;
     let driver = volume.driver_config.unwrap_or_default();
     let mut wanted = Mount {
-        source: mount.source.clone().unwrap_or_default(),
-        target: mount.target.clone().unwrap_or_default(),
+        source: mount.source.clone(),
+        target: mount.target.clone(),
         read_only: mount.read_only.unwrap_or_default(),
         bind_propagation: bind.propagation.unwrap_or_default(),
         bind_create_source: bind.create_mountpoint.unwrap_or_default(),
@@ -263,7 +259,7 @@ fn mount(mount: &docker::Mount) -> Result<Mount> {
         tmpfs_mode: tmpfs.mode.unwrap_or_default(),
         ..Mount::default()
     };
-    wanted.set_type(value("Mount.Type", mount.kind.as_deref())?);
+    wanted.set_type(value("Mount.Type", Some(mount.kind.as_str()))?);
     Ok(wanted)
 }
 
@@ -337,6 +333,8 @@ mod tests {
                 json!({"Mounts": [{"Type": "bind", "Target": "/x", "BindOptions": {"NonRecursive": true}}]}),
                 "NonRecursive",
             ),
+            (json!({"Mounts": [{"Type": "cluster", "Target": "/x", "ClusterOptions": {"A": 1}}]}), "ClusterOptions"),
+            (json!({"Mounts": [{"Type": "volume", "Target": "/x", "ImageOptions": {"Subpath": "y"}}]}), "ImageOptions"),
         ] {
             let error = read(body(container)).unwrap_err().to_string();
             assert!(error.contains(name), "{name}: {error}");

@@ -7,17 +7,13 @@ use skep_cluster::api::{
     ContainerSpec, Mount, PortConfig, Resources, Service, ServiceCounts, ServiceSpec, Task, TaskSpec, UpdateConfig,
     UpdateState, service_spec,
 };
+use skep_cluster::model::{GRACE_DEFAULT_NS, MONITOR_DEFAULT_NS};
 
 use super::words::Word;
 use crate::docker::create::HealthConfig;
+use crate::docker::mount::{self as docker_mount, Driver};
 use crate::docker::{Empty, service as docker, task as docker_task};
 use crate::time::{rfc3339, timestamp};
-
-/// Grace period of a task that names none, nanoseconds.
-const GRACE_NS: i64 = 10_000_000_000;
-
-/// How long a new task is watched where the service does not say, nanoseconds.
-const MONITOR_NS: i64 = 5_000_000_000;
 
 /// Go's `omitempty`: what is empty is not written.
 trait UnlessEmpty: Sized {
@@ -145,7 +141,7 @@ fn task_spec(task: &TaskSpec) -> docker::TaskSpec {
         log_driver: task
             .log_driver
             .as_ref()
-            .map(|driver| docker::Driver { name: Some(driver.name.clone()), options: Some(driver.options.clone()) }),
+            .map(|driver| Driver { name: Some(driver.name.clone()), options: Some(driver.options.clone()) }),
         force_update: task.force_update,
         runtime: Some("container".to_owned()),
         ..docker::TaskSpec::default()
@@ -200,7 +196,7 @@ fn container(spec: &ContainerSpec) -> docker::ContainerSpec {
         open_stdin: spec.open_stdin.unless_empty(),
         read_only: spec.read_only.unless_empty(),
         mounts: spec.mounts.iter().map(mount).collect::<Vec<_>>().unless_empty(),
-        stop_grace_period: Some(spec.stop_grace_period_ns.unwrap_or(GRACE_NS)),
+        stop_grace_period: Some(spec.stop_grace_period_ns.unwrap_or(GRACE_DEFAULT_NS)),
         healthcheck: spec.health_check.as_ref().map(|check| HealthConfig {
             test: check.test.clone().unless_empty(),
             interval: check.interval_ns.unless_empty(),
@@ -225,28 +221,28 @@ fn container(spec: &ContainerSpec) -> docker::ContainerSpec {
     }
 }
 
-fn mount(mount: &Mount) -> docker::Mount {
-    docker::Mount {
-        kind: Some(mount.r#type().word().to_owned()),
-        source: mount.source.clone().unless_empty(),
-        target: Some(mount.target.clone()),
+fn mount(mount: &Mount) -> docker_mount::Mount {
+    docker_mount::Mount {
+        kind: mount.r#type().word().to_owned(),
+        source: mount.source.clone(),
+        target: mount.target.clone(),
         read_only: mount.read_only.unless_empty(),
-        bind_options: unless_default(docker::BindOptions {
+        bind_options: unless_default(docker_mount::BindOptions {
             propagation: mount.bind_propagation.clone().unless_empty(),
             create_mountpoint: mount.bind_create_source.unless_empty(),
-            ..docker::BindOptions::default()
+            ..docker_mount::BindOptions::default()
         }),
-        volume_options: unless_default(docker::VolumeOptions {
+        volume_options: unless_default(docker_mount::VolumeOptions {
             no_copy: mount.volume_no_copy.unless_empty(),
             labels: mount.volume_labels.clone().unless_empty(),
-            ..docker::VolumeOptions::default()
+            ..docker_mount::VolumeOptions::default()
         }),
-        tmpfs_options: unless_default(docker::TmpfsOptions {
+        tmpfs_options: unless_default(docker_mount::TmpfsOptions {
             size_bytes: mount.tmpfs_size_bytes.unless_empty(),
             mode: mount.tmpfs_mode.unless_empty(),
-            ..docker::TmpfsOptions::default()
+            ..docker_mount::TmpfsOptions::default()
         }),
-        ..docker::Mount::default()
+        ..docker_mount::Mount::default()
     }
 }
 
@@ -255,7 +251,7 @@ fn update_config(config: &UpdateConfig) -> docker::UpdateConfig {
         parallelism: config.parallelism,
         delay: config.delay_ns.unless_empty(),
         failure_action: Some(config.failure_action().word().to_owned()),
-        monitor: Some(config.monitor_ns.unwrap_or(MONITOR_NS)),
+        monitor: Some(config.monitor_ns.unwrap_or(MONITOR_DEFAULT_NS)),
         max_failure_ratio: config.max_failure_ratio.into(),
         order: config.order().word().to_owned(),
     }

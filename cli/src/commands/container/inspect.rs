@@ -4,26 +4,13 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::args::container::Inspect;
+use crate::commands::inspect::show;
 use crate::context::Node;
-use crate::failure;
-use crate::format::output;
 
 /// `container inspect`
 pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
     node.runtime()?;
-    let mut found = Vec::new();
-    let mut code = 0;
-    for name in &args.containers {
-        match object(node, name) {
-            Ok(container) => found.push(container),
-            Err(error) => {
-                eprintln!("{}", failure::describe(&error).message);
-                code = 1;
-            }
-        }
-    }
-    output::inspect(&found, args.format.as_deref())?;
-    Ok(code)
+    show(&args.containers, args.format.as_deref(), |name| object(node, name))
 }
 
 /// One container, in docker's shape.

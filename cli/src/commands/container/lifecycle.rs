@@ -1,6 +1,7 @@
 //! start, stop, kill, restart, rm, pause, unpause, rename, wait: one call of the runtime for each container.
 
 use anyhow::{Result, bail};
+use skep_common::signal;
 use skep_engine::ErrorKind;
 use skep_engine::containers::RemoveContainer;
 use skep_runtime::{Attach, StopOptions, WaitCondition};
@@ -46,7 +47,7 @@ pub fn warn(warnings: &[String]) {
 
 fn stop_options(args: &Stop) -> Result<StopOptions> {
     if let Some(signal) = &args.signal {
-        options::signal(signal).map_err(anyhow::Error::msg)?;
+        signal::parse(signal)?;
     }
     Ok(StopOptions { signal: args.signal.clone(), timeout: args.timeout })
 }
@@ -74,7 +75,7 @@ pub fn restart(node: &Node, args: &Stop) -> Result<i32> {
 /// `kill`
 pub fn kill(node: &Node, args: &Kill) -> Result<i32> {
     node.runtime()?;
-    options::signal(&args.signal).map_err(anyhow::Error::msg)?;
+    signal::parse(&args.signal)?;
     each(&args.containers, |name| {
         node.engine().kill_container(name, &args.signal)?;
         Ok(name.to_owned())

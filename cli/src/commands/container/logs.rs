@@ -4,12 +4,12 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
+use skep_engine::time::moment;
 use skep_runtime::{LogOptions, LogStream};
 
 use crate::args::container::Logs;
 use crate::context::Node;
 use crate::format::human;
-use crate::parse::duration;
 
 /// `logs`
 pub fn run(node: &Node, args: &Logs) -> Result<i32> {
@@ -17,8 +17,8 @@ pub fn run(node: &Node, args: &Logs) -> Result<i32> {
     let now = Timestamp::now();
     let options = LogOptions {
         follow: args.follow,
-        since: args.since.as_deref().map(|text| duration::moment(text, now)).transpose()?,
-        until: args.until.as_deref().map(|text| duration::moment(text, now)).transpose()?,
+        since: args.since.as_deref().map(|text| moment(text, now)).transpose()?,
+        until: args.until.as_deref().map(|text| moment(text, now)).transpose()?,
         tail: tail(&args.tail)?.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
         stdout: true,
         stderr: true,

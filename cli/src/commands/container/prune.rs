@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use skep_engine::containers::PruneContainers;
 
-use crate::args::container::Prune;
+use crate::args::Prune;
 use crate::context::Node;
 use crate::format::{human, output};
 use crate::parse::filter;

@@ -1,20 +1,21 @@
 //! From the flags of `run` and `create` to docker's request.
 
 use anyhow::{Context, Result, anyhow, bail};
+use skep_common::HealthCheck;
+use skep_common::mount_point::normalised;
 use skep_engine::containers::CreateContainer;
 use skep_engine::containers::mounts::to_docker;
 use skep_engine::docker::create::{
     Config, CreateRequest, DeviceMapping, EndpointAddresses, EndpointSettings, HealthConfig, HostConfig, LogConfig,
-    Mount, NetworkingConfig, PortBinding, Resources, RestartPolicy, Ulimit,
+    NetworkingConfig, PortBinding, Resources,
 };
+use skep_engine::docker::mount::Mount;
 use skep_engine::docker::{Empty, Named};
 use skep_runtime::Attach;
 
 use crate::args::container::ContainerFlags;
-use crate::parse::health::HealthSpec;
 use crate::parse::network::NetworkSpec;
-use crate::parse::options::{self, Restart};
-use crate::parse::{env, mount, port};
+use crate::parse::{env, mount, options, port};
 
 fn said<T>(result: Result<T, String>) -> Result<T> {
     result.map_err(|error| anyhow!(error))
@@ -29,7 +30,7 @@ pub fn from_flags(
 ) -> Result<CreateContainer> {
     let (image, cmd) = words.split_first().ok_or_else(|| anyhow!("no image given"))?;
     let restart = said(options::restart(flags.restart.as_deref().unwrap_or_default()))?;
-    if flags.rm && restart != Restart::No {
+    if flags.rm && restart.name != "no" {
         bail!("conflicting options: cannot specify both --restart and --rm");
     }
     let name = flags.name.as_deref().filter(|name| !name.is_empty()).map(options::container_name).transpose();
@@ -63,7 +64,7 @@ pub fn from_flags(
     let body = CreateRequest {
         config,
         host_config: Some(HostConfig {
-            restart_policy: restart_policy(restart),
+            restart_policy: restart,
             network_mode,
             console_size: flags.tty.then_some(terminal).flatten().map(|(rows, columns)| [rows, columns]),
             ..host_config(flags)?
@@ -112,8 +113,6 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig> {
 }
 
 fn resources(flags: &ContainerFlags) -> Result<Resources> {
-    let ulimits =
-        flags.ulimit.iter().map(|limit| Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard });
     let signed = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     Ok(Resources {
         cpu_shares: signed(flags.cpu_shares),
@@ -130,20 +129,9 @@ fn resources(flags: &ContainerFlags) -> Result<Resources> {
         memory_swap: flags.memory_swap,
         oom_kill_disable: Some(Some(flags.oom_kill_disable)),
         pids_limit: Some(flags.pids_limit),
-        ulimits: Some(Some(ulimits.collect())),
+        ulimits: Some(Some(flags.ulimit.clone())),
         ..Resources::default()
     })
-}
-
-/// The policy as docker's request has it.
-pub fn restart_policy(restart: Restart) -> RestartPolicy {
-    let (name, maximum_retry_count) = match restart {
-        Restart::No => ("no", 0),
-        Restart::OnFailure(count) => ("on-failure", count),
-        Restart::Always => ("always", 0),
-        Restart::UnlessStopped => ("unless-stopped", 0),
-    };
-    RestartPolicy { name: name.to_owned(), maximum_retry_count }
 }
 
 fn mounts(flags: &ContainerFlags) -> Result<(Vec<Mount>, Named<String>), String> {
@@ -151,7 +139,7 @@ fn mounts(flags: &ContainerFlags) -> Result<(Vec<Mount>, Named<String>), String>
     let mut tmpfs = Named::default();
     for spec in &flags.tmpfs {
         if tmpfs.get(&spec.target).is_some() {
-            return Err(format!("Duplicate mount point: {}", mount::normalised(&spec.target)));
+            return Err(format!("Duplicate mount point: {}", normalised(&spec.target)));
         }
         tmpfs.set(&spec.target, spec.tmpfs_options.clone());
     }
@@ -202,7 +190,7 @@ fn security_options(given: &[String]) -> Result<Vec<String>> {
     given.iter().map(read).collect()
 }
 
-fn health_config(spec: HealthSpec) -> HealthConfig {
+fn health_config(spec: HealthCheck) -> HealthConfig {
     HealthConfig {
         test: Some(spec.test),
         interval: Some(spec.interval_ns),

@@ -4,7 +4,6 @@ use anyhow::{Result, anyhow, bail};
 use skep_engine::containers::UpdateContainer;
 use skep_engine::docker::create::{Resources, UpdateRequest};
 
-use super::request::restart_policy;
 use crate::args::container::Update as Flags;
 use crate::context::Node;
 use crate::failure::each;
@@ -31,7 +30,7 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     if resources == Resources::default() && restart.is_none() {
         bail!("you must provide one or more flags when using this command");
     }
-    let request = UpdateRequest { resources, restart_policy: restart.map(restart_policy), ..UpdateRequest::default() };
+    let request = UpdateRequest { resources, restart_policy: restart, ..UpdateRequest::default() };
     let change = UpdateContainer::read(&request)?;
     node.runtime()?;
     each(&args.containers, |name| {

@@ -4,25 +4,12 @@ use anyhow::Result;
 use serde_json::Value;
 
 use crate::args::network::Inspect;
+use crate::commands::inspect::show;
 use crate::context::{self, Node};
-use crate::failure;
-use crate::format::output;
 
 /// `network inspect`
 pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
-    let mut found = Vec::new();
-    let mut code = 0;
-    for name in &args.networks {
-        match object(node, name) {
-            Ok(network) => found.push(network),
-            Err(error) => {
-                eprintln!("{}", failure::describe(&error).message);
-                code = 1;
-            }
-        }
-    }
-    output::inspect(&found, args.format.as_deref())?;
-    Ok(code)
+    show(&args.networks, args.format.as_deref(), |name| object(node, name))
 }
 
 /// One network, in docker's shape: what this machine has of it, and what the swarm knows.

@@ -4,7 +4,8 @@ use anyhow::Result;
 use skep_engine::ErrorKind;
 use skep_engine::networks::PruneNetworks;
 
-use crate::args::network::{Prune, Remove};
+use crate::args::Prune;
+use crate::args::network::Remove;
 use crate::commands::container::prune::confirmed;
 use crate::context::{self, Node};
 use crate::failure::{self, each};

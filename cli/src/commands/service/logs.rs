@@ -9,12 +9,12 @@ use jiff::Timestamp;
 use skep_cluster::api::{ListTasksRequest, LogMessage, ServiceLogsRequest, Task};
 use skep_engine::swarm::Swarm;
 use skep_engine::swarm::facts::{Named, NodeFacts};
+use skep_engine::time::moment;
 
 use crate::args::service::Logs;
 use crate::commands::container::logs::tail;
 use crate::context::{self, Node};
 use crate::format::human;
-use crate::parse::duration::moment;
 
 /// `service logs`
 pub fn run(node: &Node, args: &Logs) -> Result<i32> {

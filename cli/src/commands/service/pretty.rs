@@ -5,11 +5,11 @@ use std::fmt::Write;
 use skep_cluster::api::{
     ContainerSpec, Network, Resources, Service, TaskSpec, UpdateConfig, UpdateState, service_spec,
 };
+use skep_common::duration;
 use skep_engine::services::words::Word;
 use skep_engine::swarm::facts::Named;
 
 use crate::format::human;
-use crate::parse::duration;
 
 /// One service, for people.
 pub fn page(service: &Service, networks: &[Network]) -> String {

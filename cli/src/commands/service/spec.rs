@@ -6,14 +6,14 @@ use skep_cluster::api::{
     NetworkAttachmentSpec, Placement, ReplicatedService, ResourceRequirements, Resources, RestartCondition,
     RestartPolicy, ServiceSpec, TaskSpec, Ulimit, UpdateConfig, UpdateFailureAction, UpdateOrder, service_spec,
 };
+use skep_common::limits;
+use skep_engine::docker::create;
 use skep_engine::mount;
 use skep_engine::services::check;
 
 use crate::args::service::{Common, Create};
-use crate::parse::health::HealthSpec;
+use crate::parse::env;
 use crate::parse::network::NetworkSpec;
-use crate::parse::options;
-use crate::parse::{env, size};
 
 fn said<T>(result: Result<T, String>) -> Result<T> {
     result.map_err(|error| anyhow!(error))
@@ -149,7 +149,7 @@ fn container_flags(container: &mut ContainerSpec, flags: &Common) -> Result<()> 
 }
 
 /// The flags that are given win over what is there.
-fn health_check(given: &HealthSpec, old: Option<&HealthCheck>) -> HealthCheck {
+fn health_check(given: &skep_common::HealthCheck, old: Option<&HealthCheck>) -> HealthCheck {
     let mut check = old.cloned().unwrap_or_default();
     if !given.test.is_empty() {
         check.test.clone_from(&given.test);
@@ -170,7 +170,7 @@ fn health_check(given: &HealthSpec, old: Option<&HealthCheck>) -> HealthCheck {
 }
 
 fn resource_flags(resources: &mut ResourceRequirements, flags: &Common) -> Result<()> {
-    said(size::check_memory(flags.limit_memory))?;
+    limits::check_memory(flags.limit_memory)?;
     let set = |part: &mut Option<Resources>, cpus: Option<i64>, memory: Option<i64>| {
         if cpus.is_none() && memory.is_none() {
             return;
@@ -299,7 +299,7 @@ pub fn preference(text: &str) -> Result<String, String> {
 }
 
 /// A limit as the cluster has it.
-pub fn ulimit(limit: &options::Ulimit) -> Ulimit {
+pub fn ulimit(limit: &create::Ulimit) -> Ulimit {
     Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard }
 }
 

@@ -11,7 +11,7 @@ use skep_engine::services::words::Word;
 use skep_engine::swarm::facts::{Named, NodeFacts};
 
 use super::{get, image, list};
-use crate::args::ListFlags;
+use crate::args::TaskListFlags;
 use crate::args::service::Tasks;
 use crate::context::{self, Node};
 use crate::failure;
@@ -57,7 +57,7 @@ pub fn run(node: &Node, args: &Tasks) -> Result<i32> {
         return Ok(code);
     }
     let view = View { tasks: &tasks, nodes: &nodes, services: &services };
-    print(&view, &args.list, args.no_resolve, args.no_trunc)?;
+    print(&view, &args.shown)?;
     Ok(code)
 }
 
@@ -67,10 +67,11 @@ pub fn names(services: Vec<(Service, ServiceCounts)>) -> Vec<Service> {
 }
 
 /// Prints the table.
-pub fn print(view: &View<'_>, flags: &ListFlags, no_resolve: bool, no_trunc: bool) -> Result<()> {
+pub fn print(view: &View<'_>, shown: &TaskListFlags) -> Result<()> {
+    let flags = &shown.list;
     let filters = filter::known(&flags.filter, &["id", "name", "label", "node", "service", "desired-state"])?;
     filters.check("desired-state", &["running", "shutdown", "accepted"])?;
-    let names = Names::new(view, no_resolve);
+    let names = Names::new(view, shown.no_resolve);
     let mut tasks: Vec<&Task> = view.tasks.iter().filter(|task| matches(task, &names, &filters)).collect();
     let created = |task: &Task| task.meta.unwrap_or_default().created_at_ns;
     tasks.sort_by(|a, b| {
@@ -85,8 +86,8 @@ pub fn print(view: &View<'_>, flags: &ListFlags, no_resolve: bool, no_trunc: boo
     for task in tasks {
         let name = names.task(task);
         let again = name == before && output::given(flags.format.as_deref()).is_none() && !flags.quiet;
-        let shown = if again { format!(" \\_ {name}") } else { name.clone() };
-        rows.push(row(task, &shown, &names, now, no_trunc));
+        let label = if again { format!(" \\_ {name}") } else { name.clone() };
+        rows.push(row(task, &label, &names, now, shown.no_trunc));
         before = name;
     }
     let list = List {
