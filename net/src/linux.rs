@@ -134,20 +134,6 @@ impl Linux {
         result.map_err(|source| Error::Kernel { operation: operation(), place: place.to_string(), source })
     }
 
-    /// Removes something from a link; that either is gone is fine.
-    fn off_link(
-        &mut self,
-        place: &Place,
-        name: &str,
-        operation: impl FnOnce() -> String,
-        work: impl FnOnce(&RouteSocket, u32) -> io::Result<()>,
-    ) -> Result<()> {
-        match self.on_link(place, name, operation, work) {
-            Err(Error::Kernel { source, .. }) if is_gone(&source) => Ok(()),
-            result => result,
-        }
-    }
-
     fn add_link(&mut self, place: &Place, name: &str, link: &Link, inner_mac: Option<MacAddress>) -> Result<()> {
         let failed = |source| Error::Kernel { operation: format!("add link {name}"), place: place.to_string(), source };
         let mac = link.mac.map(|mac| mac.0);
@@ -213,7 +199,7 @@ impl Linux {
         if add {
             self.on_link(place, &wanted.link, operation, work)
         } else {
-            self.off_link(place, &wanted.link, operation, work)
+            unless_gone(self.on_link(place, &wanted.link, operation, work))
         }
     }
 
@@ -249,6 +235,14 @@ pub(crate) fn is_optional(name: &str) -> bool {
         || matches!(name, "net/ipv4/ip_unprivileged_port_start" | "net/ipv4/ping_group_range")
 }
 
+/// A removal, which may find nothing there any more.
+fn unless_gone(removal: Result<()>) -> Result<()> {
+    match removal {
+        Err(Error::Kernel { source, .. }) if is_gone(&source) => Ok(()),
+        outcome => outcome,
+    }
+}
+
 fn is_gone(failure: &io::Error) -> bool {
     matches!(errno(failure), Some(nix::libc::ENODEV | nix::libc::ENOENT | nix::libc::ESRCH | nix::libc::EADDRNOTAVAIL))
 }
@@ -271,7 +265,7 @@ impl Kernel for Linux {
             Op::ChangeLink { place, name, link } => self.change_link(place, name, link),
             Op::RaiseLink { place, link, up } => self.raise_link(place, link, *up),
             Op::RemoveLink { place, link } => {
-                self.off_link(place, link, || format!("remove link {link}"), route::remove_link)
+                unless_gone(self.on_link(place, link, || format!("remove link {link}"), route::remove_link))
             }
             Op::AddAddress { place, link, address } => {
                 let operation = || format!("add address {address} to {link}");
@@ -282,12 +276,12 @@ impl Kernel for Linux {
                     result => result,
                 }
             }
-            Op::RemoveAddress { place, link, address } => self.off_link(
+            Op::RemoveAddress { place, link, address } => unless_gone(self.on_link(
                 place,
                 link,
                 || format!("remove address {address} from {link}"),
                 |socket, index| route::remove_address(socket, index, *address),
-            ),
+            )),
             Op::AddRoute { place, route } => self.change_route(place, route, true),
             Op::RemoveRoute { place, route } => self.change_route(place, route, false),
             Op::SetNeighbour { place, link, address, mac } => self.neighbour(place, link, *address, *mac, true),
@@ -316,7 +310,7 @@ impl Linux {
         if set {
             self.on_link(place, link, || format!("set neighbour {address}"), work)
         } else {
-            self.off_link(place, link, || format!("remove neighbour {address}"), work)
+            unless_gone(self.on_link(place, link, || format!("remove neighbour {address}"), work))
         }
     }
 
@@ -325,15 +319,15 @@ impl Linux {
         if set {
             self.on_link(place, link, || format!("forward {mac} to {node}"), work)
         } else {
-            self.off_link(place, link, || format!("stop forwarding {mac} to {node}"), work)?;
+            unless_gone(self.on_link(place, link, || format!("stop forwarding {mac} to {node}"), work))?;
             // The bridge has learned it as well; should the address come back elsewhere, frames
             // would go on into the tunnel.
-            self.off_link(
+            unless_gone(self.on_link(
                 place,
                 link,
                 || format!("unlearn {mac}"),
                 |socket, index| route::unlearn(socket, index, mac.0),
-            )
+            ))
         }
     }
 

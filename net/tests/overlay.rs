@@ -40,12 +40,13 @@ impl Node {
     }
 }
 
-/// A wire with two nodes and, at 192.0.2.1, this thread's own namespace.
-fn wire(machine: &Machine) -> [Node; 2] {
+/// A wire with two nodes and, at 192.0.2.1, this thread's own namespace; what it stands on goes with the machine.
+fn wire() -> (Machine, [Node; 2]) {
+    let machine = Machine::new();
     run("ip", &["link", "add", "wire", "type", "bridge"]);
     run("ip", &["addr", "add", "192.0.2.1/24", "dev", "wire"]);
     run("ip", &["link", "set", "wire", "up"]);
-    [0, 1].map(|index| {
+    let nodes = [0, 1].map(|index| {
         let directory = machine.directory.path().join(format!("node{index}"));
         std::fs::create_dir_all(&directory).unwrap();
         let path = directory.join("host");
@@ -61,7 +62,8 @@ fn wire(machine: &Machine) -> [Node; 2] {
         inside(&path, "ip", &["link", "set", "eth0", "up"]);
         let net = Net::open(NetPaths::new(directory.join("root"), directory.join("run"))).unwrap();
         Node { path, net, address, index }
-    })
+    });
+    (machine, nodes)
 }
 
 fn network(text: &str) -> NetworkId {
@@ -159,8 +161,8 @@ fn apply(nodes: &[Node; 2], tasks: &[Task]) {
     }
 }
 
-fn connect(node: &Node, number: u32, legs: &[(&str, Ipv4Addr)]) -> Sandbox {
-    let mut wanted = SandboxIntent::new(id(number), format!("c{number}"));
+fn sandbox(number: u32, name: &str, legs: &[(&str, Ipv4Addr)]) -> SandboxIntent {
+    let mut wanted = SandboxIntent::new(id(number), name);
     for (id, address) in legs {
         let mut leg = EndpointIntent::new(NetworkRef::Overlay(network(id)));
         leg.address = Some(*address);
@@ -169,11 +171,21 @@ fn connect(node: &Node, number: u32, legs: &[(&str, Ipv4Addr)]) -> Sandbox {
         }
         wanted.endpoints.push(leg);
     }
+    wanted
+}
+
+fn connect(node: &Node, number: u32, legs: &[(&str, Ipv4Addr)]) -> Sandbox {
+    let wanted = sandbox(number, &format!("c{number}"), legs);
     node.run(|net| net.connect(&wanted)).unwrap()
 }
 
 fn connect_task(nodes: &[Node; 2], task: Task) -> Sandbox {
     connect(&nodes[task.node], task.number, &[(INGRESS, ingress(task.ingress)), (APP, app(task.app))])
+}
+
+/// Both tasks answer at port 80, as `web1` and `web2`.
+fn serve(tasks: &[Sandbox; 2]) -> [Server; 2] {
+    [("web1", &tasks[0]), ("web2", &tasks[1])].map(|(name, task)| Server::start(&task.namespace, 80, name))
 }
 
 /// How often each server answered.
@@ -193,8 +205,7 @@ fn half_each(count: usize) -> BTreeMap<String, usize> {
 #[test]
 fn services_are_reached_by_virtual_address_and_through_the_mesh() {
     on_a_host(|| {
-        let machine = Machine::new();
-        let nodes = wire(&machine);
+        let (_machine, nodes) = wire();
         apply(&nodes, &TASKS);
         let tasks = TASKS.map(|task| connect_task(&nodes, task));
         let client = connect(&nodes[1], 3, &[(APP, app(10))]);
@@ -203,7 +214,7 @@ fn services_are_reached_by_virtual_address_and_through_the_mesh() {
         // The wire's 1400 octets less the tunnel's 50.
         assert_eq!(names, [("eth0", 1350), ("eth1", 1350), ("eth2", 1500)]);
         assert!(tasks[0].endpoints[2].default_route);
-        let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
+        let _servers = serve(&tasks);
         count_tunnelled(&nodes[0]);
 
         // From container to container, over the tunnel.
@@ -332,8 +343,7 @@ fn leave(nodes: &[Node; 2]) {
 #[test]
 fn applying_again_does_nothing_and_damage_is_repaired() {
     on_a_host(|| {
-        let machine = Machine::new();
-        let nodes = wire(&machine);
+        let (_machine, nodes) = wire();
         apply(&nodes, &TASKS);
         let tasks = TASKS.map(|task| connect_task(&nodes, task));
         apply(&nodes, &TASKS);
@@ -341,7 +351,7 @@ fn applying_again_does_nothing_and_damage_is_repaired() {
         let wanted = intent(&nodes, node, &TASKS);
         let report = node.run(|net| net.apply_node(&wanted)).unwrap();
         assert_eq!(report.operations, 0);
-        let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
+        let _servers = serve(&tasks);
         ask_patiently(None, node.address, 8080);
         inside(&node.path, "nft", &["flush ruleset"]);
         inside(&node.path, "ip", &["link", "del", "skep_gwbridge"]);
@@ -369,8 +379,7 @@ fn leave_quietly(nodes: &[Node; 2]) {
 #[test]
 fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
     on_a_host(|| {
-        let machine = Machine::new();
-        let nodes = wire(&machine);
+        let (_machine, nodes) = wire();
         apply(&nodes, &TASKS);
         let tasks = TASKS.map(|task| connect_task(&nodes, task));
         let client = connect(&nodes[1], 3, &[(APP, app(10))]);
@@ -378,7 +387,7 @@ fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
         let listeners = tasks.each_ref().map(|task| {
             in_namespace(&task.namespace, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 7000)).unwrap()).unwrap()
         });
-        let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
+        let _servers = serve(&tasks);
         ask_patiently(Some(&client.namespace), app(2), 80);
         // Two connections, one to each: the first server's stays open while it drains.
         let open = || in_namespace(&client.namespace, || TcpStream::connect((app(2), 7000)).unwrap()).unwrap();
@@ -426,11 +435,10 @@ fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
 #[test]
 fn a_task_keeps_its_ports_while_its_service_is_updated() {
     on_a_host(|| {
-        let machine = Machine::new();
-        let nodes = wire(&machine);
+        let (_machine, nodes) = wire();
         apply(&nodes, &TASKS);
         let tasks = TASKS.map(|task| connect_task(&nodes, task));
-        let _servers = [Server::start(&tasks[0].namespace, 80, "web1"), Server::start(&tasks[1].namespace, 80, "web2")];
+        let _servers = serve(&tasks);
         ask_patiently(None, nodes[0].address, 8080);
         for node in &nodes {
             let mut wanted = intent(&nodes, node, &TASKS);
@@ -445,8 +453,7 @@ fn a_task_keeps_its_ports_while_its_service_is_updated() {
 #[test]
 fn a_sender_over_udp_reaches_a_port_that_the_mesh_publishes_meanwhile() {
     on_a_host(|| {
-        let machine = Machine::new();
-        let nodes = wire(&machine);
+        let (_machine, nodes) = wire();
         let task = TASKS[0];
         apply(&nodes, &[task]);
         let client = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
@@ -455,11 +462,8 @@ fn a_sender_over_udp_reaches_a_port_that_the_mesh_publishes_meanwhile() {
         // Tracked as an attempt to reach the machine itself.
         client.send_to(b"anybody?", target).unwrap();
         let port = PublishedPort { published: 9999, target: 99, protocol: PortProtocol::Udp };
-        let mut wanted = SandboxIntent::new(id(task.number), "web");
-        let mut leg = EndpointIntent::new(NetworkRef::Overlay(network(INGRESS)));
-        leg.address = Some(ingress(task.ingress));
-        leg.published.push(port.clone());
-        wanted.endpoints.push(leg);
+        let mut wanted = sandbox(task.number, "web", &[(INGRESS, ingress(task.ingress))]);
+        wanted.endpoints[0].published = vec![port.clone()];
         let sandbox = nodes[0].run(|net| net.connect(&wanted)).unwrap();
         for node in &nodes {
             let mut wanted = intent(&nodes, node, &[task]);
@@ -491,13 +495,9 @@ fn a_sender_over_udp_reaches_a_port_that_the_mesh_publishes_meanwhile() {
 #[test]
 fn host_mode_ports_lead_over_the_gateway_bridge() {
     on_a_host(|| {
-        let machine = Machine::new();
-        let nodes = wire(&machine);
+        let (_machine, nodes) = wire();
         apply(&nodes, &[]);
-        let mut wanted = SandboxIntent::new(id(5), "hostp");
-        let mut leg = EndpointIntent::new(NetworkRef::Overlay(network(APP)));
-        leg.address = Some(app(30));
-        wanted.endpoints.push(leg);
+        let mut wanted = sandbox(5, "hostp", &[(APP, app(30))]);
         wanted.ports.push(PortMapping {
             host_ip: None,
             host_port: Some(8090),
@@ -528,8 +528,7 @@ fn host_mode_ports_lead_over_the_gateway_bridge() {
 #[test]
 fn what_cannot_be_made_is_refused_with_a_reason() {
     on_a_host(|| {
-        let machine = Machine::new();
-        let nodes = wire(&machine);
+        let (_machine, nodes) = wire();
         let node = &nodes[0];
         let mut encrypted = intent(&nodes, node, &[]);
         encrypted.networks[1].encrypted = true;
@@ -538,10 +537,7 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
         assert_eq!(failure.network.as_ref(), Some(&network(APP)));
         assert!(matches!(failure.error, Error::EncryptionUnsupported { .. }));
         node.run(Net::teardown_node).unwrap();
-        let mut wanted = SandboxIntent::new(id(1), "early");
-        let mut leg = EndpointIntent::new(NetworkRef::Overlay(network(APP)));
-        leg.address = Some(app(30));
-        wanted.endpoints.push(leg);
+        let wanted = sandbox(1, "early", &[(APP, app(30))]);
         assert!(matches!(node.run(|net| net.connect(&wanted)), Err(Error::OverlayNotHere { .. })));
         // Another program on the tunnel's port.
         let squatter = in_namespace(&node.path, || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 4789)).unwrap()).unwrap();
@@ -566,8 +562,7 @@ fn what_cannot_be_made_is_refused_with_a_reason() {
 #[test]
 fn a_network_that_cannot_be_made_does_not_stop_the_others() {
     on_a_host(|| {
-        let machine = Machine::new();
-        let nodes = wire(&machine);
+        let (_machine, nodes) = wire();
         // Another program's tunnel on each node has the identifier that the managers chose for `app`.
         for node in &nodes {
             inside(&node.path, "ip", &["link", "add", "foreign", "type", "vxlan", "id", "4097", "dstport", "4789"]);

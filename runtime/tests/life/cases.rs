@@ -13,9 +13,7 @@ use skep_runtime::config::{CgroupLimits, HealthCheck, Limits, LogConfig, MountSp
 use skep_runtime::state::{HealthStatus, Status};
 use skep_runtime::{Error, ExecOptions, LogOptions, LogStream, RemoveOptions, StopOptions, Update, WaitCondition};
 
-use crate::fixture::{Node, is_running, is_there};
-
-type Case = (&'static str, fn(&Node));
+use crate::fixture::{Case, Node, is_running, is_there};
 
 pub const ALL: &[Case] = &[
     ("output_and_exit_code_are_kept", output_and_exit_code_are_kept),

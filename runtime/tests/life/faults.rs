@@ -11,9 +11,7 @@ use skep_runtime::config::{ContainerConfig, MountSpec, MountType, RestartPolicy}
 use skep_runtime::state::Status;
 use skep_runtime::{RemoveOptions, Runtime, StopOptions, WaitCondition};
 
-use crate::fixture::{Node, is_there, roots};
-
-type Case = (&'static str, fn(&Node));
+use crate::fixture::{Case, Node, is_there, roots};
 
 pub const ALL: &[Case] = &[
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),

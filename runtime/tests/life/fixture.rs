@@ -12,6 +12,9 @@ use skep_runtime::config::{ContainerConfig, NetworkMode};
 use skep_runtime::state::{ContainerState, Status};
 use skep_runtime::{LogOptions, LogStream, RemoveOptions, Roots, Runtime};
 
+/// A test, by its name.
+pub type Case = (&'static str, fn(&Node));
+
 pub const IMAGE: &str = "busybox:test";
 
 pub struct Node {

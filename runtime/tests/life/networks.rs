@@ -8,9 +8,7 @@ use skep_runtime::config::{EndpointConfig, NetworkMode, RestartPolicy};
 use skep_runtime::state::Status;
 use skep_runtime::{LogStream, RemoveOptions, WaitCondition};
 
-use crate::fixture::Node;
-
-type Case = (&'static str, fn(&Node));
+use crate::fixture::{Case, Node};
 
 pub const ALL: &[Case] = &[
     ("a_published_port_answers", a_published_port_answers),

@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 
 use skep_runtime::{Attach, ExecOptions, Input, LogOptions, LogRead, Output, OutputDecoder, Session};
 
-use crate::fixture::Node;
-
-type Case = (&'static str, fn(&Node));
+use crate::fixture::{Case, Node};
 
 pub const ALL: &[Case] = &[
     ("a_dropped_session_ends_the_input_and_nothing_else", a_dropped_session_ends_the_input_and_nothing_else),
