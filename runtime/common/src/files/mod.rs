@@ -7,6 +7,7 @@
 mod json;
 mod lock;
 mod replace;
+mod size;
 mod tree;
 
 use std::io;
@@ -15,9 +16,8 @@ use std::path::{Path, PathBuf};
 pub use json::{load, load_all, store};
 pub use lock::FileLock;
 pub use replace::{Durability, replace, sync_directory, temporary_path};
-pub use tree::{
-    DirectorySize, directory_size, make_directory, make_directory_for_all, remove_file, remove_replaced, remove_tree,
-};
+pub use size::{DirectorySize, directory_size};
+pub use tree::{make_directory, make_directory_for_all, remove_file, remove_replaced, remove_tree};
 
 /// A refused operation on a file or directory.
 #[derive(Debug, thiserror::Error)]

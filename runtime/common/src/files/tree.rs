@@ -1,10 +1,9 @@
-//! Making, measuring and removing directories and files.
+//! Making and removing directories and files.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
 use std::time::Duration;
 
 use super::FileError;
@@ -12,8 +11,6 @@ use super::replace::temporary_path;
 
 /// How often a directory is emptied into which somebody puts files.
 const REMOVAL_ATTEMPTS: u32 = 100;
-/// Size of the blocks in which stat(2) counts, whatever the file system's own are.
-const STAT_BLOCK_BYTES: u64 = 512;
 
 /// Makes a directory and its parents, for its owner only.
 ///
@@ -81,44 +78,11 @@ pub fn remove_replaced(path: &Path) -> Result<(), FileError> {
     remove_file(path)
 }
 
-/// How much is in a directory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DirectorySize {
-    /// Bytes that can be read from its regular files, holes included.
-    pub content_bytes: u64,
-    /// Bytes that its files take on the disk.
-    pub disk_bytes: u64,
-}
-
-/// How much is in a directory and those below it. A file with several names counts once. What cannot be read, or goes
-/// away meanwhile, counts nothing.
-pub fn directory_size(directory: &Path) -> DirectorySize {
-    let mut size = DirectorySize::default();
-    let mut linked = HashSet::new();
-    let mut waiting: Vec<PathBuf> = vec![directory.to_owned()];
-    while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let Ok(status) = entry.metadata() else { continue };
-            if status.is_dir() {
-                waiting.push(entry.path());
-                continue;
-            }
-            if status.nlink() > 1 && !linked.insert((status.dev(), status.ino())) {
-                continue;
-            }
-            size.disk_bytes += status.blocks() * STAT_BLOCK_BYTES;
-            if status.is_file() {
-                size.content_bytes += status.size();
-            }
-        }
-    }
-    size
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::fs::File;
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
 
@@ -157,20 +121,5 @@ mod tests {
         remove_replaced(&path).unwrap();
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
         assert!(remove_file(directory.path()).is_err());
-    }
-
-    #[test]
-    fn a_size_counts_each_file_once_and_no_hole_on_the_disk() {
-        let directory = tempfile::tempdir().unwrap();
-        let inner = directory.path().join("inner");
-        fs::create_dir(&inner).unwrap();
-        fs::write(inner.join("a"), vec![1; 5000]).unwrap();
-        fs::hard_link(inner.join("a"), directory.path().join("b")).unwrap();
-        File::create(directory.path().join("sparse")).unwrap().set_len(1 << 20).unwrap();
-        std::os::unix::fs::symlink("/etc", directory.path().join("link")).unwrap();
-        let size = directory_size(directory.path());
-        assert_eq!(size.content_bytes, 5000 + (1 << 20));
-        assert!(size.disk_bytes < 1 << 20, "{size:?}");
-        assert_eq!(directory_size(Path::new("/nonexistent")), DirectorySize::default());
     }
 }
