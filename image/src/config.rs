@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use skep_common::HealthCheck;
+use skep_common::{ErrorKind, HealthCheck};
 use thiserror::Error;
 
 use crate::digest::Digest;
@@ -35,6 +35,17 @@ pub enum ConfigError {
         /// The unknown type.
         kind: String,
     },
+}
+
+impl ConfigError {
+    /// What kind of failure this is. No configuration becomes usable by asking for it again.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            ConfigError::Malformed { .. } => ErrorKind::BadArgument,
+            ConfigError::RootFileSystem { .. } => ErrorKind::NotSupported,
+        }
+    }
 }
 
 /// What a container runs by default, and how.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use skep_common::ErrorKind;
 use thiserror::Error;
 
 /// Why a text is not a digest.
@@ -32,6 +33,14 @@ pub enum DigestError {
         /// How many characters follow the colon.
         digits: usize,
     },
+}
+
+impl DigestError {
+    /// What kind of failure this is: whoever wrote the text has to write another.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::BadArgument
+    }
 }
 
 /// A sha256 digest, written `sha256:<64 lower-case hexadecimal digits>`.

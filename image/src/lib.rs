@@ -15,20 +15,20 @@
 
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
 
-pub mod auth;
-pub mod config;
-pub mod digest;
+mod auth;
+mod config;
+mod digest;
 mod environment;
 mod manifest;
-pub mod platform;
-pub mod pull;
-pub mod reference;
-pub mod registries;
+mod platform;
+mod pull;
+mod reference;
+mod registries;
 mod registry;
-pub mod store;
-pub mod unpack;
+mod store;
+mod unpack;
 
-pub use auth::{AuthError, LoginOptions, login, logout};
+pub use auth::{AuthError, CredentialFiles, LoginOptions, LoginOutcome, LogoutOutcome, login, logout};
 pub use config::{HistoryEntry, ImageConfig};
 pub use digest::{Digest, ImageId};
 pub use environment::Environment;

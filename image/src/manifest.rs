@@ -12,6 +12,7 @@ use oci_client::manifest::{
 };
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
+use skep_common::ErrorKind;
 use thiserror::Error;
 
 use crate::digest::Digest;
@@ -96,6 +97,22 @@ pub enum ManifestError {
         /// Its media type.
         media_type: String,
     },
+}
+
+impl ManifestError {
+    /// What kind of failure this is. No manifest becomes usable by asking for it again.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            ManifestError::Malformed { .. } | ManifestError::Ambiguous { .. } | ManifestError::SizeConflict { .. } => {
+                ErrorKind::BadArgument
+            }
+            ManifestError::Schema1 { .. }
+            | ManifestError::Unsupported { .. }
+            | ManifestError::TooManyLayers { .. }
+            | ManifestError::ForeignLayer { .. } => ErrorKind::NotSupported,
+        }
+    }
 }
 
 /// A reference to a blob or to another manifest, its digest and size checked.

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use skep_common::ErrorKind;
 use thiserror::Error;
 
 /// Why a text is not a platform.
@@ -14,6 +15,14 @@ use thiserror::Error;
 pub struct PlatformError {
     /// What was given.
     pub text: String,
+}
+
+impl PlatformError {
+    /// What kind of failure this is: whoever wrote the text has to write another.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::BadArgument
+    }
 }
 
 /// An operating system and a processor.

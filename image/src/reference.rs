@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use skep_common::ErrorKind;
 use thiserror::Error;
 
 use crate::digest::{Digest, DigestError};
@@ -60,6 +61,14 @@ pub enum ReferenceError {
         #[source]
         source: DigestError,
     },
+}
+
+impl ReferenceError {
+    /// What kind of failure this is: whoever wrote the text has to write another.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        ErrorKind::BadArgument
+    }
 }
 
 /// A normalised image reference. Ordered and compared by its canonical text.

@@ -252,7 +252,9 @@ impl Error {
             Self::Start { exit_code: 126 | 127, .. } => ErrorKind::BadArgument,
             Self::Exec(source) | Self::Kernel(source) => source.kind(),
             Self::Image(source) if source.is_not_found() => ErrorKind::NotFound,
-            Self::Image(source) if source.is_retryable() => ErrorKind::Unavailable,
+            Self::Image(source) if source.is_retryable() && source.kind() != ErrorKind::Internal => {
+                ErrorKind::Unavailable
+            }
             Self::Network(source) => source.kind(),
             Self::ShimLost(_) | Self::HungUp(_) | Self::Shim { .. } | Self::Busy(_) => ErrorKind::Unavailable,
             Self::Start { .. }

@@ -95,14 +95,13 @@ impl PullError {
             PullError::Credentials(error) => error.kind(),
             PullError::Registry(error) => error.kind(),
             PullError::Store(error) => error.kind(),
+            PullError::Manifest(error) => error.kind(),
+            PullError::Config(error) => error.kind(),
+            PullError::Layer { source, .. } => source.kind(),
             PullError::NoPlatform { .. } => ErrorKind::NotFound,
-            // What the registry sent is no image that can be used here.
-            PullError::Manifest(_)
-            | PullError::Config(_)
-            | PullError::NestedTooDeep { .. }
-            | PullError::LayerCount { .. }
-            | PullError::WrongDiffId { .. }
-            | PullError::Layer { .. } => ErrorKind::Internal,
+            PullError::NestedTooDeep { .. } => ErrorKind::NotSupported,
+            // Whoever pushed the image has to push another.
+            PullError::LayerCount { .. } | PullError::WrongDiffId { .. } => ErrorKind::BadArgument,
             PullError::Interrupted { .. } => ErrorKind::Unavailable,
         }
     }
@@ -113,8 +112,9 @@ impl PullError {
         match self {
             PullError::Registry(error) => error.is_retryable(),
             PullError::Store(error) => error.is_retryable(),
-            PullError::Interrupted { .. } => true,
-            _ => false,
+            PullError::Layer { source, .. } => source.is_retryable(),
+            PullError::Credentials(error) => error.is_retryable(),
+            _ => self.kind().is_retryable(),
         }
     }
 
@@ -128,5 +128,59 @@ impl PullError {
 impl From<StoreError> for PullError {
     fn from(error: StoreError) -> PullError {
         PullError::Store(error)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    fn layer(source: UnpackError) -> PullError {
+        PullError::Layer { digest: Digest::of(b""), source }
+    }
+
+    fn unwritten(kind: io::ErrorKind) -> UnpackError {
+        UnpackError::Write { operation: "create", entry: "x".into(), source: kind.into() }
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_used_is_told_from_a_machine_that_cannot_take_it() {
+        let digest = Digest::of(b"");
+        let malformed = || serde_json::from_str::<u8>("").unwrap_err();
+        let text = String::new;
+        for (error, kind) in [
+            (PullError::Manifest(ManifestError::Malformed { digest, source: malformed() }), ErrorKind::BadArgument),
+            (PullError::Manifest(ManifestError::Schema1 { digest }), ErrorKind::NotSupported),
+            (PullError::Manifest(ManifestError::TooManyLayers { digest, count: 500 }), ErrorKind::NotSupported),
+            (PullError::Config(ConfigError::Malformed { digest, source: malformed() }), ErrorKind::BadArgument),
+            (PullError::Config(ConfigError::RootFileSystem { digest, kind: text() }), ErrorKind::NotSupported),
+            (layer(UnpackError::Malformed { reason: text() }), ErrorKind::BadArgument),
+            (layer(UnpackError::Escape { entry: text(), reason: text() }), ErrorKind::BadArgument),
+            (layer(UnpackError::Compression { method: "xz" }), ErrorKind::NotSupported),
+            (layer(unwritten(io::ErrorKind::InvalidFilename)), ErrorKind::BadArgument),
+            (layer(unwritten(io::ErrorKind::PermissionDenied)), ErrorKind::Internal),
+            (layer(UnpackError::DiskFull { entry: text(), available: 0 }), ErrorKind::Internal),
+            (PullError::NestedTooDeep { reference: text() }, ErrorKind::NotSupported),
+            (PullError::WrongDiffId { digest, expected: digest, actual: digest }, ErrorKind::BadArgument),
+            (PullError::Interrupted { digest }, ErrorKind::Unavailable),
+        ] {
+            assert_eq!(error.kind(), kind, "{error:?}");
+            let passes = matches!(
+                error,
+                PullError::Interrupted { .. } | PullError::Layer { source: UnpackError::DiskFull { .. }, .. }
+            );
+            assert_eq!(error.is_retryable(), passes, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn words_that_are_none_are_the_writers_fault() {
+        let reference = "UPPER".parse::<crate::Reference>().unwrap_err();
+        let platform = "linux".parse::<crate::Platform>().unwrap_err();
+        let digest = "sha1:00".parse::<Digest>().unwrap_err();
+        assert_eq!([reference.kind(), platform.kind(), digest.kind()], [ErrorKind::BadArgument; 3]);
     }
 }

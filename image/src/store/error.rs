@@ -134,10 +134,14 @@ pub enum StoreError {
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::PermissionDenied => " (are you root?)",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (the disk is full: free some space)",
+        _ if is_full(source) => " (the disk is full: free some space)",
         io::ErrorKind::ReadOnlyFilesystem => " (the file system is mounted read-only)",
         _ => "",
     }
+}
+
+fn is_full(source: &io::Error) -> bool {
+    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl StoreError {
@@ -146,7 +150,8 @@ impl StoreError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             StoreError::NotFound { .. } => ErrorKind::NotFound,
-            StoreError::AmbiguousId { .. } | StoreError::InvalidName(_) => ErrorKind::BadArgument,
+            StoreError::AmbiguousId { .. } => ErrorKind::BadArgument,
+            StoreError::InvalidName(source) => source.kind(),
             StoreError::ReferenceInUse { .. }
             | StoreError::UsedByRunning { .. }
             | StoreError::UsedByStopped { .. }
@@ -164,7 +169,12 @@ impl StoreError {
     /// Whether trying again later, with nothing changed, may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, StoreError::Pinned { .. })
+        match self {
+            StoreError::Pinned { .. } => true,
+            // Somebody may make room.
+            StoreError::Io { source, .. } => is_full(source),
+            _ => false,
+        }
     }
 
     /// Whether it only says that there is no such image.
@@ -188,5 +198,23 @@ pub(crate) trait IoContext<T> {
 impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
     fn during(self, operation: &'static str, path: &Path) -> Result<T, StoreError> {
         self.map_err(|source| StoreError::Io { operation, path: path.into(), source: source.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_may_be_made_and_a_forbidden_file_stays_forbidden() {
+        let failed = |kind: io::ErrorKind| StoreError::Io { operation: "write", path: "x".into(), source: kind.into() };
+        for (kind, retryable) in [
+            (io::ErrorKind::StorageFull, true),
+            (io::ErrorKind::QuotaExceeded, true),
+            (io::ErrorKind::PermissionDenied, false),
+        ] {
+            assert_eq!(failed(kind).is_retryable(), retryable, "{kind}");
+            assert_eq!(failed(kind).kind(), ErrorKind::Internal, "it is not the image's fault: {kind}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use skep_common::ErrorKind;
 use thiserror::Error;
 
 /// Why a layer could not be unpacked. The layer's digest is added by the pull.
@@ -65,6 +66,33 @@ pub enum UnpackError {
         /// The method.
         method: &'static str,
     },
+}
+
+impl UnpackError {
+    /// What kind of failure this is: whether the layer cannot be had from this archive, or only not on this machine.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            UnpackError::Escape { .. }
+            | UnpackError::Refused { .. }
+            | UnpackError::Malformed { .. }
+            | UnpackError::Limit { .. }
+            | UnpackError::Decompress(_) => ErrorKind::BadArgument,
+            UnpackError::Compression { .. } => ErrorKind::NotSupported,
+            // A name that no file can have comes from the archive, every other refusal from the machine.
+            UnpackError::Write { source, .. } => match source.kind() {
+                io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => ErrorKind::BadArgument,
+                _ => ErrorKind::Internal,
+            },
+            UnpackError::DiskFull { .. } => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether trying again later, with nothing changed in the image, may succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, UnpackError::DiskFull { .. })
+    }
 }
 
 /// An entry's name for a message: readable, and not longer than a line or two.

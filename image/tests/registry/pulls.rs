@@ -194,7 +194,7 @@ async fn login_checks_keeps_and_removes_credentials() {
     let mut options = options();
     let login_options =
         LoginOptions { settings: options.settings.clone(), file: Some(file.clone()), ..LoginOptions::default() };
-    options.credential_files = skep_image::auth::CredentialFiles::new(vec![file.clone()]);
+    options.credential_files = skep_image::CredentialFiles::new(vec![file.clone()]);
     let server = registry.address.to_string();
     let reference = registry.reference("app");
 

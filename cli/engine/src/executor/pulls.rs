@@ -146,3 +146,25 @@ impl LookUp {
         self.outcome.is_err() && self.ended.elapsed() < FAILURE_REMEMBERED
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skep_image::{Digest, ManifestError, UnpackError};
+
+    use super::*;
+
+    #[test]
+    fn a_bad_image_is_given_up_and_a_full_disk_is_not_its_fault() {
+        let digest = Digest::of(b"");
+        let full = UnpackError::DiskFull { entry: "file".into(), available: 0 };
+        let malformed = UnpackError::Malformed { reason: "it ends early".into() };
+        let layer = |source| PullError::Layer { digest, source };
+        for (error, temporary) in [
+            (PullError::Manifest(ManifestError::Schema1 { digest }), false),
+            (layer(malformed), false),
+            (layer(full), true),
+        ] {
+            assert_eq!(ExecutorError::from(Refusal::of(&error)).is_retryable(), temporary, "{error:?}");
+        }
+    }
+}
