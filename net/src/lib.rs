@@ -13,7 +13,6 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests are programs"))]
 
 pub mod dns;
-pub mod ipam;
 
 mod apply;
 mod balance;
@@ -23,6 +22,7 @@ mod files;
 mod ids;
 mod inspect;
 mod intent;
+mod ipam;
 mod ipvs;
 mod linux;
 mod model;

@@ -186,7 +186,7 @@ impl Net {
 fn failure(part: Part, error: Error) -> NodeFailure {
     let network = match part {
         Part::Network(network) => Some(network),
-        Part::Other(_) | Part::Host => None,
+        Part::Leg(..) | Part::Other(_) | Part::Host => None,
     };
     NodeFailure { network, error }
 }

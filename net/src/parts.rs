@@ -1,7 +1,7 @@
 //! What a node's data plane consists of, so that one part that cannot be made does not stop the others.
 //!
 //! Used by `node`. Invariant: every operation belongs to one part. What joins two namespaces belongs to the one that
-//! lives by it: a container's leg to the container, a load balancer's to its network.
+//! lives by it: a container's leg, with what is on it, to the container, a load balancer's to its network.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,9 @@ use crate::results::NodeFailure;
 pub(crate) enum Part {
     /// An overlay, with its load balancer.
     Network(NetworkId),
-    /// What is in any other namespace: a container's, or that of an overlay which goes.
+    /// A link in any other namespace, and what is on it: a container's leg, say. The namespace and the link's name.
+    Leg(String, String),
+    /// What else is in such a namespace: a container's, or that of an overlay which goes.
     Other(String),
     /// What belongs to the host.
     Host,
@@ -28,8 +30,8 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) struct Parts {
     places: BTreeMap<Place, NetworkId>,
-    /// Outer ends of pairs, and where the inner ones are.
-    ends: BTreeMap<(Place, String), Place>,
+    /// Outer ends of pairs, and the inner ones.
+    ends: BTreeMap<(Place, String), (Place, String)>,
 }
 
 impl Parts {
@@ -43,8 +45,8 @@ impl Parts {
         let mut ends = BTreeMap::new();
         for (place, space) in &plan.places {
             for (name, link) in &space.links {
-                if let LinkKind::Veth { peer: Some((other, _)), outer: true } = &link.kind {
-                    ends.insert((place.clone(), name.clone()), other.clone());
+                if let LinkKind::Veth { peer: Some(inner), outer: true } = &link.kind {
+                    ends.insert((place.clone(), name.clone()), inner.clone());
                 }
             }
         }
@@ -53,13 +55,18 @@ impl Parts {
 
     /// Whose an operation is.
     pub(crate) fn of(&self, op: &Op) -> Part {
-        let place = op.place();
-        let end = op.link().and_then(|link| self.ends.get(&(place.clone(), link.to_owned())));
-        let place = end.unwrap_or(&place);
-        match (self.places.get(place), place) {
-            (Some(network), _) => Part::Network(network.clone()),
-            (None, Place::Named(name)) => Part::Other(name.clone()),
-            (None, Place::Host) => Part::Host,
+        let Some(link) = op.link() else { return self.of_place(op.place(), None) };
+        let own = (op.place(), link.to_owned());
+        let (place, link) = self.ends.get(&own).cloned().unwrap_or(own);
+        self.of_place(place, Some(link))
+    }
+
+    fn of_place(&self, place: Place, link: Option<String>) -> Part {
+        match (self.places.get(&place), place, link) {
+            (Some(network), ..) => Part::Network(network.clone()),
+            (None, Place::Named(name), Some(link)) => Part::Leg(name, link),
+            (None, Place::Named(name), None) => Part::Other(name),
+            (None, Place::Host, _) => Part::Host,
         }
     }
 }
@@ -99,7 +106,11 @@ pub(crate) fn without_contradictions(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::apply::{Kernel, up_in_parts};
+    use crate::diff::diff;
+    use crate::error::{Error, Result};
     use crate::intent::OverlayIntent;
+    use crate::model::Link;
 
     fn overlay(id: &str, vni: u32) -> OverlayIntent {
         OverlayIntent {
@@ -154,5 +165,40 @@ mod tests {
         let (sound, failures) = without_contradictions(wanted, Some(&before));
         assert_eq!(names(&sound), [("old", 5)]);
         assert_eq!(failed(&failures), ["new"]);
+    }
+
+    /// A kernel in which a link with this name cannot be made.
+    struct Without(&'static str, Vec<Op>);
+
+    impl Kernel for Without {
+        fn execute(&mut self, op: &Op) -> Result<()> {
+            if matches!(op, Op::AddLink { name, .. } if name == self.0) {
+                return Err(Error::NoVxlan { source: std::io::Error::other("not here") });
+            }
+            self.1.push(op.clone());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_leg_that_cannot_be_made_does_not_stop_the_containers_others() {
+        let (outside, container) = (Place::Named("outside".into()), Place::Named("container".into()));
+        let mut plan = Plan::default();
+        for (outer, inner, address) in [("veth0", "eth0", "10.0.1.2/24"), ("veth1", "eth1", "10.0.2.2/24")] {
+            let end = |place: &Place, name: &str, outer| {
+                Link::new(LinkKind::Veth { peer: Some((place.clone(), name.to_owned())), outer })
+            };
+            plan.space(&outside).links.insert(outer.to_owned(), end(&container, inner, true));
+            let within = plan.space(&container);
+            within.links.insert(inner.to_owned(), end(&outside, outer, false));
+            within.addresses.insert((inner.to_owned(), address.parse().unwrap()));
+        }
+        let parts = Parts::new(None, &plan);
+        let mut kernel = Without("veth0", Vec::new());
+        let failed = up_in_parts(&mut kernel, &diff(&Plan::default(), &plan), |op| parts.of(op));
+        assert_eq!(failed.into_keys().collect::<Vec<_>>(), [Part::Leg("container".into(), "eth0".into())]);
+        let addressed =
+            |wanted: &str| kernel.1.iter().any(|op| matches!(op, Op::AddAddress { link, .. } if link == wanted));
+        assert!(addressed("eth1") && !addressed("eth0"), "{:?}", kernel.1);
     }
 }
