@@ -12,9 +12,10 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
-use rustix::fs::{Mode, OFlags};
+use nix::sys::stat::{Mode, umask};
 
 use super::cgroup::{self, Paths};
 use super::config::{KernelConfig, Mount, MountKind, Namespace, Propagation};
@@ -85,7 +86,7 @@ pub fn create(config: &KernelConfig, bundle: &Path, stdio: Stdio) -> Result<Crea
     }
     spec::check(config)?;
     // Directories made for mounts are for everyone in the container, whatever the caller's mask.
-    rustix::process::umask(Mode::from_raw_mode(0o022));
+    umask(Mode::from_bits_truncate(0o022));
     let made = make(config, bundle, stdio);
     if made.is_err()
         && let Err(error) = delete(config)
@@ -198,13 +199,14 @@ fn build(config: &KernelConfig, bundle: &Path, stdio: Stdio, executor: Init) -> 
 pub(super) fn stream(fd: Option<OwnedFd>) -> Result<OwnedFd> {
     let fd = match fd {
         Some(fd) => fd,
-        None => rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        None => open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|error| system("open (of /dev/null)")(error.into()))?,
     };
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }
-    rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(|error| system("fcntl (dup)")(error.into()))
+    // std makes copies above the standard streams and close-on-exec.
+    fd.try_clone().map_err(system("fcntl (dup)"))
 }
 
 /// Lets the container's program run. Returns once it was executed.
@@ -313,7 +315,7 @@ impl Init {
         }
         if self.plan.terminal {
             let open = || -> io::Result<OwnedFd> {
-                let (master, slave) = pty::open(self.plan.terminal_size)?;
+                let (master, slave) = pty::open_pair(self.plan.terminal_size)?;
                 pty::bind_console(&slave)?;
                 tell(sys::borrow(self.channel), &Message::Terminal, Some(master.as_fd()));
                 Ok(slave)

@@ -10,10 +10,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{OFlag, open, openat};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::{Mode, fstat, stat};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, setsid};
-use rustix::fs::{Mode, OFlags, openat};
 
 use super::cgroup::{self, Paths};
 use super::config::{KernelConfig, Process};
@@ -136,14 +137,14 @@ impl Target {
     fn open(config: &ExecConfig<'_>) -> Result<Self> {
         let gone = || KernelError::NotRunning(config.container.id.clone());
         let directory = format!("/proc/{}/ns", config.init_pid);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let own = Path::new("/proc/self/ns");
         let open_all = || -> io::Result<Vec<(&'static str, CloneFlags, OwnedFd)>> {
-            let directory = rustix::fs::open(&directory, flags | OFlags::DIRECTORY, Mode::empty())?;
+            let directory = open(directory.as_str(), flags | OFlag::O_DIRECTORY, Mode::empty())?;
             let mut namespaces = Vec::with_capacity(NAMESPACES.len());
             for (name, kind) in NAMESPACES {
                 let fd = openat(&directory, name, flags, Mode::empty())?;
-                let (theirs, ours) = (rustix::fs::fstat(&fd)?, rustix::fs::stat(own.join(name))?);
+                let (theirs, ours) = (fstat(&fd)?, stat(&own.join(name))?);
                 if (theirs.st_ino, theirs.st_dev) != (ours.st_ino, ours.st_dev) {
                     namespaces.push((name, kind, fd));
                 }
@@ -220,7 +221,7 @@ fn run(plan: &Plan, streams: Option<[OwnedFd; 3]>, channel: &OwnedFd) -> Process
         let terminal = match plan.terminal {
             true => {
                 let (master, slave) =
-                    pty::open(plan.terminal_size).map_err(|error| setup_error("cannot make a terminal", error))?;
+                    pty::open_pair(plan.terminal_size).map_err(|error| setup_error("cannot make a terminal", error))?;
                 tell(channel.as_fd(), &Message::Terminal, Some(master.as_fd()));
                 Some(slave)
             }

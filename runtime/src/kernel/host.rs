@@ -12,7 +12,7 @@ use super::error::{KernelError, Result};
 /// # Errors
 /// Not root, no cgroup hierarchy (writable), or no overlayfs.
 pub fn check_host(cgroup: &CgroupPath) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    if !nix::unistd::geteuid().is_root() {
         return Err(KernelError::NotRoot);
     }
     if !has_overlay() {
@@ -26,9 +26,8 @@ fn has_overlay() -> bool {
     let listed =
         fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.split_whitespace().any(|word| word == "overlay"));
     let module = || {
-        let name = rustix::system::uname();
-        let Ok(release) = name.release().to_str() else { return false };
-        let base = Path::new("/lib/modules").join(release).join("kernel/fs/overlayfs");
+        let Ok(name) = nix::sys::utsname::uname() else { return false };
+        let base = Path::new("/lib/modules").join(name.release()).join("kernel/fs/overlayfs");
         fs::read_dir(base).is_ok_and(|mut entries| entries.next().is_some())
     };
     listed || module()

@@ -10,14 +10,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::fs::{FileType, Mode, OFlags};
+use nix::sys::stat::{Mode, SFlag, fstat, makedev};
 
 use super::cgroup::Layout;
 use super::error::ProcessError;
 use super::lastmile::setup_error;
 use super::mounts::{Late, STAGE, present_flags};
-use super::walk::{Links, Missing, Root, descriptor_path};
+use super::walk::{Links, Missing, Root, descriptor_path, kind_of};
 
 /// What the second stage has to do, decided outside.
 #[derive(Debug, Clone)]
@@ -217,11 +218,11 @@ fn mask(paths: &[String]) -> Result<(), ProcessError> {
 
 /// The device itself, whatever may stand in its place (CVE-2025-31133).
 fn open_null() -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::open("/dev/null", flags, Mode::empty())?;
-    let status = rustix::fs::fstat(&fd)?;
-    let is_device = FileType::from_raw_mode(status.st_mode) == FileType::CharacterDevice;
-    if !is_device || status.st_rdev != rustix::fs::makedev(1, 3) {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = open("/dev/null", flags, Mode::empty())?;
+    let status = fstat(&fd)?;
+    let is_device = kind_of(&status) == SFlag::S_IFCHR;
+    if !is_device || status.st_rdev != makedev(1, 3) {
         return Err(io::Error::other("it is not the null device"));
     }
     Ok(fd)

@@ -13,7 +13,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::process::{Resource, Rlimit as Limit, chdir, setrlimit, umask};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::stat::{Mode, fstat, makedev, umask};
+use nix::unistd::{Uid, chdir, fchown};
 
 use super::capabilities;
 use super::config::{Process, Ulimit, User};
@@ -34,11 +36,20 @@ pub(crate) struct Plan {
     capabilities: u64,
     no_new_privileges: bool,
     filter: Option<Vec<FilterInstruction>>,
-    limits: Vec<(Resource, Limit)>,
+    limits: Vec<Limit>,
     umask: u32,
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) terminal: bool,
     pub(crate) terminal_size: Option<(u16, u16)>,
+}
+
+/// A limit that this host can give. Without any end, a value is that of the kernel: all bits.
+#[derive(Debug, Clone)]
+struct Limit {
+    name: String,
+    resource: Resource,
+    soft: u64,
+    hard: u64,
 }
 
 impl Plan {
@@ -92,9 +103,9 @@ fn c_strings(strings: &[String]) -> Result<Vec<CString>> {
 }
 
 /// Without CAP_SYS_RESOURCE a hard limit cannot be raised above our own.
-fn limits(wanted: &[Ulimit], warnings: &mut Vec<String>) -> Result<Vec<(Resource, Limit)>> {
+fn limits(wanted: &[Ulimit], warnings: &mut Vec<String>) -> Result<Vec<Limit>> {
     let may_raise = capabilities::has(capabilities::SYS_RESOURCE);
-    let mut limits: Vec<(Resource, Limit)> = Vec::with_capacity(wanted.len());
+    let mut limits: Vec<Limit> = Vec::with_capacity(wanted.len());
     for limit in wanted {
         let resource =
             resource(&limit.name).ok_or_else(|| KernelError::Config(format!("invalid ulimit type: {}", limit.name)))?;
@@ -104,7 +115,8 @@ fn limits(wanted: &[Ulimit], warnings: &mut Vec<String>) -> Result<Vec<(Resource
                 limit.soft, limit.hard
             )));
         }
-        let own = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let (_, own) =
+            getrlimit(resource).map_err(|error| KernelError::System { call: "getrlimit", source: error.into() })?;
         let mut hard = limit.hard;
         if hard > own && !may_raise {
             warnings.push(format!(
@@ -113,32 +125,30 @@ fn limits(wanted: &[Ulimit], warnings: &mut Vec<String>) -> Result<Vec<(Resource
             ));
             hard = own;
         }
-        let finite = |value: u64| (value != u64::MAX).then_some(value);
-        let limit = Limit { current: finite(limit.soft.min(hard)), maximum: finite(hard) };
-        limits.retain(|(other, _)| *other != resource);
-        limits.push((resource, limit));
+        limits.retain(|other| other.resource != resource);
+        limits.push(Limit { name: limit.name.clone(), resource, soft: limit.soft.min(hard), hard });
     }
     Ok(limits)
 }
 
 fn resource(name: &str) -> Option<Resource> {
     Some(match name {
-        "as" => Resource::As,
-        "core" => Resource::Core,
-        "cpu" => Resource::Cpu,
-        "data" => Resource::Data,
-        "fsize" => Resource::Fsize,
-        "locks" => Resource::Locks,
-        "memlock" => Resource::Memlock,
-        "msgqueue" => Resource::Msgqueue,
-        "nice" => Resource::Nice,
-        "nofile" => Resource::Nofile,
-        "nproc" => Resource::Nproc,
-        "rss" => Resource::Rss,
-        "rtprio" => Resource::Rtprio,
-        "rttime" => Resource::Rttime,
-        "sigpending" => Resource::Sigpending,
-        "stack" => Resource::Stack,
+        "as" => Resource::RLIMIT_AS,
+        "core" => Resource::RLIMIT_CORE,
+        "cpu" => Resource::RLIMIT_CPU,
+        "data" => Resource::RLIMIT_DATA,
+        "fsize" => Resource::RLIMIT_FSIZE,
+        "locks" => Resource::RLIMIT_LOCKS,
+        "memlock" => Resource::RLIMIT_MEMLOCK,
+        "msgqueue" => Resource::RLIMIT_MSGQUEUE,
+        "nice" => Resource::RLIMIT_NICE,
+        "nofile" => Resource::RLIMIT_NOFILE,
+        "nproc" => Resource::RLIMIT_NPROC,
+        "rss" => Resource::RLIMIT_RSS,
+        "rtprio" => Resource::RLIMIT_RTPRIO,
+        "rttime" => Resource::RLIMIT_RTTIME,
+        "sigpending" => Resource::RLIMIT_SIGPENDING,
+        "stack" => Resource::RLIMIT_STACK,
         _ => return None,
     })
 }
@@ -174,9 +184,10 @@ fn prepare(
     terminal: Option<OwnedFd>,
     channel: BorrowedFd<'_>,
 ) -> Result<Vec<CString>, ProcessError> {
-    for (resource, limit) in &plan.limits {
-        setrlimit(*resource, *limit)
-            .map_err(|error| setup_error(&format!("error setting rlimit {resource:?}"), error))?;
+    for Limit { name, resource, soft, hard } in &plan.limits {
+        setrlimit(*resource, *soft, *hard).map_err(|error| {
+            setup_error(&format!("error setting rlimit {}", capitalised(name)), io::Error::from(error))
+        })?;
     }
     if let Some(terminal) = terminal {
         attach(&terminal).map_err(|error| setup_error("cannot set up the terminal", error))?;
@@ -185,7 +196,7 @@ fn prepare(
     // until the program runs (CVE-2024-21626).
     sys::close_all_but(&[channel]).map_err(|error| setup_error("cannot close the caller's files", error))?;
     own_standard_streams(identity.uid);
-    umask(rustix::fs::Mode::from_raw_mode(plan.umask));
+    umask(Mode::from_bits_truncate(plan.umask));
     enter(&plan.working_directory)?;
     sys::reset_signals();
 
@@ -211,6 +222,11 @@ fn prepare(
     Ok(environment)
 }
 
+fn capitalised(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
 fn load(filter: Option<&[FilterInstruction]>) -> Result<(), ProcessError> {
     match filter {
         Some(filter) => sys::load_filter(filter).map_err(|error| setup_error("cannot load the seccomp filter", error)),
@@ -220,7 +236,7 @@ fn load(filter: Option<&[FilterInstruction]>) -> Result<(), ProcessError> {
 
 /// Makes the terminal the standard streams and the session's own.
 fn attach(terminal: &OwnedFd) -> io::Result<()> {
-    rustix::process::ioctl_tiocsctty(terminal)?;
+    sys::terminal::make_controlling(terminal.as_fd())?;
     for stream in 0..3 {
         sys::dup_onto(terminal.as_fd(), stream)?;
     }
@@ -232,15 +248,15 @@ fn attach(terminal: &OwnedFd) -> io::Result<()> {
 fn own_standard_streams(uid: u32) {
     for stream in 0..3 {
         let stream: BorrowedFd<'_> = sys::borrow(stream);
-        let Ok(status) = rustix::fs::fstat(stream) else {
+        let Ok(status) = fstat(stream) else {
             continue;
         };
-        let null = rustix::fs::makedev(1, 3);
-        if status.st_uid != uid && status.st_rdev != null {
-            let owner = rustix::process::Uid::from_raw(uid);
-            if let Err(error) = rustix::fs::fchown(stream, Some(owner), None) {
-                tracing::debug!(%error, "a standard stream keeps its owner");
-            }
+        let null = makedev(1, 3);
+        if status.st_uid != uid
+            && status.st_rdev != null
+            && let Err(error) = fchown(stream, Some(Uid::from_raw(uid)), None)
+        {
+            tracing::debug!(%error, "a standard stream keeps its owner");
         }
     }
 }

@@ -14,12 +14,14 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::fs::{FileType, Mode, OFlags};
+use nix::sys::stat::{Mode, SFlag, fstat};
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::config::{FileBind, KernelConfig, Mount, MountKind, Propagation, Rootfs, Shm};
 use super::error::{KernelError, Result};
-use super::walk::{Links, Missing, Root, descriptor_path};
+use super::walk::{Links, Missing, Root, descriptor_path, kind_of};
 use crate::kernel::sys;
 
 /// Hidden place for mounts on their way, below the container's `/dev`. Removed in the end.
@@ -157,8 +159,8 @@ fn escape(path: &str, layer: bool) -> String {
 fn require_directory(root: &Root, name: &str) -> Result<()> {
     let problem = |problem: String| KernelError::UnsafePath { path: name.to_owned(), problem };
     match root.walk(name, Links::Refuse, Missing::MakeDirectory) {
-        Ok(fd) => match rustix::fs::fstat(&fd) {
-            Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Directory => Ok(()),
+        Ok(fd) => match fstat(&fd) {
+            Ok(status) if kind_of(&status) == SFlag::S_IFDIR => Ok(()),
             _ => Err(problem("is not a directory".to_owned())),
         },
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
@@ -222,7 +224,7 @@ impl Stage {
                 let (mut flags, data) = tmpfs_options(options);
                 flags.set(MsFlags::MS_RDONLY, wanted.read_only || flags.contains(MsFlags::MS_RDONLY));
                 if waits(target) {
-                    let stage = self.entry(index, FileType::Directory)?;
+                    let stage = self.entry(index, SFlag::S_IFDIR)?;
                     mount(Some("tmpfs"), &stage, Some("tmpfs"), flags, Some(data.as_str()))
                         .map_err(mount_error("tmpfs", target))?;
                     return Ok(Some(late(index, target)));
@@ -239,7 +241,7 @@ impl Stage {
                     return Ok(Some(late(index, target)));
                 }
                 let missing = match kind {
-                    FileType::Directory => Missing::MakeDirectory,
+                    SFlag::S_IFDIR => Missing::MakeDirectory,
                     _ => Missing::MakeFile,
                 };
                 let fd = walk_target(root, target, missing)?;
@@ -253,18 +255,18 @@ impl Stage {
     }
 
     /// Binds the source at the hidden place and gives it its flags.
-    fn stage_bind(&self, wanted: &Mount, source: &Path, index: usize) -> Result<(PathBuf, FileType)> {
+    fn stage_bind(&self, wanted: &Mount, source: &Path, index: usize) -> Result<(PathBuf, SFlag)> {
         let MountKind::Bind { propagation, recursive, nosuid, noexec, .. } = &wanted.kind else {
             return Err(KernelError::Config(format!("{} is not a bind mount", wanted.target)));
         };
         let source_error =
             |source_io: io::Error| KernelError::MountSource { path: source.to_owned(), source: source_io };
-        let fd = rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        let fd = open(source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
             .map_err(|error| source_error(error.into()))?;
-        let status = rustix::fs::fstat(&fd).map_err(|error| source_error(error.into()))?;
-        let kind = match FileType::from_raw_mode(status.st_mode) {
-            FileType::Directory => FileType::Directory,
-            _ => FileType::RegularFile,
+        let status = fstat(&fd).map_err(|error| source_error(error.into()))?;
+        let kind = match kind_of(&status) {
+            SFlag::S_IFDIR => SFlag::S_IFDIR,
+            _ => SFlag::S_IFREG,
         };
         let stage = self.entry(index, kind)?;
         let stage_path = stage.display().to_string();
@@ -283,19 +285,19 @@ impl Stage {
         Ok((stage, kind))
     }
 
-    fn entry(&self, index: usize, kind: FileType) -> Result<PathBuf> {
+    fn entry(&self, index: usize, kind: SFlag) -> Result<PathBuf> {
         let path = self.path.join(index.to_string());
         let made = match kind {
-            FileType::Directory => std::fs::create_dir(&path),
+            SFlag::S_IFDIR => std::fs::create_dir(&path),
             _ => std::fs::File::create_new(&path).map(drop),
         };
         made.map_err(|source| file_error("create", &path, source))?;
         Ok(path)
     }
 
-    fn remove_entry(&self, path: &Path, kind: FileType) {
+    fn remove_entry(&self, path: &Path, kind: SFlag) {
         let removed = match kind {
-            FileType::Directory => std::fs::remove_dir(path),
+            SFlag::S_IFDIR => std::fs::remove_dir(path),
             _ => std::fs::remove_file(path),
         };
         if let Err(error) = removed {
@@ -343,7 +345,7 @@ fn walk_target(root: &Root, target: &str, missing: Missing) -> Result<std::os::f
 fn place_file(root: &Root, file: &FileBind) -> Result<()> {
     check_target(&file.target)?;
     let source_error = |source: io::Error| KernelError::MountSource { path: file.source.clone(), source };
-    let source = rustix::fs::open(&file.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    let source = open(&file.source, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
         .map_err(|error| source_error(error.into()))?;
     let target = walk_target(root, &file.target, Missing::MakeFile)?;
     let path = descriptor_path(&target);
@@ -372,21 +374,20 @@ fn remount(path: &str, add: MsFlags, recursive: bool) -> Result<()> {
 
 /// A remount would otherwise clear what the source's file system was mounted with.
 pub(crate) fn present_flags(path: &str) -> MsFlags {
-    use rustix::fs::StatVfsMountFlags as Present;
-    let Ok(status) = rustix::fs::statvfs(path) else {
+    let Ok(status) = statvfs(path) else {
         return MsFlags::empty();
     };
     [
-        (Present::RDONLY, MsFlags::MS_RDONLY),
-        (Present::NOSUID, MsFlags::MS_NOSUID),
-        (Present::NODEV, MsFlags::MS_NODEV),
-        (Present::NOEXEC, MsFlags::MS_NOEXEC),
-        (Present::NOATIME, MsFlags::MS_NOATIME),
-        (Present::NODIRATIME, MsFlags::MS_NODIRATIME),
-        (Present::RELATIME, MsFlags::MS_RELATIME),
+        (FsFlags::ST_RDONLY, MsFlags::MS_RDONLY),
+        (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+        (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+        (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+        (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+        (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
     ]
     .into_iter()
-    .filter(|(present, _)| status.f_flag.contains(*present))
+    .filter(|(present, _)| status.flags().contains(*present))
     .fold(MsFlags::empty(), |flags, (_, flag)| flags | flag)
 }
 
@@ -455,8 +456,8 @@ fn make_working_directory(root: &Root, cwd: &str) -> Result<()> {
     let fd = root
         .walk(cwd, Links::Follow, Missing::MakeDirectory)
         .map_err(|error| problem(format!("cannot be made the working directory: {error}")))?;
-    match rustix::fs::fstat(&fd) {
-        Ok(status) if FileType::from_raw_mode(status.st_mode) == FileType::Directory => Ok(()),
+    match fstat(&fd) {
+        Ok(status) if kind_of(&status) == SFlag::S_IFDIR => Ok(()),
         _ => Err(problem("cannot be the working directory: not a directory".to_owned())),
     }
 }

@@ -1,10 +1,9 @@
 //! What /proc tells about processes and the boot.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 
 use jiff::Timestamp;
-use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, wait, waitpid};
 use skep_common::procfs::ProcessStat;
 
 use crate::kernel::sys;
@@ -14,24 +13,17 @@ use crate::records::state::ProcessId;
 ///
 /// Any child, or the one with this number; `None` when there is none that has ended.
 pub(crate) fn reap(pid: Option<i32>) -> io::Result<Option<(i32, i32)>> {
-    let pid = pid.and_then(Pid::from_raw);
     loop {
-        let ended = match pid {
-            Some(_) => waitpid(pid, WaitOptions::NOHANG),
-            None => wait(WaitOptions::NOHANG),
-        };
-        // Not by way of an enumeration of signals: the real-time ones are in none.
-        match ended {
+        match sys::ended_child(pid) {
             Ok(None) => return Ok(None),
             Ok(Some((child, status))) => {
-                let code = status.exit_status().or_else(|| Some(128 + status.terminating_signal()?));
-                if let Some(code) = code {
-                    return Ok(Some((child.as_raw_nonzero().get(), code)));
+                if let Some(code) = status.code().or_else(|| Some(128 + status.signal()?)) {
+                    return Ok(Some((child, code)));
                 }
             }
-            Err(Errno::INTR) => {}
-            Err(Errno::CHILD) if pid.is_none() => return Ok(None),
-            Err(errno) => return Err(errno.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if pid.is_none() && error.raw_os_error() == Some(libc::ECHILD) => return Ok(None),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -7,10 +7,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::error::{KernelError, Result};
-use crate::kernel::sys;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::stat;
+use nix::sys::statvfs::{FsFlags, statvfs};
+
+use super::error::{KernelError, Result};
+use crate::kernel::sys;
 
 /// Names the mount namespace that the second execution was to leave behind.
 const MARK: &str = "_SKEP_MOUNT_NAMESPACE";
@@ -29,9 +32,8 @@ fn mount_namespace() -> Result<String> {
 /// can write to through it.
 #[expect(clippy::disallowed_methods, reason = "the mark is what the first execution leaves to the second")]
 pub(crate) fn is_prepared() -> bool {
-    use rustix::fs::StatVfsMountFlags;
     let left = std::env::var(MARK).is_ok_and(|mark| mount_namespace().is_ok_and(|own| own != mark));
-    left && rustix::fs::statvfs("/proc/self/exe").is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::RDONLY))
+    left && statvfs("/proc/self/exe").is_ok_and(|found| found.flags().contains(FsFlags::ST_RDONLY))
 }
 
 /// A command that executes this program as a process of its own, prepared already where that can be done from here: its
@@ -42,7 +44,7 @@ pub(crate) fn is_prepared() -> bool {
 /// # Errors
 /// Not root, or /proc cannot be read.
 pub(crate) fn sealed() -> Result<Command> {
-    if !rustix::process::geteuid().is_root() {
+    if !nix::unistd::geteuid().is_root() {
         return Err(KernelError::NotRoot);
     }
     let path = std::env::current_exe().map_err(system("readlink (of the own program)"))?;
@@ -71,7 +73,7 @@ pub fn prepare_process() -> Result<()> {
     if is_prepared() {
         return Ok(());
     }
-    if !rustix::process::geteuid().is_root() {
+    if !nix::unistd::geteuid().is_root() {
         return Err(KernelError::NotRoot);
     }
     let left = mount_namespace()?;
@@ -114,7 +116,7 @@ fn seal_program() -> Result<PathBuf> {
 /// Whether the file at a path is the one that this process executes.
 fn is_running_program(path: &Path) -> bool {
     let same = || -> Option<bool> {
-        let (running, found) = (rustix::fs::stat("/proc/self/exe").ok()?, rustix::fs::stat(path).ok()?);
+        let (running, found) = (stat("/proc/self/exe").ok()?, stat(path).ok()?);
         Some(running.st_ino == found.st_ino && running.st_dev == found.st_dev)
     };
     same().unwrap_or(false)

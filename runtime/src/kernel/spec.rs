@@ -12,7 +12,7 @@ use super::error::{KernelError, Result};
 
 /// Refuses what can never work, before anything is made.
 pub(super) fn check(config: &KernelConfig) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    if !nix::unistd::geteuid().is_root() {
         return Err(KernelError::NotRoot);
     }
     let bad = |problem: String| Err(KernelError::Config(problem));

@@ -4,17 +4,16 @@
 //! the last process holding the other end has executed its program, or ended.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 
 use super::error::ProcessError;
+use super::sys;
 
 /// Longest message; a longer one would be cut off by the kernel.
 const MESSAGE_LEN_MAX: usize = 16 << 10;
@@ -43,7 +42,7 @@ pub(crate) struct Report {
 
 /// The parent's and the new process' end.
 pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
 /// Says something; a parent that is gone does not matter.
@@ -58,14 +57,11 @@ pub(crate) fn tell(channel: BorrowedFd<'_>, message: &Message, fd: Option<Borrow
     let Ok(text) = serde_json::to_vec(&message) else {
         return;
     };
-    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !fds.is_empty() {
-        ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    }
+    let fds: Vec<RawFd> = fd.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&fds)];
+    let rights = if fds.is_empty() { &[] } else { rights.as_slice() };
     let parts = [IoSlice::new(&text)];
-    if let Err(error) = sendmsg(channel, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
+    if let Err(error) = sendmsg::<()>(channel.as_raw_fd(), &parts, rights, MsgFlags::MSG_NOSIGNAL, None) {
         tracing::debug!(%error, "nobody listens to the new process");
     }
 }
@@ -74,27 +70,13 @@ pub(crate) fn tell(channel: BorrowedFd<'_>, message: &Message, fd: Option<Borrow
 pub(crate) fn listen(channel: &OwnedFd, report: &mut Report, done: impl Fn(&Report) -> bool) -> io::Result<()> {
     let mut buffer = vec![0; MESSAGE_LEN_MAX];
     while !done(report) {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = match recvmsg(
-            channel.as_fd(),
-            &mut [IoSliceMut::new(&mut buffer)],
-            &mut ancillary,
-            RecvFlags::CMSG_CLOEXEC,
-        ) {
+        let (length, fd) = match receive(channel, &mut buffer) {
+            Ok((0, _)) | Err(Errno::ECONNRESET) => return Ok(()),
             Ok(received) => received,
-            Err(Errno::INTR) => continue,
-            Err(Errno::CONNRESET) => return Ok(()),
+            Err(Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),
         };
-        if received.bytes == 0 {
-            return Ok(());
-        }
-        let fd = ancillary.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        match serde_json::from_slice(&buffer[..received.bytes])? {
+        match serde_json::from_slice(&buffer[..length])? {
             Message::Pid(pid) => report.pid = Some(pid),
             Message::Terminal => report.terminal = fd,
             Message::Warning(text) => report.warnings.push(text),
@@ -104,9 +86,26 @@ pub(crate) fn listen(channel: &OwnedFd, report: &mut Report, done: impl Fn(&Repo
     Ok(())
 }
 
+/// The length of the next message, and the descriptor that came with it.
+fn receive(channel: &OwnedFd, buffer: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let received = recvmsg::<()>(channel.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let mut fds = Vec::new();
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(numbers) = message {
+            fds.extend(numbers.into_iter().map(sys::own));
+        }
+    }
+    Ok((received.bytes, fds.into_iter().next()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::os::fd::AsFd;
+
     use super::*;
     use crate::kernel::ProcessErrorKind;
 

@@ -11,8 +11,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, mkdirat, open, openat, readlinkat, statat};
-use rustix::io::Errno;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, open, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 
 /// Symbolic links followed in one walk, as the kernel's own limit.
 const LINKS_MAX: usize = 40;
@@ -73,7 +74,7 @@ impl Root {
             match step(directory, &name, last, missing)? {
                 Step::Opened(fd) => parents.push(fd),
                 Step::Link(target) => {
-                    links_left = links_left.checked_sub(1).ok_or(Errno::LOOP)?;
+                    links_left = links_left.checked_sub(1).ok_or(Errno::ELOOP)?;
                     if target.starts_with('/') {
                         parents.clear();
                     }
@@ -99,65 +100,70 @@ fn components(path: &str) -> impl Iterator<Item = String> + '_ {
     path.split('/').filter(|component| !component.is_empty() && *component != ".").map(str::to_owned)
 }
 
-fn directory_flags() -> OFlags {
-    OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
+fn directory_flags() -> OFlag {
+    OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC
 }
 
 /// One component. A directory in the middle of a path costs one system call.
 fn step(directory: BorrowedFd<'_>, name: &str, last: bool, missing: Missing) -> io::Result<Step> {
     // Several times, because another process may make or remove the entry between our calls.
     for _ in 0..16 {
-        let flags = if last { OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC } else { directory_flags() };
+        let flags = if last { OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC } else { directory_flags() };
         match openat(directory, name, flags, Mode::empty()) {
             Ok(fd) if !last => return Ok(Step::Opened(fd)),
             Ok(fd) => {
-                let status = rustix::fs::fstat(&fd)?;
-                if FileType::from_raw_mode(status.st_mode) != FileType::Symlink {
+                let status = fstat(&fd)?;
+                if kind_of(&status) != SFlag::S_IFLNK {
                     return Ok(Step::Opened(fd));
                 }
                 return Ok(Step::Link(read_link(fd.as_fd(), "")?));
             }
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                let status = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                let status = match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                     Ok(status) => status,
-                    Err(Errno::NOENT) => continue,
+                    Err(Errno::ENOENT) => continue,
                     Err(error) => return Err(error.into()),
                 };
-                return match FileType::from_raw_mode(status.st_mode) {
-                    FileType::Symlink => Ok(Step::Link(read_link(directory, name)?)),
-                    FileType::Directory => continue,
-                    _ => Err(Errno::NOTDIR.into()),
+                return match kind_of(&status) {
+                    SFlag::S_IFLNK => Ok(Step::Link(read_link(directory, name)?)),
+                    SFlag::S_IFDIR => continue,
+                    _ => Err(Errno::ENOTDIR.into()),
                 };
             }
-            Err(Errno::NOENT) => match (missing, last) {
-                (Missing::Fail, _) => return Err(Errno::NOENT.into()),
+            Err(Errno::ENOENT) => match (missing, last) {
+                (Missing::Fail, _) => return Err(Errno::ENOENT.into()),
                 (Missing::MakeFile, true) => make_file(directory, name)?,
                 _ => make_directory(directory, name)?,
             },
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Errno::AGAIN.into())
+    Err(Errno::EAGAIN.into())
 }
 
 fn make_directory(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    match mkdirat(directory, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
+    match mkdirat(directory, name, Mode::from_bits_truncate(0o755)) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
 fn make_file(directory: BorrowedFd<'_>, name: &str) -> io::Result<()> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    match openat(directory, name, flags, Mode::from_raw_mode(0o644)) {
-        Ok(_) | Err(Errno::EXIST) => Ok(()),
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match openat(directory, name, flags, Mode::from_bits_truncate(0o644)) {
+        Ok(_) | Err(Errno::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
 fn read_link(directory: BorrowedFd<'_>, name: &str) -> io::Result<String> {
-    let target = readlinkat(directory, name, Vec::with_capacity(256))?;
+    let target = readlinkat(directory, name)?;
     target.into_string().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+}
+
+/// What kind of file a status tells of: `S_IFDIR` and its like.
+pub(crate) fn kind_of(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }
 
 /// The path under which the kernel finds a descriptor of this process again.

@@ -12,21 +12,19 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod, fchown,
-    fgetxattr, flistxattr, fsetxattr, fstat, ftruncate, futimens, linkat, mkdirat, openat, readlinkat, seek, statat,
-    symlinkat, utimensat,
-};
-use rustix::io::Errno;
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, UtimensatFlags, fchmod, fstat, fstatat, futimens, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, Whence, fchown, fchownat, linkat, lseek, symlinkat};
+use xattr::FileExt;
 
-use crate::kernel::walk::{Links, Missing, Root, descriptor_path};
-
-/// Longest list of names, and longest value, of extended attributes (the kernel's own limit), bytes.
-const ATTRIBUTES_MAX: usize = 64 << 10;
+use crate::kernel::walk::{Links, Missing, Root, descriptor_path, kind_of};
 
 /// Copies what is in the directory `source` into the directory `target`, and then its owner, mode and times onto it.
 ///
@@ -34,8 +32,8 @@ const ATTRIBUTES_MAX: usize = 64 << 10;
 /// What failed, after the path below `source` at which it did.
 pub(super) fn copy(source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
     let (source, target) = (open_directory(source, c".")?, open_directory(target, c".")?);
-    let mut tree = Tree { root: Root::of(target.try_clone()?), made: HashMap::new(), path: PathBuf::new() };
-    let copied = tree.content(source.as_fd(), target.as_fd()).and_then(|()| Ok(attributes(&source, &target)?));
+    let mut tree = Tree { root: Root::of(target.try_clone()?.into()), made: HashMap::new(), path: PathBuf::new() };
+    let copied = tree.content(source.as_fd(), target.as_fd()).and_then(|()| attributes(&source, &target));
     copied.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", tree.path.display())))
 }
 
@@ -52,7 +50,8 @@ struct Tree {
 impl Tree {
     fn content(&mut self, source: BorrowedFd<'_>, target: BorrowedFd<'_>) -> io::Result<()> {
         // All names first: each open listing would cost a descriptor on every level.
-        let names: Vec<CString> = Dir::read_from(source)?
+        let names: Vec<CString> = Dir::from_fd(open_directory(source, c".")?.into())?
+            .iter()
             .map(|entry| entry.map(|entry| entry.file_name().to_owned()))
             .filter(|name| name.as_ref().is_ok_and(|name| !matches!(name.to_bytes(), b"." | b"..")) || name.is_err())
             .collect::<Result<_, Errno>>()?;
@@ -65,11 +64,11 @@ impl Tree {
     }
 
     fn entry(&mut self, source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-        let status = statat(source, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        match FileType::from_raw_mode(status.st_mode) {
-            FileType::Directory => self.directory(source, target, name),
-            FileType::RegularFile => self.file(source, target, name),
-            FileType::Symlink => link(source, target, name, &status),
+        let status = fstatat(source, name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        match kind_of(&status) {
+            SFlag::S_IFDIR => self.directory(source, target, name),
+            SFlag::S_IFREG => self.file(source, target, name),
+            SFlag::S_IFLNK => link(source, target, name, &status),
             _ => Ok(()),
         }
     }
@@ -77,9 +76,9 @@ impl Tree {
     fn directory(&mut self, source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
         let from = open_directory(source, name)?;
         // Nobody else's until it has its owner and its mode.
-        let made = match mkdirat(target, name, Mode::RWXU) {
+        let made = match mkdirat(target, name, Mode::S_IRWXU) {
             Ok(()) => true,
-            Err(Errno::EXIST) => false,
+            Err(Errno::EEXIST) => false,
             Err(error) => return Err(error.into()),
         };
         match open_directory(target, name) {
@@ -91,22 +90,22 @@ impl Tree {
                 Ok(())
             }
             // Somebody's file or link, or gone again.
-            Err(Errno::NOTDIR | Errno::LOOP | Errno::NOENT) => Ok(()),
+            Err(Errno::ENOTDIR | Errno::ELOOP | Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
     fn file(&mut self, source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let from = File::from(openat(source, name, flags, Mode::empty())?);
         let status = fstat(&from)?;
         if status.st_nlink > 1 && self.second_name(&status, target, name)? {
             return Ok(());
         }
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let to = match openat(target, name, flags, Mode::RUSR | Mode::WUSR) {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let to = match openat(target, name, flags, Mode::S_IRUSR | Mode::S_IWUSR) {
             Ok(to) => File::from(to),
-            Err(Errno::EXIST) => return Ok(()),
+            Err(Errno::EEXIST) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
         data(&from, &to, u64::try_from(status.st_size).unwrap_or(0))?;
@@ -118,49 +117,49 @@ impl Tree {
     }
 
     /// Makes a second name for a file that was copied under another one; false if it was not, or is not there any more.
-    fn second_name(&self, status: &Stat, target: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    fn second_name(&self, status: &FileStat, target: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
         let Some((first, copied)) = self.made.get(&identity(status)) else { return Ok(false) };
         let Ok(found) = self.root.walk(first, Links::Refuse, Missing::Fail) else { return Ok(false) };
         if identity(&fstat(&found)?) != *copied {
             return Ok(false);
         }
-        let cwd = rustix::fs::CWD;
-        match linkat(cwd, descriptor_path(&found), target, name, AtFlags::SYMLINK_FOLLOW) {
-            Ok(()) | Err(Errno::EXIST) => Ok(true),
+        match linkat(AT_FDCWD, descriptor_path(&found).as_str(), target, name, AtFlags::AT_SYMLINK_FOLLOW) {
+            Ok(()) | Err(Errno::EEXIST) => Ok(true),
             // It has lost its last name meanwhile, or has as many as it can have.
-            Err(Errno::NOENT | Errno::MLINK) => Ok(false),
+            Err(Errno::ENOENT | Errno::EMLINK) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-fn identity(status: &Stat) -> (u64, u64) {
+fn identity(status: &FileStat) -> (u64, u64) {
     (status.st_dev, status.st_ino)
 }
 
-fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(parent, name, flags, Mode::empty())
+fn open_directory(parent: BorrowedFd<'_>, name: &CStr) -> Result<File, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(parent, name, flags, Mode::empty()).map(File::from)
 }
 
-fn link(source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &CStr, status: &Stat) -> io::Result<()> {
-    match symlinkat(readlinkat(source, name, Vec::new())?, target, name) {
+fn link(source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &CStr, status: &FileStat) -> io::Result<()> {
+    match symlinkat(readlinkat(source, name)?.as_os_str(), target, name) {
         Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(()),
+        Err(Errno::EEXIST) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    let made = match openat(target, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+    let made = match openat(target, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) {
         Ok(made) => made,
-        Err(Errno::NOENT) => return Ok(()),
+        Err(Errno::ENOENT) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     // Whatever takes the link's place from now on is not given away.
-    if FileType::from_raw_mode(fstat(&made)?.st_mode) == FileType::Symlink {
+    if kind_of(&fstat(&made)?) == SFlag::S_IFLNK {
         let (owner, group) = (Uid::from_raw(status.st_uid), Gid::from_raw(status.st_gid));
-        chownat(&made, c"", Some(owner), Some(group), AtFlags::EMPTY_PATH)?;
+        fchownat(&made, c"", Some(owner), Some(group), AtFlags::AT_EMPTY_PATH)?;
         // By its name, as kernels before 5.8 have no other way: at worst another file of the container's gets a time.
-        match utimensat(target, name, &times(status), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(()) | Err(Errno::NOENT) => {}
+        let [read, written] = times(status);
+        match utimensat(target, name, &read, &written, UtimensatFlags::NoFollowSymlink) {
+            Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -169,15 +168,15 @@ fn link(source: BorrowedFd<'_>, target: BorrowedFd<'_>, name: &CStr, status: &St
 
 /// Copies what a file holds, and leaves out what it does not.
 fn data(mut from: &File, mut to: &File, length: u64) -> io::Result<()> {
-    ftruncate(to, length)?;
+    to.set_len(length)?;
     let mut position = 0;
     while position < length {
-        let (begin, end) = match seek(from, rustix::fs::SeekFrom::Data(position)) {
-            Ok(begin) => (begin, seek(from, rustix::fs::SeekFrom::Hole(begin))?.min(length)),
+        let (begin, end) = match seek(from, position, Whence::SeekData) {
+            Ok(begin) => (begin, seek(from, begin, Whence::SeekHole)?.min(length)),
             // Nothing but a hole is left.
-            Err(Errno::NXIO) => return Ok(()),
+            Err(Errno::ENXIO) => return Ok(()),
             // The file system does not tell.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => (position, length),
+            Err(Errno::EINVAL | Errno::EOPNOTSUPP) => (position, length),
             Err(error) => return Err(error.into()),
         };
         from.seek(SeekFrom::Start(begin))?;
@@ -191,42 +190,40 @@ fn data(mut from: &File, mut to: &File, length: u64) -> io::Result<()> {
     Ok(())
 }
 
+fn seek(file: &File, position: u64, whence: Whence) -> Result<u64, Errno> {
+    let position = i64::try_from(position).map_err(|_| Errno::EINVAL)?;
+    lseek(file, position, whence).map(|found| found.unsigned_abs())
+}
+
 /// Gives a copy the owner, the mode, the extended attributes and the times of what it is a copy of.
-fn attributes(from: &impl AsFd, to: &impl AsFd) -> Result<(), Errno> {
+fn attributes(from: &File, to: &File) -> io::Result<()> {
     let status = fstat(from)?;
     // Changing the owner clears set-user-id bits and capabilities: those come after it.
     fchown(to, Some(Uid::from_raw(status.st_uid)), Some(Gid::from_raw(status.st_gid)))?;
-    fchmod(to, Mode::from_raw_mode(status.st_mode & 0o7777))?;
+    fchmod(to, Mode::from_bits_truncate(status.st_mode & 0o7777))?;
     extended_attributes(from, to)?;
-    futimens(to, &times(&status))
+    let [read, written] = times(&status);
+    Ok(futimens(to, &read, &written)?)
 }
 
-fn times(status: &Stat) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: status.st_atime, tv_nsec: status.st_atime_nsec },
-        last_modification: Timespec { tv_sec: status.st_mtime, tv_nsec: status.st_mtime_nsec },
-    }
+/// When a file was last read, and last written.
+fn times(status: &FileStat) -> [TimeSpec; 2] {
+    [TimeSpec::new(status.st_atime, status.st_atime_nsec), TimeSpec::new(status.st_mtime, status.st_mtime_nsec)]
 }
 
 /// Only those that mean the same in the volume: overlayfs' own, and labels of security modules, do not.
-fn extended_attributes(from: &impl AsFd, to: &impl AsFd) -> Result<(), Errno> {
-    let mut names = vec![0; ATTRIBUTES_MAX];
-    let length = match flistxattr(from, &mut names) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(()),
-        Err(error) => return Err(error),
+fn extended_attributes(from: &File, to: &File) -> io::Result<()> {
+    // Not every file system has them.
+    let unknown = |error: &io::Error| error.raw_os_error() == Some(libc::EOPNOTSUPP);
+    let names = match from.list_xattr() {
+        Err(error) if unknown(&error) => return Ok(()),
+        names => names?,
     };
-    let names = names[..length].split_inclusive(|byte| *byte == 0);
-    for name in names.filter_map(|name| CStr::from_bytes_with_nul(name).ok()) {
-        if name != c"security.capability" && !name.to_bytes().starts_with(b"user.") {
-            continue;
-        }
-        let mut value = vec![0; ATTRIBUTES_MAX];
-        let length = fgetxattr(from, name, &mut value)?;
-        match fsetxattr(to, name, &value[..length], XattrFlags::empty()) {
-            // Not every file system has them.
-            Ok(()) | Err(Errno::OPNOTSUPP) => {}
-            Err(error) => return Err(error),
+    for name in names.filter(|name| name == "security.capability" || name.as_bytes().starts_with(b"user.")) {
+        let Some(value) = from.get_xattr(&name)? else { continue };
+        match to.set_xattr(&name, &value) {
+            Err(error) if unknown(&error) => {}
+            set => set?,
         }
     }
     Ok(())
@@ -315,7 +312,7 @@ mod tests {
         lchown(image.join("sub/ping"), Some(12), Some(34)).unwrap();
         fs::set_permissions(image.join("sub/ping"), fs::Permissions::from_mode(0o2751)).unwrap();
         let set = |name: &str, value: &[u8]| {
-            rustix::fs::setxattr(image.join("sub/ping"), name, value, rustix::fs::XattrFlags::empty()).unwrap();
+            xattr::set(image.join("sub/ping"), name, value).unwrap();
         };
         set("security.capability", &capability);
         set("user.colour", b"blue");
@@ -328,9 +325,8 @@ mod tests {
         assert_eq!((status.uid(), status.gid(), status.mode() & 0o7777), (12, 34, 0o2751));
         assert_eq!(status.ino(), fs::metadata(volume.join("ping6")).unwrap().ino());
         for (name, expected) in [("security.capability", capability.as_slice()), ("user.colour", b"blue")] {
-            let mut value = vec![0; 64];
-            let length = rustix::fs::getxattr(volume.join("sub/ping"), name, &mut value).unwrap();
-            assert_eq!(&value[..length], expected, "{name}");
+            let value = xattr::get(volume.join("sub/ping"), name).unwrap();
+            assert_eq!(value.as_deref(), Some(expected), "{name}");
         }
         for name in ["sub/ping", "sub", "."] {
             assert_eq!(fs::metadata(volume.join(name)).unwrap().modified().unwrap(), past, "{name}");

@@ -12,12 +12,12 @@ use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::FileType;
+use nix::sys::stat::{SFlag, fstat};
 use skep_image::Image;
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::kernel::walk::{Links, Missing, Root};
+use crate::kernel::walk::{Links, Missing, Root, kind_of};
 use crate::lifecycle::copy_tree;
 
 /// Fills the empty directory `data` of a volume with what is at `target` of the image, ownership and
@@ -83,7 +83,7 @@ fn mounted(base: &Path, lowers: &[String], mount_point: &Path) -> io::Result<Roo
         // Overlayfs wants two lower directories or an upper one.
         return Root::open(&fs::canonicalize(base.join(only))?);
     }
-    rustix::process::chdir(base)?;
+    nix::unistd::chdir(base)?;
     let options = format!("lowerdir={}", lowers.join(":"));
     mount(Some("overlay"), mount_point, Some("overlay"), MsFlags::MS_RDONLY, Some(options.as_str()))?;
     Root::open(mount_point)
@@ -95,7 +95,7 @@ fn copy_path(root: &Root, target: &str, data: &Path) -> io::Result<()> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Ok(()),
         Err(error) => return Err(error),
     };
-    if FileType::from_raw_mode(rustix::fs::fstat(&found)?.st_mode) != FileType::Directory {
+    if kind_of(&fstat(&found)?) != SFlag::S_IFDIR {
         return Ok(());
     }
     copy_tree::copy(found.as_fd(), fs::File::open(data)?.as_fd())

@@ -2,13 +2,12 @@
 //!
 //! Used by readers of logs and of state. What is seen is a hint: the reader looks for itself.
 
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use crate::error::{Error, Result};
 use crate::runtime::Runtime;
@@ -16,26 +15,26 @@ use crate::runtime::Runtime;
 /// A directory being watched.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    fd: OwnedFd,
+    inotify: Inotify,
 }
 
 impl Watch {
     /// Watches the files in a directory.
     pub(crate) fn new(directory: &Path) -> Result<Self> {
-        let fd = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)
             .map_err(|errno| Error::system("inotify_init1")(errno.into()))?;
-        let flags = WatchFlags::MODIFY
-            | WatchFlags::MOVED_TO
-            | WatchFlags::CREATE
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::ONLYDIR;
-        add_watch(&fd, directory, flags).map_err(|errno| Error::file("watch", directory)(errno.into()))?;
-        Ok(Self { fd })
+        let flags = AddWatchFlags::IN_MODIFY
+            | AddWatchFlags::IN_MOVED_TO
+            | AddWatchFlags::IN_CREATE
+            | AddWatchFlags::IN_DELETE_SELF
+            | AddWatchFlags::IN_ONLYDIR;
+        inotify.add_watch(directory, flags).map_err(|errno| Error::file("watch", directory)(errno.into()))?;
+        Ok(Self { inotify })
     }
 
     /// Waits for a change, no longer than `patience`.
     pub(crate) fn wait(&mut self, patience: Duration) -> Result<()> {
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
         let timeout = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -47,15 +46,13 @@ impl Watch {
 
     /// Forgets the changes until now: the descriptor is readable after the next one.
     pub(crate) fn clear(&mut self) {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = Reader::new(&self.fd, &mut buffer);
-        while reader.next().is_ok() {}
+        while self.inotify.read_events().is_ok_and(|events| !events.is_empty()) {}
     }
 }
 
 impl AsFd for Watch {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.inotify.as_fd()
     }
 }
 

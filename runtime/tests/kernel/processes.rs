@@ -191,7 +191,7 @@ fn limits_and_masks(lab: &Lab) {
     config.process.oom_score_adj = Some(500);
     assert_eq!(lab.run(&config).text(), "100\n0\n0027\n500");
     // More than this host may give: as much as there is, and a word about it.
-    let own = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX);
+    let own = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap().1;
     config.process.rlimits = vec![limit("nofile", own.saturating_mul(2), own.saturating_mul(2))];
     config.process.args[2] = "ulimit -Hn".to_owned();
     let outcome = lab.run(&config);

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
@@ -131,7 +132,7 @@ fn container(out: &Path) {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
         nix::unistd::setgroups(&[nix::unistd::Gid::from_raw(7777)]).unwrap();
         let file = File::open("/etc/passwd").unwrap();
-        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty()).unwrap();
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         std::mem::forget(file);
     }
     kernel::prepare_process().unwrap();

@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
 use seccompiler::{apply_filter, sock_filter};
 
 /// `rseq`, the last one of 4.18 on x86_64. From 5.1 on numbers are the same everywhere and begin at 424.
@@ -25,7 +26,7 @@ fn main() -> Result<()> {
         bail!("usage: skep-old-kernel PROGRAM [ARGUMENT...]");
     };
     let step = |code, jump_true, jump_false, value| sock_filter { code, jt: jump_true, jf: jump_false, k: value };
-    let enosys = ERRNO | u32::from(u16::try_from(libc::ENOSYS)?);
+    let enosys = ERRNO | u32::from(u16::try_from(Errno::ENOSYS as i32)?);
     let filter = [
         step(LOAD_WORD, 0, 0, 0),
         step(JUMP_IF_GREATER, 0, 2, LAST_KNOWN),

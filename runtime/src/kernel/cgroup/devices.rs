@@ -2,10 +2,12 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, SFlag, major, minor, stat};
 
 use super::{Device, KernelError, Paths, Result, cgroup_error, write};
 use crate::kernel::sys::bpf::{Instruction, attach_device_program, load_device_program};
+use crate::kernel::walk::kind_of;
 
 /// What every container may use, as Docker has it: making nodes of any kind, and reading and
 /// writing null, zero, full, random, urandom, tty, console, ptmx and terminals.
@@ -94,19 +96,19 @@ pub(crate) struct Node {
 
 /// Looks at a device node of the host.
 pub(crate) fn device_node(device: &Device) -> Result<Node> {
-    let status = rustix::fs::stat(&device.source)
+    let status = stat(&device.source)
         .map_err(|error| KernelError::MountSource { path: device.source.clone(), source: error.into() })?;
-    let kind = match FileType::from_raw_mode(status.st_mode) {
-        FileType::BlockDevice => 'b',
-        FileType::CharacterDevice => 'c',
+    let kind = match kind_of(&status) {
+        SFlag::S_IFBLK => 'b',
+        SFlag::S_IFCHR => 'c',
         _ => {
             return Err(KernelError::Config(format!("{} is not a device node", device.source.display())));
         }
     };
     Ok(Node {
         kind,
-        major: rustix::fs::major(status.st_rdev),
-        minor: rustix::fs::minor(status.st_rdev),
+        major: major(status.st_rdev) as u32,
+        minor: minor(status.st_rdev) as u32,
         mode: status.st_mode & 0o7777,
         uid: status.st_uid,
         gid: status.st_gid,
@@ -128,8 +130,8 @@ pub(super) fn restrict(paths: &Paths, devices: &[Device], more: &[String]) -> Re
     let directory = unified.map(|h| paths.directory(h)).ok_or(KernelError::NoCgroup)?;
     let attach = || -> std::io::Result<()> {
         let program = load_device_program(&program(&rules))?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let cgroup = rustix::fs::open(&directory, flags, Mode::empty())?;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let cgroup = open(&directory, flags, Mode::empty())?;
         attach_device_program(&program, cgroup.as_fd())
     };
     attach().map_err(cgroup_error("restrict devices of", &directory))

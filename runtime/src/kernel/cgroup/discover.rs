@@ -6,8 +6,9 @@ use std::os::fd::IntoRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use rustix::fs::{Mode, OFlags};
+use nix::sys::stat::Mode;
 
 use super::{KernelError, Result, cgroup_error};
 
@@ -178,8 +179,8 @@ pub(crate) fn hide() -> Result<()> {
     let mut found = hierarchies()?;
     let mut mount_points = Vec::new();
     for hierarchy in &mut found {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = rustix::fs::open(&hierarchy.base, flags, Mode::empty())
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let root = open(&hierarchy.base, flags, Mode::empty())
             .map_err(|error| cgroup_error("open", &hierarchy.base)(error.into()))?;
         // Open until this process ends.
         let kept = PathBuf::from(format!("/proc/self/fd/{}", root.into_raw_fd()));

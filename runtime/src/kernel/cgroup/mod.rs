@@ -20,9 +20,11 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use rustix::fs::{Mode, OFlags};
+use nix::sys::stat::Mode;
+use nix::unistd::{AccessFlags, Pid, access};
 
 use super::config::{CgroupLimits, CgroupPath, Device, Resources};
 use super::error::{KernelError, Result};
@@ -103,7 +105,7 @@ impl Paths {
     /// Whether cgroups can be made at all.
     pub(crate) fn check_writable(&self) -> Result<()> {
         let writable = |hierarchy: &Hierarchy| {
-            rustix::fs::access(&hierarchy.base, rustix::fs::Access::WRITE_OK)
+            access(&hierarchy.base, AccessFlags::W_OK)
                 .map_err(|error| cgroup_error("write to", &hierarchy.base)(error.into()))
         };
         self.hierarchies.iter().try_for_each(writable)
@@ -161,10 +163,10 @@ impl Paths {
         for hierarchy in &self.hierarchies {
             let file = if hierarchy.unified { "cgroup.procs" } else { "tasks" };
             let path = self.directory(hierarchy).join(file);
-            match rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
+            match open(&path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()) {
                 Ok(handle) => handles.push(handle),
                 // Whoever made the container did not need it either.
-                Err(rustix::io::Errno::NOENT) if hierarchy.optional => {}
+                Err(Errno::ENOENT) if hierarchy.optional => {}
                 Err(error) => return Err(cgroup_error("join", &path)(error.into())),
             }
         }
@@ -180,8 +182,8 @@ impl Paths {
         if !plain || !directory.starts_with(self.directory(unified)) {
             return None;
         }
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        rustix::fs::open(directory.join("cgroup.procs"), flags, Mode::empty()).ok()
+        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        open(&directory.join("cgroup.procs"), flags, Mode::empty()).ok()
     }
 
     /// What is to be mounted inside the container.
@@ -212,7 +214,7 @@ impl Paths {
     pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
         for pid in self.processes()? {
             match kill(Pid::from_raw(pid), signal) {
-                Ok(()) | Err(nix::Error::ESRCH) => {}
+                Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => {
                     return Err(KernelError::System {
                         call: "kill (a process of the container)",
@@ -339,7 +341,7 @@ impl Paths {
 /// Joins, by handles from [`Paths::join_handles`]. The caller has a single thread.
 pub(crate) fn join(handles: &[impl AsFd]) -> io::Result<()> {
     for handle in handles {
-        rustix::io::write(handle, b"0")?;
+        nix::unistd::write(handle, b"0")?;
     }
     Ok(())
 }

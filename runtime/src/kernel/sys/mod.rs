@@ -7,9 +7,12 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 
 pub mod bpf;
 pub mod detach;
+pub mod terminal;
 
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +62,16 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill(2) takes two integers and touches no memory of this process.
     check(unsafe { libc::kill(pid, signal) }.into())?;
     Ok(())
+}
+
+/// A child that has ended, any or the one with this number, and how; waits for none.
+///
+/// Not by way of an enumeration of signals: the real-time ones, by which a child may have ended, are in none.
+pub fn ended_child(pid: Option<i32>) -> io::Result<Option<(i32, ExitStatus)>> {
+    let mut status = 0;
+    // SAFETY: waitpid(2) writes one int, which outlives the call.
+    let child = check(unsafe { libc::waitpid(pid.unwrap_or(-1), &raw mut status, libc::WNOHANG) }.into())? as i32;
+    Ok((child > 0).then(|| (child, ExitStatus::from_raw(status))))
 }
 
 /// Marks every descriptor from `first` on close-on-exec.
