@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::api::{
-    AssignedNetwork, ContainerStatus, LogMessage, NetworkEndpoint, NetworkService, NodeDescription, PortStatus, Task,
+use crate::model::{
+    ContainerStatus, LogLine, LogOptions, NetworkId, NetworkTables, NodeDescription, NodeId, PortConfig, Task, TaskId,
 };
 
 /// Why an executor could not do what a task asked.
@@ -34,17 +34,11 @@ impl ExecutorError {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct NodeNetwork {
     /// This node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// Address to which the other nodes send VXLAN to us.
     pub data_path_addr: String,
-    /// UDP port of VXLAN.
-    pub data_path_port: u32,
-    /// Networks that have a task, a container or (ingress) a published port here.
-    pub networks: Vec<AssignedNetwork>,
-    /// Everybody's addresses on those networks.
-    pub endpoints: Vec<NetworkEndpoint>,
-    /// The services on those networks.
-    pub services: Vec<NetworkService>,
+    /// What it carries.
+    pub tables: NetworkTables,
 }
 
 /// How far a node's networks are made as described.
@@ -52,7 +46,7 @@ pub struct NodeNetwork {
 pub struct Configured {
     /// The networks that are not there, by id, and why: they are tried again. All others are there, or never will be,
     /// which a task is told when it wants to join.
-    pub missing: BTreeMap<String, String>,
+    pub missing: BTreeMap<NetworkId, String>,
     /// Why something has to be tried again: a network that is missing, or one that could not be changed.
     pub trouble: Option<String>,
 }
@@ -73,7 +67,7 @@ pub struct Observed {
     /// Id, pid and exit code.
     pub container: ContainerStatus,
     /// Host-mode ports as bound.
-    pub ports: PortStatus,
+    pub ports: Vec<PortConfig>,
     /// What ended it, where more than the exit code is known ("out of memory").
     pub error: Option<String>,
 }
@@ -90,10 +84,10 @@ pub trait Executor: Send + Sync + 'static {
     async fn configure_network(&self, network: &NodeNetwork) -> Result<Configured, ExecutorError>;
 
     /// The handle of a task's container, whether or not it exists yet.
-    fn controller(&self, task: &Task) -> Arc<dyn Controller>;
+    fn controller(&self, task: &Arc<Task>) -> Arc<dyn Controller>;
 
     /// Ids of the tasks whose containers are on this machine, in whatever state: an agent that starts adopts or removes them.
-    async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError>;
+    async fn present_tasks(&self) -> Result<Vec<TaskId>, ExecutorError>;
 
     /// The node left the swarm: remove all task containers and the whole data plane.
     async fn leave(&self) -> Result<(), ExecutorError>;
@@ -121,20 +115,5 @@ pub trait Controller: Send + Sync {
     async fn remove(&self) -> Result<(), ExecutorError>;
 
     /// The container's output, oldest first.
-    fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogMessage, ExecutorError>>;
-}
-
-/// What part of a container's output is asked for.
-#[derive(Debug, Clone, Default)]
-pub struct LogOptions {
-    /// Go on with what comes, until the container ends.
-    pub follow: bool,
-    /// The last so many lines; `None` for all.
-    pub tail: Option<u64>,
-    /// Nothing before this time (ns since the epoch); 0 for all.
-    pub since_ns: i64,
-    /// Include standard output.
-    pub stdout: bool,
-    /// Include standard error.
-    pub stderr: bool,
+    fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogLine, ExecutorError>>;
 }

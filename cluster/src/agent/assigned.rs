@@ -1,8 +1,8 @@
 //! The set of assignments as this node has it.
 
-use crate::api::{AssignmentsKind, AssignmentsMessage, WorkerState, assignment::Item};
-use crate::executor::NodeNetwork;
-use crate::model::{AssignmentKey as Key, Assignments, Task};
+use std::sync::Arc;
+
+use crate::model::{Assignment, Assignments, Batch, Change, NetworkTables, Task};
 
 /// An increment that does not fit on what is there; the session has to start anew.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,81 +25,55 @@ pub(crate) struct Assigned {
 
 impl Assigned {
     /// The set as remembered on disk.
-    pub(crate) fn remembered(tasks: Vec<Task>, tables: WorkerState) -> Self {
-        let tasks = tasks.into_iter().map(|task| Item::Task(task.into()));
-        let items = tasks
-            .chain(tables.networks.into_iter().map(Item::Network))
-            .chain(tables.endpoints.into_iter().map(Item::Endpoint))
-            .chain(tables.services.into_iter().map(Item::Service));
-        let mut assigned = Self::default();
-        for item in items {
-            let assignment = crate::api::Assignment { item: Some(item) };
-            if let Some(key) = Key::of(&assignment) {
-                assigned.set.insert(key, assignment);
-            }
-        }
-        assigned
+    pub(crate) fn remembered(tasks: Vec<Task>, tables: NetworkTables) -> Self {
+        let tasks = tasks.into_iter().map(|task| Assignment::Task(Arc::new(task)));
+        let all = tasks
+            .chain(tables.networks.into_iter().map(|network| Assignment::Network(Arc::new(network))))
+            .chain(tables.endpoints.into_iter().map(|endpoint| Assignment::Endpoint(Arc::new(endpoint))))
+            .chain(tables.services.into_iter().map(|service| Assignment::Service(Arc::new(service))));
+        Self { set: all.map(|assignment| (assignment.key(), assignment)).collect(), ..Self::default() }
     }
 
-    /// Applies a message.
+    /// Applies what the leader sent.
     ///
     /// # Errors
     /// If it is an increment on another set than the one that is here.
-    pub(crate) fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
-        match message.kind() {
-            AssignmentsKind::Complete => {
-                self.set.clear();
-                self.complete = true;
-            }
-            AssignmentsKind::Incremental if message.applies_to != self.sequence => {
-                return Err(OutOfSequence { expected: message.applies_to, present: self.sequence.clone() });
-            }
-            AssignmentsKind::Incremental => {}
+    pub(crate) fn apply(&mut self, batch: Batch) -> Result<(), OutOfSequence> {
+        if batch.complete {
+            self.set.clear();
+            self.complete = true;
+        } else if batch.applies_to != self.sequence {
+            return Err(OutOfSequence { expected: batch.applies_to, present: self.sequence.clone() });
         }
-        self.sequence = message.results_in;
-        for change in message.changes {
-            let Some(assignment) = change.assignment else { continue };
-            let Some(key) = Key::of(&assignment) else { continue };
-            if change.remove {
-                self.set.remove(&key);
-            } else {
-                self.set.insert(key, assignment);
+        self.sequence = batch.results_in;
+        for change in batch.changes {
+            match change {
+                Change::Put(assignment) => _ = self.set.insert(assignment.key(), assignment),
+                Change::Remove(key) => _ = self.set.remove(&key),
             }
         }
         Ok(())
     }
 
     /// The tasks.
-    pub(crate) fn tasks(&self) -> impl Iterator<Item = Task> {
-        self.set.values().filter_map(|assignment| match &assignment.item {
-            Some(Item::Task(task)) => Some(task.clone().into()),
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.set.values().filter_map(|assignment| match assignment {
+            Assignment::Task(task) => Some(task),
             _ => None,
         })
     }
 
-    /// Everything about networks, as it is remembered.
-    pub(crate) fn tables(&self, data_path_port: u32) -> WorkerState {
-        let mut tables = WorkerState { data_path_port, ..WorkerState::default() };
+    /// Everything about networks.
+    pub(crate) fn tables(&self, data_path_port: u32) -> NetworkTables {
+        let mut tables = NetworkTables { data_path_port, ..NetworkTables::default() };
         for assignment in self.set.values() {
-            match &assignment.item {
-                Some(Item::Network(network)) => tables.networks.push(network.clone()),
-                Some(Item::Endpoint(endpoint)) => tables.endpoints.push(endpoint.clone()),
-                Some(Item::Service(service)) => tables.services.push(service.clone()),
-                _ => {}
+            match assignment {
+                Assignment::Network(network) => tables.networks.push(network.as_ref().clone()),
+                Assignment::Endpoint(endpoint) => tables.endpoints.push(endpoint.as_ref().clone()),
+                Assignment::Service(service) => tables.services.push(service.as_ref().clone()),
+                Assignment::Task(_) => {}
             }
         }
         tables
-    }
-}
-
-/// The same as the executor wants it.
-pub(crate) fn node_network(tables: WorkerState, node_id: &str, data_path_addr: &str) -> NodeNetwork {
-    NodeNetwork {
-        node_id: node_id.to_owned(),
-        data_path_addr: data_path_addr.to_owned(),
-        data_path_port: tables.data_path_port,
-        networks: tables.networks,
-        endpoints: tables.endpoints,
-        services: tables.services,
     }
 }

@@ -17,7 +17,7 @@ use skep_common::files::{self, Durability, FileError};
 
 use crate::api::{self, WorkerState};
 use crate::error::chain;
-use crate::model::Task;
+use crate::model::{NetworkTables, Task};
 
 /// The worker's directory. Writes are done in order by a thread of its own: a slow disk holds up nobody who shares
 /// the runtime. Dropping it waits for them.
@@ -117,9 +117,9 @@ impl Disk {
     ///
     /// # Errors
     /// If the file is there and cannot be read.
-    pub(super) fn tables(&self) -> io::Result<Option<WorkerState>> {
+    pub(super) fn tables(&self) -> io::Result<Option<NetworkTables>> {
         match std::fs::read(self.root.join("tables")) {
-            Ok(bytes) => Ok(WorkerState::decode(bytes.as_slice()).ok()),
+            Ok(bytes) => Ok(WorkerState::decode(bytes.as_slice()).ok().map(NetworkTables::from)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -136,8 +136,8 @@ impl Disk {
     }
 
     /// Remembers the tables.
-    pub(super) fn put_tables(&self, tables: &WorkerState) {
-        self.queue.put(self.root.join("tables"), Some(tables.encode_to_vec()));
+    pub(super) fn put_tables(&self, tables: &NetworkTables) {
+        self.queue.put(self.root.join("tables"), Some(WorkerState::from(tables.clone()).encode_to_vec()));
     }
 
     fn task_path(&self, id: &str) -> PathBuf {
@@ -176,7 +176,7 @@ mod tests {
         let task = Task { id: "a".into(), slot: 3, ..Task::default() };
         disk.put_task(&Task { slot: 2, ..task.clone() });
         disk.put_task(&task);
-        disk.put_tables(&WorkerState { data_path_port: 5, ..WorkerState::default() });
+        disk.put_tables(&NetworkTables { data_path_port: 5, ..NetworkTables::default() });
         drop(disk);
         std::fs::write(root.path().join("tasks/b"), b"\xff\xff").unwrap();
         std::fs::write(root.path().join("tasks/c"), b"").unwrap();

@@ -29,6 +29,7 @@ use tonic::transport::Channel;
 
 use crate::api::SessionMessage;
 use crate::executor::Executor;
+use crate::model::NodeId;
 use crate::surroundings::Surroundings;
 use crate::timing::Timing;
 use crate::wire::{Managers, WireError};
@@ -75,7 +76,7 @@ impl ManagerLink for Managers {
 #[derive(Clone)]
 pub(crate) struct AgentConfig {
     /// This node.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// A directory of its own (ROOT/swarm/worker), made if missing.
     pub state_dir: PathBuf,
     /// The machine.

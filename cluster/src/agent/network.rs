@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::executor::{Configured, Executor, NodeNetwork};
+use crate::model::NetworkId;
 use crate::surroundings::Clock;
 
 const SETTLE: Duration = Duration::from_millis(30);
@@ -20,9 +21,9 @@ const REPAIR: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Carried {
     /// Ids of the networks that the node carries.
-    pub networks: BTreeSet<String>,
+    pub networks: BTreeSet<NetworkId>,
     /// Those that it should carry and does not, and why.
-    pub missing: BTreeMap<String, String>,
+    pub missing: BTreeMap<NetworkId, String>,
     /// Why nothing could be changed when that was tried last.
     pub trouble: Option<String>,
 }
@@ -46,7 +47,7 @@ pub(super) async fn run(
                     if let Some(error) = &trouble {
                         tracing::warn!(error, "not all of the node's networks could be configured");
                     }
-                    let present = network.networks.iter().filter(|n| !missing.contains_key(&n.id));
+                    let present = network.tables.networks.iter().filter(|n| !missing.contains_key(&n.id));
                     let networks = present.map(|n| n.id.clone()).collect();
                     let now = Carried { networks, missing, trouble: None };
                     carried.send_if_modified(|carried| std::mem::replace(carried, now.clone()) != now);
@@ -80,8 +81,8 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::api::{AssignedNetwork, NodeDescription, Task};
     use crate::executor::{Controller, ExecutorError};
+    use crate::model::{AssignedNetwork, NetworkTables, NodeDescription, Task, TaskId};
     use crate::surroundings::SystemClock;
 
     /// A machine on which the network `broken` cannot be made at the first attempt.
@@ -101,16 +102,16 @@ mod tests {
             *attempts += 1;
             let reason = "File exists".to_owned();
             Ok(match *attempts {
-                1 => Configured { missing: [("broken".to_owned(), reason.clone())].into(), trouble: Some(reason) },
+                1 => Configured { missing: [("broken".into(), reason.clone())].into(), trouble: Some(reason) },
                 _ => Configured::default(),
             })
         }
 
-        fn controller(&self, _task: &Task) -> Arc<dyn Controller> {
+        fn controller(&self, _task: &Arc<Task>) -> Arc<dyn Controller> {
             unreachable!("networks have no tasks")
         }
 
-        async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError> {
+        async fn present_tasks(&self) -> Result<Vec<TaskId>, ExecutorError> {
             Ok(Vec::new())
         }
 
@@ -121,8 +122,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_network_that_cannot_be_made_is_tried_again_and_the_others_are_carried() {
-        let assigned = |id: &str| AssignedNetwork { id: id.to_owned(), ..AssignedNetwork::default() };
-        let wanted = NodeNetwork { networks: vec![assigned("broken"), assigned("healthy")], ..NodeNetwork::default() };
+        let assigned = |id: &str| AssignedNetwork { id: id.into(), ..AssignedNetwork::default() };
+        let networks = vec![assigned("broken"), assigned("healthy")];
+        let tables = NetworkTables { networks, ..NetworkTables::default() };
+        let wanted = NodeNetwork { tables, ..NodeNetwork::default() };
         let (_wanted, receiver) = watch::channel(Some(Arc::new(wanted)));
         let (sender, mut carried) = watch::channel(Carried::default());
         let stop = CancellationToken::new();
@@ -130,7 +133,7 @@ mod tests {
             tokio::spawn(run(Arc::new(Machine::default()), Arc::new(SystemClock), receiver, sender, stop.clone()));
         carried.changed().await.unwrap();
         let first = carried.borrow_and_update().clone();
-        assert_eq!(first.networks, ["healthy".to_owned()].into());
+        assert_eq!(first.networks, ["healthy".into()].into());
         assert_eq!(first.missing["broken"], "File exists");
         assert_eq!(first.trouble, None);
         carried.changed().await.unwrap();

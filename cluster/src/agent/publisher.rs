@@ -15,9 +15,9 @@ use tonic::transport::Channel;
 
 use super::LocalTasks;
 use crate::api::log_broker_client::LogBrokerClient;
-use crate::api::{self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, SubscriptionMessage};
-use crate::executor::{Executor, LogOptions};
-use crate::model::Task;
+use crate::api::{ListenSubscriptionsRequest, PublishLogsMessage};
+use crate::executor::Executor;
+use crate::model::{LogAnswer, LogOptions, LogOrder, NodeId, TaskId, TaskLine};
 use crate::surroundings::Clock;
 
 const RETRY: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ struct Publisher {
     client: LogBrokerClient<Channel>,
     executor: Arc<dyn Executor>,
     tasks: LocalTasks,
-    node_id: String,
+    node_id: NodeId,
 }
 
 /// Serves subscriptions as long as it is polled; never returns.
@@ -38,7 +38,7 @@ pub(super) async fn run(
     channel: Channel,
     executor: Arc<dyn Executor>,
     tasks: LocalTasks,
-    node_id: String,
+    node_id: NodeId,
     clock: Arc<dyn Clock>,
 ) {
     let publisher = Arc::new(Publisher { client: LogBrokerClient::new(channel), executor, tasks, node_id });
@@ -56,76 +56,73 @@ async fn listen(publisher: &Arc<Publisher>) -> Result<(), Status> {
     // Dropped with this function, and with them all that is being sent.
     let mut sending = JoinSet::new();
     let mut open: BTreeMap<String, CancellationToken> = BTreeMap::new();
-    while let Some(subscription) = subscriptions.message().await? {
+    while let Some(order) = subscriptions.message().await? {
         while let Some(sent) = sending.try_join_next() {
             if let Ok(id) = sent {
                 open.remove(&id);
             }
         }
-        if subscription.close {
-            if let Some(token) = open.remove(&subscription.id) {
-                token.cancel();
+        match LogOrder::from(order) {
+            LogOrder::Close { id } => {
+                if let Some(token) = open.remove(&id) {
+                    token.cancel();
+                }
             }
-        } else {
-            let token = open.entry(subscription.id.clone()).or_default().clone();
-            let (publisher, id) = (publisher.clone(), subscription.id.clone());
-            sending.spawn(async move {
-                token.run_until_cancelled_owned(publish(publisher, subscription)).await;
-                id
-            });
+            LogOrder::Read { id, task_ids, options } => {
+                let token = open.entry(id.clone()).or_default().clone();
+                let publisher = publisher.clone();
+                sending.spawn(async move {
+                    token.run_until_cancelled_owned(publish(&publisher, &id, &task_ids, &options)).await;
+                    id
+                });
+            }
         }
     }
     Ok(())
 }
 
-async fn publish(publisher: Arc<Publisher>, subscription: SubscriptionMessage) {
+async fn publish(publisher: &Publisher, id: &str, task_ids: &[TaskId], options: &LogOptions) {
     let (sender, receiver) = mpsc::channel(DEPTH);
     let mut client = publisher.client.clone();
     let sending = client.publish_logs(ReceiverStream::new(receiver));
-    let reading = read(&publisher, &subscription, sender);
+    let reading = read(publisher, id, task_ids, options, sender);
     if let (Err(status), ()) = futures::join!(sending, reading) {
-        tracing::debug!(subscription.id, error = %status.message(), "logs not delivered");
+        tracing::debug!(subscription.id = id, error = %status.message(), "logs not delivered");
     }
 }
 
-async fn read(publisher: &Publisher, subscription: &SubscriptionMessage, sender: mpsc::Sender<PublishLogsMessage>) {
-    let options = LogOptions {
-        follow: subscription.follow,
-        tail: u64::try_from(subscription.tail).ok(),
-        since_ns: subscription.since_ns,
-        stdout: subscription.stdout,
-        stderr: subscription.stderr,
-    };
+async fn read(
+    publisher: &Publisher,
+    id: &str,
+    task_ids: &[TaskId],
+    options: &LogOptions,
+    sender: mpsc::Sender<PublishLogsMessage>,
+) {
     let mut streams = Vec::new();
-    for task in subscription.task_ids.iter().filter_map(|id| publisher.tasks.get(id)) {
+    for task in task_ids.iter().filter_map(|id| publisher.tasks.get(id)) {
         let node_id = publisher.node_id.clone();
-        let stream = publisher.executor.controller(&api::Task::from(Task::clone(&task))).logs(&options);
-        let named = stream.map(move |message| {
-            message.map(|message| LogMessage {
-                service_id: task.service_id.to_string(),
-                task_id: task.id.to_string(),
-                node_id: node_id.clone(),
-                ..message
-            })
+        let stream = publisher.executor.controller(&task).logs(options);
+        let named = stream.map(move |line| {
+            let (service_id, task_id) = (task.service_id.clone(), task.id.clone());
+            line.map(|line| TaskLine { service_id, task_id, node_id: node_id.clone(), line })
         });
         streams.push(named.boxed());
     }
-    let message =
-        |messages, done, error| PublishLogsMessage { subscription_id: subscription.id.clone(), messages, done, error };
+    let answer = |lines, end| PublishLogsMessage::from(LogAnswer { id: id.to_owned(), lines, end });
     let mut error = String::new();
     let mut chunks = select_all(streams).ready_chunks(CHUNK);
     while let Some(chunk) = chunks.next().await {
-        let mut messages = Vec::new();
+        let mut lines = Vec::new();
         for line in chunk {
             match line {
-                Ok(line) => messages.push(line),
+                Ok(line) => lines.push(line),
                 Err(reason) => error = reason.to_string(),
             }
         }
-        if !messages.is_empty() && sender.send(message(messages, false, String::new())).await.is_err() {
+        if !lines.is_empty() && sender.send(answer(lines, None)).await.is_err() {
             return;
         }
     }
     // The call has ended if nobody takes it.
-    let _ = sender.send(message(Vec::new(), true, error)).await;
+    let _ = sender.send(answer(Vec::new(), Some(error))).await;
 }

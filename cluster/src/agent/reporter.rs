@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::api::TaskStatusUpdate;
 use crate::model::{TaskId, TaskStatus};
 
 /// Statuses on their way to the leader.
@@ -46,23 +45,19 @@ impl Reporter {
     }
 
     /// What the leader has not taken yet.
-    pub(super) fn waiting(&self) -> Vec<TaskStatusUpdate> {
+    pub(super) fn waiting(&self) -> Vec<(TaskId, TaskStatus)> {
         self.with(|tasks| {
             let waiting = tasks.iter().filter(|(_, entry)| !entry.taken);
-            let update = |(id, entry): (&TaskId, &Entry)| TaskStatusUpdate {
-                task_id: id.to_string(),
-                status: Some(entry.status.clone().into()),
-            };
-            waiting.map(update).collect()
+            waiting.map(|(id, entry)| (id.clone(), entry.status.clone())).collect()
         })
     }
 
     /// The leader took these.
-    pub(super) fn taken(&self, updates: &[TaskStatusUpdate]) {
+    pub(super) fn taken(&self, reports: &[(TaskId, TaskStatus)]) {
         self.with(|tasks| {
-            for update in updates {
-                if let Some(entry) = tasks.get_mut(update.task_id.as_str()) {
-                    entry.taken |= Some(entry.status.clone().into()) == update.status;
+            for (id, status) in reports {
+                if let Some(entry) = tasks.get_mut(id) {
+                    entry.taken |= entry.status == *status;
                 }
             }
         });
@@ -95,7 +90,7 @@ mod tests {
         let sent = reporter.waiting();
         reporter.report(&"a".into(), status(TaskState::Running));
         reporter.taken(&sent);
-        assert_eq!(reporter.waiting().iter().map(|u| u.task_id.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(reporter.waiting().iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a"]);
         reporter.send_all_again();
         assert_eq!(reporter.waiting().len(), 2);
     }

@@ -13,8 +13,8 @@ use super::publisher;
 use super::reporter::Reporter;
 use super::worker::Worker;
 use crate::api::dispatcher_client::DispatcherClient;
-use crate::api::{AssignmentsRequest, HeartbeatRequest, SessionRequest, UpdateTaskStatusRequest};
-use crate::model::NodeDescription;
+use crate::api::{AssignmentsRequest, HeartbeatRequest, SessionRequest, TaskStatusUpdate, UpdateTaskStatusRequest};
+use crate::model::{NodeDescription, TaskId, TaskStatus};
 use crate::timing::Timing;
 
 /// Tables of a large swarm come in one message.
@@ -124,7 +124,7 @@ async fn try_run(
                 worker.set_data_path_port(message.data_path_port);
                 config.session.send_replace(Some(message));
             }
-            message = next(&mut assignments) => worker.apply(message?)?,
+            message = next(&mut assignments) => worker.apply(message?.into())?,
         }
     }
 }
@@ -159,14 +159,19 @@ async fn report(
             reporter.arrived.notified().await;
             continue;
         }
-        for updates in waiting.chunks(REPORT_MAX) {
-            let request = UpdateTaskStatusRequest { session_id: session_id.clone(), updates: updates.to_vec() };
+        for reports in waiting.chunks(REPORT_MAX) {
+            let updates = reports.iter().map(written).collect();
+            let request = UpdateTaskStatusRequest { session_id: session_id.clone(), updates };
             match limited(timing, "a report", client.update_task_status(request)).await {
-                Ok(_) => reporter.taken(updates),
+                Ok(_) => reporter.taken(reports),
                 Err(error) => return error,
             }
         }
     }
+}
+
+fn written((id, status): &(TaskId, TaskStatus)) -> TaskStatusUpdate {
+    TaskStatusUpdate { task_id: id.to_string(), status: Some(status.clone().into()) }
 }
 
 async fn watch_description(config: &AgentConfig, registered: Option<NodeDescription>) -> SessionError {

@@ -1,7 +1,7 @@
 //! The next thing to do for a task, from what is wanted, what was reached and what is observed. Pure.
 
 use crate::executor::Observed;
-use crate::model::{ContainerStatus, Task, TaskState, TaskStatus};
+use crate::model::{ContainerStatus, PortStatus, Task, TaskState, TaskStatus};
 
 /// One step.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,8 +104,8 @@ pub(crate) fn advance(
     if observed.container != ContainerStatus::default() {
         next.container = Some(observed.container.clone());
     }
-    if !observed.ports.ports.is_empty() {
-        next.port_status = Some(observed.ports.clone());
+    if !observed.ports.is_empty() {
+        next.port_status = Some(PortStatus { ports: observed.ports.clone() });
     }
     Some(next)
 }

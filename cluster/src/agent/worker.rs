@@ -11,14 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::AgentConfig;
-use super::assigned::{Assigned, OutOfSequence, node_network};
+use super::assigned::{Assigned, OutOfSequence};
 use super::disk::Disk;
 use super::network::{self, Carried};
 use super::reporter::Reporter;
 use super::task::{Shared, TaskManager, Wanted};
-use crate::api::{self, AssignmentsMessage, WorkerState};
 use crate::executor::{Executor, ExecutorError, NodeNetwork};
-use crate::model::{DATA_PATH_PORT_DEFAULT, Task, TaskId};
+use crate::model::{Batch, DATA_PATH_PORT_DEFAULT, Task, TaskId};
 
 /// The tasks on this node, for whoever has to find them by id.
 #[derive(Debug, Clone, Default)]
@@ -64,7 +63,6 @@ pub(super) struct Worker {
     managed: BTreeMap<TaskId, Managed>,
     running: JoinSet<()>,
     shared: Arc<Shared>,
-    tables: WorkerState,
     network: watch::Sender<Option<Arc<NodeNetwork>>>,
     local: LocalTasks,
     /// Removes containers of unknown tasks.
@@ -104,7 +102,6 @@ impl Worker {
             managed: BTreeMap::new(),
             running,
             shared,
-            tables: WorkerState::default(),
             network,
             local: LocalTasks::default(),
             cleaner: None,
@@ -149,9 +146,9 @@ impl Worker {
     ///
     /// # Errors
     /// If it is an increment on another set than the one that is here.
-    pub(super) fn apply(&mut self, message: AssignmentsMessage) -> Result<(), OutOfSequence> {
-        let complete = message.kind() == crate::api::AssignmentsKind::Complete;
-        self.assigned.apply(message)?;
+    pub(super) fn apply(&mut self, batch: Batch) -> Result<(), OutOfSequence> {
+        let complete = batch.complete;
+        self.assigned.apply(batch)?;
         // First the network: tasks that start wait for it.
         self.reconcile_network();
         self.reconcile_tasks();
@@ -162,13 +159,15 @@ impl Worker {
     }
 
     fn reconcile_network(&mut self) {
-        let tables = self.assigned.tables(self.data_path_port);
-        if tables == self.tables && self.network.borrow().is_some() {
+        let network = NodeNetwork {
+            node_id: self.config.node_id.clone(),
+            data_path_addr: self.config.data_path_addr.clone(),
+            tables: self.assigned.tables(self.data_path_port),
+        };
+        if self.network.borrow().as_deref() == Some(&network) {
             return;
         }
-        self.shared.disk.put_tables(&tables);
-        self.tables = tables.clone();
-        let network = node_network(tables, &self.config.node_id, &self.config.data_path_addr);
+        self.shared.disk.put_tables(&network.tables);
         self.network.send_replace(Some(Arc::new(network)));
     }
 
@@ -176,7 +175,7 @@ impl Worker {
         while self.running.try_join_next().is_some() {}
         self.managed.retain(|_, managed| !managed.task.is_finished());
         let tasks: BTreeMap<TaskId, Arc<Task>> =
-            self.assigned.tasks().map(|task| (task.id.clone(), Arc::new(task))).collect();
+            self.assigned.tasks().map(|task| (task.id.clone(), task.clone())).collect();
         let leaving = self.managed.keys().filter(|id| !tasks.contains_key(*id)).cloned().collect();
         // Known before it is made: a container that nobody knows is removed.
         self.local.set(Local { assigned: tasks.clone(), leaving });
@@ -198,7 +197,7 @@ impl Worker {
     fn manage(&mut self, task: Arc<Task>) {
         self.shared.disk.put_task(&task);
         let (wanted, receiver) = watch::channel(Wanted::Assigned(task.clone()));
-        let controller = self.config.executor.controller(&Task::clone(&task).into());
+        let controller = self.config.executor.controller(&task);
         let manager = TaskManager::new(Task::clone(&task), receiver, controller, self.shared.clone());
         let span = tracing::info_span!("task", task.id = %task.id, service.id = %task.service_id);
         let handle = self.running.spawn(manager.run().instrument(span));
@@ -234,8 +233,8 @@ async fn strangers(executor: &dyn Executor, local: &LocalTasks) -> Result<(), Ex
         if local.is_managed(&id) {
             continue;
         }
-        tracing::info!(task.id = id, "removing the container of a task that is not assigned");
-        let controller = executor.controller(&api::Task { id, ..api::Task::default() });
+        tracing::info!(task.id = %id, "removing the container of a task that is not assigned");
+        let controller = executor.controller(&Arc::new(Task { id, ..Task::default() }));
         let removed = match controller.shutdown().await {
             Ok(()) => controller.remove().await,
             Err(error) => Err(error),

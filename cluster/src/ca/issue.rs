@@ -61,7 +61,7 @@ pub fn sign_node(
     let issuer = Issuer::from_ca_cert_pem(&root.cert_pem, key).map_err(error)?;
 
     let unit = crate::wire::unit_of(node.role);
-    let mut names = vec![node.node_id.clone(), crate::wire::unit_of(NodeRole::Worker).to_owned()];
+    let mut names = vec![node.node_id.to_string(), crate::wire::unit_of(NodeRole::Worker).to_owned()];
     if node.role == NodeRole::Manager {
         names.push(unit.to_owned());
     }

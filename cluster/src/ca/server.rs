@@ -66,7 +66,7 @@ impl CaService {
         }
         self.limit()?;
         let node = Caller {
-            node_id: self.surroundings.chance.id(),
+            node_id: self.surroundings.chance.id().into(),
             role,
             cluster_id: cluster.id.to_string(),
             addr: peer.filter(|peer| peer.caller.is_none()).and_then(|peer| peer.addr),
@@ -109,9 +109,9 @@ impl Ca for CaService {
         };
         let chain = sign(&cluster, csr, &node, self.surroundings.clock.now())
             .map_err(|error| Status::internal(error.to_string()))?;
-        tracing::info!(node = node.node_id, role = node.role.as_str_name(), "issued a certificate");
+        tracing::info!(node = %node.node_id, role = node.role.as_str_name(), "issued a certificate");
         Ok(Response::new(IssueCertificateResponse {
-            node_id: node.node_id,
+            node_id: node.node_id.into(),
             role: node.role.into(),
             cert_chain_pem: chain.into_bytes(),
             cluster_id: node.cluster_id,
@@ -168,7 +168,7 @@ pub(crate) fn issue_own(view: &View, node_id: &str, now: SystemTime) -> Result<(
         return Err(refused("this node is not a manager in the state that it knows"));
     }
     let own =
-        Caller { node_id: node_id.to_owned(), role: NodeRole::Manager, cluster_id: cluster.id.to_string(), addr: None };
+        Caller { node_id: node_id.into(), role: NodeRole::Manager, cluster_id: cluster.id.to_string(), addr: None };
     let key = NodeKey::generate()?;
     let chain = sign(cluster, &key.request_pem, &own, now)?;
     Ok((key, chain.into_bytes()))

@@ -105,7 +105,7 @@ impl ControlService {
 /// The node that is meant: a worker speaks for itself alone.
 fn own_node(caller: Option<&Caller>, node_id: &str) -> Result<String, Error> {
     match caller {
-        Some(caller) if node_id.is_empty() || caller.node_id == node_id => Ok(caller.node_id.clone()),
+        Some(caller) if node_id.is_empty() || caller.node_id == *node_id => Ok(caller.node_id.to_string()),
         Some(caller) if !caller.is_manager() => Err(Error::forbidden("a worker can only attach its own containers")),
         _ => Ok(node_id.to_owned()),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures::{StreamExt, TryStreamExt};
 use skep_common::ErrorKind;
 use tonic::Request;
 
@@ -13,7 +14,9 @@ use crate::api::{
     UpdateServiceRequest, UpdateServiceResponse,
 };
 use crate::error::Error;
-use crate::model::{Mode, Phase, Service, ServiceId, ServiceSpec, Task, UpdateState, UpdateStatus};
+use crate::model::{
+    LogOptions, Mode, Phase, Service, ServiceId, ServiceSpec, Task, TaskLine, UpdateState, UpdateStatus,
+};
 use crate::store::{View, create, update};
 
 impl ControlService {
@@ -121,12 +124,9 @@ impl ControlService {
         Ok(GetTaskResponse { task: Some(Task::clone(&task).into()) })
     }
 
-    pub(super) async fn service_logs(
-        &self,
-        mut request: ServiceLogsRequest,
-    ) -> Result<Stream<ServiceLogsResponse>, Error> {
+    pub(super) async fn service_logs(&self, request: ServiceLogsRequest) -> Result<Stream<ServiceLogsResponse>, Error> {
         let view = self.read().await?;
-        request.r#ref = match refs::service(&view, &request.r#ref) {
+        let target = match refs::service(&view, &request.r#ref) {
             Ok(service) => service.id.to_string(),
             Err(no_service) => match refs::task(&view, &request.r#ref) {
                 Ok(task) => task.id.to_string(),
@@ -134,7 +134,10 @@ impl ControlService {
                 Err(_) => return Err(Error::not_found(format!("no such task or service: {}", request.r#ref))),
             },
         };
-        self.logs.service_logs(request)
+        let lines = self.logs.service_logs(&target, LogOptions::from(&request))?;
+        let written =
+            |lines: Vec<TaskLine>| ServiceLogsResponse { messages: lines.into_iter().map(Into::into).collect() };
+        Ok(lines.map_ok(written).boxed())
     }
 
     fn stored(&self, id: &str) -> Option<api::Service> {

@@ -23,7 +23,7 @@ use crate::api::{
     self, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, ManagerPeer, SessionMessage,
     SessionRequest, SignOffRequest, SignOffResponse, UpdateTaskStatusRequest, UpdateTaskStatusResponse,
 };
-use crate::model::{Node, NodeState, is_data_path};
+use crate::model::{Assignment, AssignmentKey, Change, Node, NodeId, NodeState, TaskId, TaskStatus, is_data_path};
 use crate::store::{Store, View};
 use crate::streams::Streams;
 use crate::surroundings::Surroundings;
@@ -94,7 +94,7 @@ impl Shared {
     async fn meet_nodes(&self) {
         let view = self.store.view();
         let alive = |node: &&Arc<Node>| !node.is_down();
-        let ids: Vec<&str> = view.nodes().values().filter(alive).map(|n| n.id.as_str()).collect();
+        let ids: Vec<&NodeId> = view.nodes().values().filter(alive).map(|node| &node.id).collect();
         self.sessions.expect(ids.iter().copied(), period(self.store.as_ref()));
         let now_ns = self.surroundings.clock.now_ns();
         for id in ids {
@@ -104,7 +104,7 @@ impl Shared {
                 }
             });
             if let Err(error) = changed.await {
-                tracing::debug!(node.id = id, error = crate::error::chain(&error), "node not marked as unknown");
+                tracing::debug!(node.id = %id, error = crate::error::chain(&error), "node not marked as unknown");
             }
         }
     }
@@ -126,13 +126,12 @@ impl Shared {
                     set_state(node, NodeState::Down, "heartbeat failure", now_ns);
                 });
                 match changed.await {
-                    Ok(true) => tracing::info!(node.id = id, "node is down"),
+                    Ok(true) => tracing::info!(node.id = %id, "node is down"),
                     Ok(false) => self.sessions.forget(&id),
                     // No majority now; whoever leads next counts anew.
                     Err(error) => {
-                        tracing::warn!(node.id = id, error = crate::error::chain(&error), "node not marked as down");
-                        let ids = std::iter::once(id.as_str());
-                        self.sessions.expect(ids, period(self.store.as_ref()));
+                        tracing::warn!(node.id = %id, error = crate::error::chain(&error), "node not marked as down");
+                        self.sessions.expect(std::iter::once(&id), period(self.store.as_ref()));
                     }
                 }
             }
@@ -150,6 +149,31 @@ impl Shared {
             self.surroundings.clock.sleep(COLLECT).await;
             self.reports.flush(self.store.as_ref(), self.surroundings.clock.as_ref()).await;
         }
+    }
+
+    /// What of a node's reports is to be committed: a task that was removed meanwhile needs none.
+    ///
+    /// # Errors
+    /// If one of the tasks is another node's.
+    fn own_reports(
+        &self,
+        node: &NodeId,
+        updates: impl Iterator<Item = (TaskId, Option<TaskStatus>)>,
+    ) -> Result<Vec<(TaskId, TaskStatus)>, Status> {
+        let view = self.store.view();
+        let mut reports = Vec::new();
+        for (id, status) in updates {
+            let state = status.as_ref().map(|status| status.state);
+            tracing::debug!(task.id = %id, node.id = %node, ?state, "a node reports on a task");
+            match view.tasks().get(&id) {
+                Some(task) if task.node_id != *node => {
+                    return Err(Status::permission_denied(format!("task {id} is not assigned to node {node}")));
+                }
+                Some(_) => reports.extend(status.map(|status| (id, status))),
+                None => {}
+            }
+        }
+        Ok(reports)
     }
 
     /// The tables of the newest view, made once for all nodes.
@@ -182,7 +206,7 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
             return Err(Status::invalid_argument(format!("data path address {addr:?} is not a node's IPv4 address")));
         }
         let store = self.shared.store.as_ref();
-        if !store.view().nodes().contains_key(caller.node_id.as_str()) {
+        if !store.view().nodes().contains_key(&caller.node_id) {
             return Err(Status::not_found(format!("node {} is not in the swarm: it was removed", caller.node_id)));
         }
         let session = self.shared.sessions.register(&caller.node_id, &self.shared.stop, period(store))?;
@@ -200,7 +224,7 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
             }
         });
         registered.await.map_err(|error| Status::unavailable(error.to_string()))?;
-        tracing::info!(node.id = caller.node_id, session.id, "node registered");
+        tracing::info!(node.id = %caller.node_id, session.id, "node registered");
         let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
         self.shared.streams.spawn(send_session(self.shared.clone(), caller.node_id, session, sender));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
@@ -209,10 +233,10 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
     async fn heartbeat(&self, request: Request<HeartbeatRequest>) -> Result<Response<HeartbeatResponse>, Status> {
         let caller = caller(&request)?;
         let period = period(self.shared.store.as_ref());
-        self.shared.sessions.beat(&caller.node_id, request.get_ref(), period)?;
+        self.shared.sessions.beat(&caller.node_id, &request.get_ref().session_id, period)?;
         let store = self.shared.store.as_ref();
         let now_ns = self.shared.surroundings.clock.now_ns();
-        if store.view().nodes().get(caller.node_id.as_str()).is_some_and(|node| node.status.state != NodeState::Ready) {
+        if store.view().nodes().get(&caller.node_id).is_some_and(|node| node.status.state != NodeState::Ready) {
             // A registration that found the node Ready wrote nothing, and so did not stop a new leader's doubt that
             // was on its way.
             let changed = change_node(store, &caller.node_id, |node| set_state(node, NodeState::Ready, "", now_ns));
@@ -241,23 +265,11 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let caller = caller(&request)?;
         let request = request.into_inner();
         self.shared.sessions.get(&caller.node_id, &request.session_id)?;
-        let view = self.shared.store.view();
-        let mut reports = Vec::new();
-        for update in request.updates {
-            let state = update.status.as_ref().map(api::TaskStatus::state);
-            tracing::debug!(task.id = update.task_id, node.id = caller.node_id, ?state, "a node reports on a task");
-            match view.tasks().get(update.task_id.as_str()) {
-                Some(task) if task.node_id != caller.node_id => {
-                    return Err(Status::permission_denied(format!(
-                        "task {} is not assigned to node {}",
-                        update.task_id, caller.node_id
-                    )));
-                }
-                Some(task) => reports.extend(update.status.map(|status| (task.id.clone(), status.into()))),
-                // Removed meanwhile: nothing left to report on.
-                None => {}
-            }
-        }
+        let updates = request.updates.into_iter().map(|update| {
+            let status = update.status.map(TaskStatus::from);
+            (TaskId::from(update.task_id), status)
+        });
+        let reports = self.shared.own_reports(&caller.node_id, updates)?;
         if !reports.is_empty() {
             let committed = self.shared.reports.add(reports);
             let not_leading = || Status::unavailable("this manager no longer leads");
@@ -277,12 +289,12 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
             set_state(node, NodeState::Down, "the node left the swarm", now_ns);
         });
         changed.await.map_err(|error| Status::unavailable(error.to_string()))?;
-        tracing::info!(node.id = caller.node_id, "node left");
+        tracing::info!(node.id = %caller.node_id, "node left");
         Ok(Response::new(SignOffResponse {}))
     }
 }
 
-fn session_message(view: &View, node_id: &str, session: &Session) -> Option<SessionMessage> {
+fn session_message(view: &View, node_id: &NodeId, session: &Session) -> Option<SessionMessage> {
     let node = view.nodes().get(node_id)?;
     let managers = view.nodes().values().filter_map(|node| {
         let addr = node.manager_status.as_ref().map(|m| m.addr.clone()).filter(|addr| !addr.is_empty())?;
@@ -306,7 +318,7 @@ fn session_message(view: &View, node_id: &str, session: &Session) -> Option<Sess
 /// Feeds a session stream: at once, and whenever something in the message changes.
 async fn send_session(
     shared: Arc<Shared>,
-    node_id: String,
+    node_id: NodeId,
     session: Session,
     sender: mpsc::Sender<Result<SessionMessage, Status>>,
 ) {
@@ -335,7 +347,7 @@ async fn send_session(
 /// Feeds an assignments stream: the complete set, then increments.
 async fn send_assignments(
     shared: Arc<Shared>,
-    node_id: String,
+    node_id: NodeId,
     session: Session,
     sender: mpsc::Sender<Result<AssignmentsMessage, Status>>,
 ) {
@@ -345,19 +357,16 @@ async fn send_assignments(
         let view = watch.borrow_and_update().clone();
         let wanted = tables::assignments(&view, &shared.tables(&view), &node_id);
         drop(view);
-        if let Some(message) = sent.advance(wanted) {
-            for change in &message.changes {
-                if let Some(api::assignment::Item::Task(task)) = change.assignment.iter().find_map(|a| a.item.as_ref())
-                {
-                    tracing::debug!(
-                        task.id = task.id,
-                        node.id = node_id,
-                        remove = change.remove,
-                        "task sent to its node"
-                    );
-                }
+        if let Some(batch) = sent.advance(wanted) {
+            for change in &batch.changes {
+                let (task, remove) = match change {
+                    Change::Put(Assignment::Task(task)) => (&task.id, false),
+                    Change::Remove(AssignmentKey::Task(id)) => (id, true),
+                    _ => continue,
+                };
+                tracing::debug!(task.id = %task, node.id = %node_id, remove, "task sent to its node");
             }
-            if sender.send(Ok(message)).await.is_err() {
+            if sender.send(Ok(batch.into())).await.is_err() {
                 return;
             }
         }

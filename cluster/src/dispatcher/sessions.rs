@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::api::HeartbeatRequest;
-use crate::model::{Cluster, HEARTBEAT_DEFAULT, Node, NodeState};
+use crate::model::{Cluster, HEARTBEAT_DEFAULT, Node, NodeId, NodeState};
 use crate::store::{ProposeError, Store, update};
 use crate::surroundings::Surroundings;
 
@@ -40,7 +39,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Sessions {
     surroundings: Surroundings,
-    nodes: Mutex<BTreeMap<String, Entry>>,
+    nodes: Mutex<BTreeMap<NodeId, Entry>>,
 }
 
 fn invalid() -> Status {
@@ -62,7 +61,7 @@ impl Sessions {
         self.surroundings.clock.instant()
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Entry>) -> T) -> T {
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<NodeId, Entry>) -> T) -> T {
         work(&mut self.nodes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -70,10 +69,15 @@ impl Sessions {
     ///
     /// # Errors
     /// If the node registers too often.
-    pub(super) fn register(&self, node: &str, stop: &CancellationToken, period: Duration) -> Result<Session, Status> {
+    pub(super) fn register(
+        &self,
+        node: &NodeId,
+        stop: &CancellationToken,
+        period: Duration,
+    ) -> Result<Session, Status> {
         let now = self.now();
         self.with(|nodes| {
-            let entry = nodes.entry(node.to_owned()).or_default();
+            let entry = nodes.entry(node.clone()).or_default();
             while entry.registrations.front().is_some_and(|at| now.duration_since(*at) > RATE_WINDOW) {
                 entry.registrations.pop_front();
             }
@@ -95,7 +99,7 @@ impl Sessions {
     ///
     /// # Errors
     /// If it does not: the node has to register again.
-    pub(super) fn get(&self, node: &str, id: &str) -> Result<Session, Status> {
+    pub(super) fn get(&self, node: &NodeId, id: &str) -> Result<Session, Status> {
         self.with(|nodes| nodes.get(node).and_then(|e| e.session.clone())).filter(|s| s.id == id).ok_or_else(invalid)
     }
 
@@ -103,9 +107,9 @@ impl Sessions {
     ///
     /// # Errors
     /// If the session is not the node's: it has to register again.
-    pub(super) fn beat(&self, node: &str, request: &HeartbeatRequest, period: Duration) -> Result<(), Status> {
+    pub(super) fn beat(&self, node: &NodeId, session: &str, period: Duration) -> Result<(), Status> {
         self.with(|nodes| match nodes.get_mut(node) {
-            Some(entry) if entry.session.as_ref().is_some_and(|s| s.id == request.session_id) => {
+            Some(entry) if entry.session.as_ref().is_some_and(|s| s.id == session) => {
                 entry.expires = Some(self.now() + period * MISSED);
                 Ok(())
             }
@@ -114,11 +118,11 @@ impl Sessions {
     }
 
     /// Gives nodes that are not yet in session with a new leader time to come.
-    pub(super) fn expect<'a>(&self, ids: impl Iterator<Item = &'a str>, period: Duration) {
+    pub(super) fn expect<'a>(&self, ids: impl Iterator<Item = &'a NodeId>, period: Duration) {
         let expires = Some(self.now() + period * MISSED_BY_NEW_LEADER);
         self.with(|nodes| {
             for id in ids {
-                let entry = nodes.entry(id.to_owned()).or_default();
+                let entry = nodes.entry(id.clone()).or_default();
                 if entry.session.is_none() {
                     entry.expires = expires;
                 }
@@ -137,7 +141,7 @@ impl Sessions {
     }
 
     /// The nodes whose time is over, their sessions ended; and when the next one's is.
-    pub(super) fn expire(&self) -> (Vec<String>, Option<Instant>) {
+    pub(super) fn expire(&self) -> (Vec<NodeId>, Option<Instant>) {
         let now = self.now();
         self.with(|nodes| {
             let mut expired = Vec::new();
@@ -155,7 +159,7 @@ impl Sessions {
     }
 
     /// Forgets a node that was removed.
-    pub(super) fn forget(&self, node: &str) {
+    pub(super) fn forget(&self, node: &NodeId) {
         self.with(|nodes| {
             if let Some(Entry { session: Some(session), .. }) = nodes.remove(node) {
                 session.ended.cancel();
@@ -164,7 +168,7 @@ impl Sessions {
     }
 
     /// Whether the node is in session now.
-    pub(super) fn is_present(&self, node: &str) -> bool {
+    pub(super) fn is_present(&self, node: &NodeId) -> bool {
         self.with(|nodes| nodes.get(node).is_some_and(|e| e.session.is_some()))
     }
 }
@@ -173,7 +177,11 @@ impl Sessions {
 ///
 /// # Errors
 /// If this manager cannot commit now.
-pub(super) async fn change_node(store: &dyn Store, id: &str, change: impl Fn(&mut Node)) -> Result<bool, ProposeError> {
+pub(super) async fn change_node(
+    store: &dyn Store,
+    id: &NodeId,
+    change: impl Fn(&mut Node),
+) -> Result<bool, ProposeError> {
     loop {
         let Some(old) = store.view().nodes().get(id).cloned() else { return Ok(false) };
         let mut node = Node::clone(&old);

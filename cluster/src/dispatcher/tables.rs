@@ -1,10 +1,11 @@
 //! Who answers for what on each network, computed once for each version of the store and shared by all nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::api::{AssignedNetwork, Assignment, NetworkEndpoint, NetworkService, assignment::Item};
 use crate::model::{
-    AssignmentKey as Key, Assignments, EndpointMode, Network, NetworkId, Node, Service, Task, TaskState,
+    AssignedNetwork, Assignment, AssignmentKey as Key, Assignments, EndpointMode, Network, NetworkEndpoint, NetworkId,
+    NetworkService, Node, Service, Task, TaskState,
 };
 use crate::store::View;
 
@@ -13,10 +14,6 @@ use crate::store::View;
 pub(crate) struct Tables {
     version: u64,
     by_network: BTreeMap<NetworkId, Assignments>,
-}
-
-fn item(item: Item) -> Assignment {
-    Assignment { item: Some(item) }
 }
 
 fn bare(address: &str) -> String {
@@ -33,9 +30,9 @@ impl Tables {
         for node in view.nodes().values() {
             for attachment in &node.attachments {
                 tables.add_endpoint(NetworkEndpoint {
-                    network_id: attachment.network_id.to_string(),
+                    network_id: attachment.network_id.clone(),
                     address: bare(&attachment.address),
-                    node_id: node.id.to_string(),
+                    node_id: node.id.clone(),
                     node_addr: data_path(node),
                     ..NetworkEndpoint::default()
                 });
@@ -47,9 +44,9 @@ impl Tables {
         for attachment in view.attachments().values().filter(|a| a.is_allocated()) {
             let names = std::iter::once(&attachment.container_name).chain(&attachment.aliases);
             tables.add_endpoint(NetworkEndpoint {
-                network_id: attachment.network_id.to_string(),
+                network_id: attachment.network_id.clone(),
                 address: bare(&attachment.address),
-                node_id: attachment.node_id.to_string(),
+                node_id: attachment.node_id.clone(),
                 node_addr: view.nodes().get(&attachment.node_id).map(|n| data_path(n)).unwrap_or_default(),
                 serving: true,
                 names: names.filter(|n| !n.is_empty()).cloned().collect(),
@@ -64,16 +61,14 @@ impl Tables {
         self.version
     }
 
-    fn put(&mut self, key: Key, assignment: Assignment) {
-        let (Key::Endpoint(network, _) | Key::Service(network, _)) = &key else { return };
-        self.by_network.entry(network.clone()).or_default().insert(key, assignment);
+    fn put(&mut self, network: &NetworkId, assignment: Assignment) {
+        self.by_network.entry(network.clone()).or_default().insert(assignment.key(), assignment);
     }
 
     /// A node that never registered, or with an address of another kind, has none where its endpoints could be reached.
     fn add_endpoint(&mut self, endpoint: NetworkEndpoint) {
         if !endpoint.node_addr.is_empty() {
-            let key = Key::Endpoint(endpoint.network_id.as_str().into(), endpoint.address.clone());
-            self.put(key, item(Item::Endpoint(endpoint)));
+            self.put(&endpoint.network_id.clone(), Assignment::Endpoint(Arc::new(endpoint)));
         }
     }
 
@@ -86,14 +81,14 @@ impl Tables {
         };
         let mut add = |network: &NetworkId, aliases: Vec<String>, ports| {
             let entry = NetworkService {
-                network_id: network.to_string(),
-                service_id: service.id.to_string(),
+                network_id: network.clone(),
+                service_id: service.id.clone(),
                 name: name.to_owned(),
                 vip: vip_on(network),
                 aliases,
                 ports,
             };
-            self.put(Key::Service(network.clone(), service.id.clone()), item(Item::Service(entry)));
+            self.put(network, Assignment::Service(Arc::new(entry)));
         };
         for network in networks {
             add(&network.target, network.aliases.clone(), Vec::new());
@@ -101,7 +96,7 @@ impl Tables {
         // A virtual address that the specification does not name is the one on the ingress network.
         for vip in &endpoint.virtual_ips {
             if !networks.iter().any(|n| n.target == vip.network_id) {
-                let ports = endpoint.ports.iter().filter(|p| p.is_ingress()).cloned().map(Into::into);
+                let ports = endpoint.ports.iter().filter(|p| p.is_ingress()).cloned();
                 add(&vip.network_id, Vec::new(), ports.collect());
             }
         }
@@ -117,12 +112,12 @@ impl Tables {
         for network in task.networks.iter().filter(|n| !n.address.is_empty()) {
             let names = Some(task.name()).filter(|name| !name.is_empty());
             self.add_endpoint(NetworkEndpoint {
-                network_id: network.network_id.to_string(),
+                network_id: network.network_id.clone(),
                 address: bare(&network.address),
-                node_id: task.node_id.to_string(),
+                node_id: task.node_id.clone(),
                 node_addr: data_path(node),
-                service_id: task.service_id.to_string(),
-                task_id: task.id.to_string(),
+                service_id: task.service_id.clone(),
+                task_id: task.id.clone(),
                 serving: running && wanted,
                 draining: running && !wanted,
                 names: names.into_iter().map(str::to_owned).collect(),
@@ -139,7 +134,7 @@ fn data_path(node: &Node) -> String {
 pub(crate) fn assignments(view: &View, tables: &Tables, node_id: &str) -> Assignments {
     let mut all = Assignments::new();
     for task in view.tasks_of_node(node_id).filter(|t| t.state() >= TaskState::Assigned) {
-        all.insert(Key::Task(task.id.clone()), item(Item::Task(Task::clone(task).into())));
+        all.insert(Key::Task(task.id.clone()), Assignment::Task(task.clone()));
     }
     let Some(node) = view.nodes().get(node_id) else { return all };
     let mut carried = BTreeSet::new();
@@ -147,7 +142,7 @@ pub(crate) fn assignments(view: &View, tables: &Tables, node_id: &str) -> Assign
         let Some(network) = view.networks().get(&attachment.network_id) else { continue };
         if carried.insert(network.id.clone()) {
             let assigned = assigned_network(network, bare(&attachment.address));
-            all.insert(Key::Network(network.id.clone()), item(Item::Network(assigned)));
+            all.insert(Key::Network(network.id.clone()), Assignment::Network(Arc::new(assigned)));
             all.extend(tables.by_network.get(&network.id).into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
         }
     }
@@ -157,7 +152,7 @@ pub(crate) fn assignments(view: &View, tables: &Tables, node_id: &str) -> Assign
 fn assigned_network(network: &Network, lb_address: String) -> AssignedNetwork {
     let ipam = network.ipam.first().cloned().unwrap_or_default();
     AssignedNetwork {
-        id: network.id.to_string(),
+        id: network.id.clone(),
         name: network.name().to_owned(),
         subnet: ipam.subnet,
         gateway: ipam.gateway,
@@ -222,8 +217,8 @@ mod tests {
             ("d", TaskState::Failed, running),
         ]);
         let all = assignments(&view, &Tables::new(&view), "n1");
-        let flags = |address: &str| match &all.get(&Key::Endpoint("net".into(), address.into()))?.item {
-            Some(Item::Endpoint(e)) => Some((e.serving, e.draining)),
+        let flags = |address: &str| match all.get(&Key::Endpoint("net".into(), address.into()))? {
+            Assignment::Endpoint(e) => Some((e.serving, e.draining)),
             _ => None,
         };
         assert_eq!(flags("10.0.1.10"), Some((true, false)));
@@ -241,10 +236,7 @@ mod tests {
         view.apply(&StoreTransaction { actions, time_ns: 2 }, 2).unwrap();
         let all = assignments(&view, &Tables::new(&view), "n1");
         let address = Key::Endpoint("net".into(), "10.0.1.10".into());
-        assert!(
-            matches!(&all[&address].item, Some(Item::Endpoint(e)) if e.draining && !e.serving),
-            "about to be stopped"
-        );
+        assert!(matches!(&all[&address], Assignment::Endpoint(e) if e.draining && !e.serving), "about to be stopped");
         let elsewhere = assignments(&view, &Tables::new(&view), "nobody");
         assert!(elsewhere.is_empty());
     }

@@ -17,12 +17,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::api::{
-    self, ListenSubscriptionsRequest, LogMessage, PublishLogsMessage, PublishLogsResponse, ServiceLogsRequest,
-    ServiceLogsResponse, SubscriptionMessage,
-};
+use crate::api::{self, ListenSubscriptionsRequest, PublishLogsMessage, PublishLogsResponse, SubscriptionMessage};
 use crate::error::Error;
-use crate::model::TaskState;
+use crate::model::{LogAnswer, LogOptions, LogOrder, NodeId, TaskId, TaskLine, TaskState};
 use crate::store::{Store, View};
 use crate::streams::Streams;
 use crate::surroundings::Surroundings;
@@ -35,8 +32,10 @@ const NODE_DEPTH: usize = 64;
 /// How often it is looked whether asked nodes are still there.
 const LOOK: Duration = Duration::from_secs(1);
 
-type Output = mpsc::Sender<Result<ServiceLogsResponse, Error>>;
+type Output = mpsc::Sender<Result<Vec<TaskLine>, Error>>;
 type NodeSender = mpsc::Sender<Result<SubscriptionMessage, Status>>;
+/// Lines as they come, some at a time.
+pub(crate) type Lines = BoxStream<'static, Result<Vec<TaskLine>, Error>>;
 
 /// What became of a subscription.
 struct Event {
@@ -45,7 +44,7 @@ struct Event {
 }
 
 enum News {
-    Lines(Vec<LogMessage>),
+    Lines(Vec<TaskLine>),
     /// All was sent; the error, if something could not be read.
     Done(String),
     /// The node no longer sends, and has not said why.
@@ -71,7 +70,7 @@ struct Shared {
     surroundings: Surroundings,
     stop: CancellationToken,
     streams: Streams,
-    nodes: Mutex<BTreeMap<String, Listener>>,
+    nodes: Mutex<BTreeMap<NodeId, Listener>>,
     listeners: AtomicU64,
     /// By subscription.
     readers: Mutex<BTreeMap<String, mpsc::Sender<Event>>>,
@@ -99,25 +98,23 @@ impl LogBroker {
         self.shared.streams.stop().await;
     }
 
-    /// The output of a service or a task (`request.ref` is its id), as it comes from the nodes. Ends when all have
-    /// sent what they have; with `follow`, when the reader drops it or the service is gone.
+    /// The output of a service or a task (by id), as it comes from the nodes. Ends when all have sent what they have;
+    /// when it is followed, when the reader drops it or the service is gone.
     ///
     /// # Errors
     /// If there is no such service or task; an item, where a node's part is missing.
-    pub(crate) fn service_logs(
-        &self,
-        request: ServiceLogsRequest,
-    ) -> Result<BoxStream<'static, Result<ServiceLogsResponse, Error>>, Error> {
+    pub(crate) fn service_logs(&self, target: &str, options: LogOptions) -> Result<Lines, Error> {
         let view = self.shared.store.view();
-        if !view.services().contains_key(request.r#ref.as_str()) && !view.tasks().contains_key(request.r#ref.as_str()) {
-            return Err(Error::not_found(format!("no such task or service: {}", request.r#ref)));
+        if !view.services().contains_key(target) && !view.tasks().contains_key(target) {
+            return Err(Error::not_found(format!("no such task or service: {target}")));
         }
         let (output, receiver) = mpsc::channel(DEPTH);
         let (events, event_receiver) = mpsc::channel(DEPTH);
         let reader = Reader {
             shared: self.shared.clone(),
             events,
-            request,
+            target: target.to_owned(),
+            options,
             asked: BTreeSet::new(),
             open: BTreeMap::new(),
             last: BTreeMap::new(),
@@ -129,7 +126,7 @@ impl LogBroker {
 }
 
 impl Shared {
-    fn nodes(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Listener>> {
+    fn nodes(&self) -> std::sync::MutexGuard<'_, BTreeMap<NodeId, Listener>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -140,9 +137,9 @@ impl Shared {
 
 /// Tasks on one node whose output is being sent.
 struct Open {
-    node: String,
+    node: NodeId,
     listener: u64,
-    task_ids: Vec<String>,
+    task_ids: Vec<TaskId>,
 }
 
 /// One reader.
@@ -150,13 +147,15 @@ struct Reader {
     shared: Arc<Shared>,
     /// Where its subscriptions tell their news.
     events: mpsc::Sender<Event>,
-    request: ServiceLogsRequest,
+    /// Id of a service or of a task.
+    target: String,
+    options: LogOptions,
     /// Tasks whose node was asked.
-    asked: BTreeSet<String>,
+    asked: BTreeSet<TaskId>,
     /// By subscription.
     open: BTreeMap<String, Open>,
     /// Time of the last line of each task.
-    last: BTreeMap<String, i64>,
+    last: BTreeMap<TaskId, i64>,
     /// Why something is missing.
     missing: BTreeSet<String>,
 }
@@ -169,7 +168,7 @@ impl Reader {
             let view = watch.borrow_and_update().clone();
             let gone = self.ask(&view);
             drop(view);
-            if self.open.is_empty() && (!self.request.follow || gone) {
+            if self.open.is_empty() && (!self.options.follow || gone) {
                 break;
             }
             tokio::select! {
@@ -180,13 +179,13 @@ impl Reader {
                 () = output.closed() => break,
                 event = events.recv() => {
                     let Some(event) = event else { break };
-                    if let Some(messages) = self.take(event)
-                        && output.send(Ok(ServiceLogsResponse { messages })).await.is_err()
+                    if let Some(lines) = self.take(event)
+                        && output.send(Ok(lines)).await.is_err()
                     {
                         break;
                     }
                 }
-                changed = watch.changed(), if self.request.follow => if changed.is_err() { break },
+                changed = watch.changed(), if self.options.follow => if changed.is_err() { break },
                 () = self.shared.surroundings.clock.sleep(LOOK) => self.drop_lost(),
             }
         }
@@ -202,14 +201,13 @@ impl Reader {
 
     /// Asks the nodes of tasks that were not asked for yet; true if what was asked for no longer exists.
     fn ask(&mut self, view: &View) -> bool {
-        let target = self.request.r#ref.as_str();
+        let target = self.target.as_str();
         let single = view.tasks().get(target);
-        let mut wanted: BTreeMap<(String, Option<i64>), Vec<String>> = BTreeMap::new();
+        let mut wanted: BTreeMap<(NodeId, Option<i64>), Vec<TaskId>> = BTreeMap::new();
         for task in view.tasks_of_service(target).chain(single) {
-            if task.state() >= TaskState::Assigned && !task.node_id.is_empty() && !self.asked.contains(task.id.as_str())
-            {
-                let key = (task.node_id.to_string(), self.last.get(task.id.as_str()).copied());
-                wanted.entry(key).or_default().push(task.id.to_string());
+            if task.state() >= TaskState::Assigned && !task.node_id.is_empty() && !self.asked.contains(&task.id) {
+                let key = (task.node_id.clone(), self.last.get(&task.id).copied());
+                wanted.entry(key).or_default().push(task.id.clone());
             }
         }
         let gone = single.is_none() && !view.services().contains_key(target);
@@ -217,7 +215,7 @@ impl Reader {
             let listener = self.shared.nodes().get(&node).cloned();
             if listener.is_some_and(|listener| self.subscribe(&node, &listener, last, &task_ids)) {
                 self.asked.extend(task_ids);
-            } else if !self.request.follow {
+            } else if !self.options.follow {
                 self.asked.extend(task_ids);
                 self.missing.insert(format!("node {node} is not available"));
             }
@@ -226,35 +224,30 @@ impl Reader {
     }
 
     /// Asks one node, from the line after `last` on if there was one; false if it does not listen.
-    fn subscribe(&mut self, node: &str, listener: &Listener, last: Option<i64>, task_ids: &[String]) -> bool {
+    fn subscribe(&mut self, node: &NodeId, listener: &Listener, last: Option<i64>, task_ids: &[TaskId]) -> bool {
         let id = self.shared.surroundings.chance.id();
-        let message = SubscriptionMessage {
-            id: id.clone(),
-            task_ids: task_ids.to_vec(),
-            follow: self.request.follow,
-            tail: last.map_or(self.request.tail, |_| -1),
-            since_ns: last.map_or(self.request.since_ns, |last| last.saturating_add(1)),
-            stdout: self.request.stdout,
-            stderr: self.request.stderr,
-            close: false,
-        };
+        let mut options = self.options.clone();
+        if let Some(last) = last {
+            (options.tail, options.since_ns) = (None, last.saturating_add(1));
+        }
+        let order = LogOrder::Read { id: id.clone(), task_ids: task_ids.to_vec(), options };
         self.shared.readers().insert(id.clone(), self.events.clone());
-        if listener.sender.try_send(Ok(message)).is_err() {
+        if listener.sender.try_send(Ok(order.into())).is_err() {
             self.shared.readers().remove(&id);
             return false;
         }
-        let open = Open { node: node.to_owned(), listener: listener.number, task_ids: task_ids.to_vec() };
+        let open = Open { node: node.clone(), listener: listener.number, task_ids: task_ids.to_vec() };
         self.open.insert(id, open);
         true
     }
 
     /// The lines to pass on. What a subscription sends that is over comes again from the next one.
-    fn take(&mut self, event: Event) -> Option<Vec<LogMessage>> {
+    fn take(&mut self, event: Event) -> Option<Vec<TaskLine>> {
         let node = self.open.get(&event.subscription)?.node.clone();
         match event.news {
             News::Lines(lines) => {
-                for line in &lines {
-                    let last = self.last.entry(line.task_id.clone()).or_insert(line.timestamp_ns);
+                for TaskLine { task_id, line, .. } in &lines {
+                    let last = self.last.entry(task_id.clone()).or_insert(line.timestamp_ns);
                     *last = line.timestamp_ns.max(*last);
                 }
                 return Some(lines);
@@ -285,7 +278,7 @@ impl Reader {
     /// Its tasks are asked for again, if there is somebody to wait for them.
     fn lose(&mut self, subscription: &str, reason: &str) {
         let Some(open) = self.forget(subscription) else { return };
-        if self.request.follow {
+        if self.options.follow {
             self.asked.retain(|id| !open.task_ids.contains(id));
         } else {
             self.missing.insert(format!("node {}: {reason}", open.node));
@@ -300,10 +293,10 @@ impl Reader {
     fn close(&self) {
         for (id, open) in &self.open {
             self.shared.readers().remove(id);
-            let message = SubscriptionMessage { id: id.clone(), close: true, ..SubscriptionMessage::default() };
+            let order = LogOrder::Close { id: id.clone() };
             if let Some(listener) = self.shared.nodes().get(&open.node) {
                 // A full queue: the node finds the reader gone when it sends.
-                let _ = listener.sender.try_send(Ok(message));
+                let _ = listener.sender.try_send(Ok(order.into()));
             }
         }
     }
@@ -360,7 +353,7 @@ impl api::log_broker_server::LogBroker for LogBroker {
 impl LogBroker {
     async fn relay(
         &self,
-        node: &str,
+        node: &NodeId,
         stream: &mut Streaming<PublishLogsMessage>,
         unfinished: &mut Option<(String, mpsc::Sender<Event>)>,
     ) -> Result<(), Status> {
@@ -371,21 +364,20 @@ impl LogBroker {
                 message = stream.message() => message?,
             };
             let Some(message) = message else { return Ok(()) };
-            let subscription = message.subscription_id;
+            let LogAnswer { id: subscription, mut lines, end } = message.into();
             let events = self.shared.readers().get(&subscription).cloned().ok_or_else(gone)?;
             unfinished.get_or_insert_with(|| (subscription.clone(), events.clone()));
             // A node speaks for its own tasks only.
             let view = self.shared.store.view();
-            let mut lines = message.messages;
-            lines.retain(|line| view.tasks().get(line.task_id.as_str()).is_some_and(|task| task.node_id == node));
-            lines.iter_mut().for_each(|line| node.clone_into(&mut line.node_id));
+            lines.retain(|line| view.tasks().get(&line.task_id).is_some_and(|task| task.node_id == *node));
+            lines.iter_mut().for_each(|line| line.node_id = node.clone());
             if !lines.is_empty() {
                 let event = Event { subscription: subscription.clone(), news: News::Lines(lines) };
                 events.send(event).await.map_err(|_| gone())?;
             }
-            if message.done {
+            if let Some(error) = end {
                 *unfinished = None;
-                let done = Event { subscription, news: News::Done(message.error) };
+                let done = Event { subscription, news: News::Done(error) };
                 events.send(done).await.map_err(|_| gone())?;
                 return Ok(());
             }

@@ -13,6 +13,7 @@ pub mod constraints;
 mod convert;
 mod freshness;
 mod ids;
+mod log;
 mod network;
 mod node;
 mod service;
@@ -20,27 +21,30 @@ pub(crate) mod subnet;
 mod task;
 mod update;
 
-pub(crate) use crate::api::{
-    Annotations, ClusterSpec, ContainerSpec, ContainerStatus, EndpointMode, IpamConfig, LogDriver, ManagerStatus, Meta,
-    NodeDescription, NodeRole, NodeState, Placement, Platform, PortProtocol, PortStatus, PublishMode, Reachability,
-    Resources, RestartCondition, RootCa, UpdateFailureAction, UpdateOrder,
+pub use crate::api::{
+    Annotations, ContainerSpec, ContainerStatus, HealthCheck, Mount, NodeAvailability, NodeDescription, Platform,
+    PortProtocol, PublishMode, Resources, TaskState, Ulimit, UpdateState,
 };
-pub use crate::api::{NodeAvailability, TaskState, UpdateState};
-pub(crate) use assignment::{AssignmentKey, Assignments};
+pub(crate) use crate::api::{
+    ClusterSpec, EndpointMode, IpamConfig, LogDriver, ManagerStatus, Meta, NodeRole, NodeState, Placement,
+    Reachability, RestartCondition, RootCa, UpdateFailureAction, UpdateOrder,
+};
+pub use assignment::{AssignedNetwork, NetworkEndpoint, NetworkService, NetworkTables};
+pub(crate) use assignment::{Assignment, AssignmentKey, Assignments, Batch, Change};
 pub(crate) use attachment::Attachment;
 pub(crate) use cluster::{Cluster, DATA_PATH_PORT_DEFAULT, HEARTBEAT_DEFAULT, HISTORY_DEFAULT};
 pub use freshness::is_dirty;
-pub(crate) use ids::{AttachmentId, ClusterId, NetworkId, NodeId, ServiceId, TaskId};
+pub(crate) use ids::{AttachmentId, ClusterId, ServiceId};
+pub use ids::{NetworkId, NodeId, TaskId};
+pub(crate) use log::{LogAnswer, LogOrder, TaskLine};
+pub use log::{LogLine, LogOptions, LogStream};
 pub use network::PREDEFINED_NETWORKS;
 pub(crate) use network::{Network, NetworkSpec};
 pub use node::Node;
 pub(crate) use node::{NodeAttachment, NodeSpec, NodeStatus, is_data_path};
-pub(crate) use service::{Endpoint, EndpointSpec, PortConfig, ServiceSpec, UpdateStatus, VirtualIp};
-pub use service::{Mode, Service};
-pub use task::{GRACE_DEFAULT_NS, Place, Task};
-pub(crate) use task::{
-    NetworkAttachment, NetworkAttachmentSpec, RESTART_DELAY_DEFAULT_NS, ResourceRequirements, RestartPolicy, TaskSpec,
-    TaskStatus,
-};
+pub use service::{Endpoint, Mode, PortConfig, Service};
+pub(crate) use service::{EndpointSpec, ServiceSpec, UpdateStatus, VirtualIp};
+pub use task::{GRACE_DEFAULT_NS, NetworkAttachment, NetworkAttachmentSpec, Place, Task, TaskSpec};
+pub(crate) use task::{PortStatus, RESTART_DELAY_DEFAULT_NS, ResourceRequirements, RestartPolicy, TaskStatus};
 pub(crate) use update::Phase;
 pub use update::{MONITOR_DEFAULT_NS, UpdateConfig};

@@ -37,7 +37,7 @@ pub struct PortConfig {
 
 impl PortConfig {
     /// Whether it goes through the routing mesh.
-    pub(crate) fn is_ingress(&self) -> bool {
+    pub fn is_ingress(&self) -> bool {
         self.publish_mode == PublishMode::Ingress
     }
 }

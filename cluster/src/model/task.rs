@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use skep_common::duration::SECOND_NS;
 
 use super::{
-    Annotations, ContainerSpec, ContainerStatus, Endpoint, LogDriver, Meta, NetworkId, NodeId, Placement, PortProtocol,
-    PortStatus, PublishMode, Resources, RestartCondition, ServiceId, TaskId, TaskState,
+    Annotations, ContainerSpec, ContainerStatus, Endpoint, LogDriver, Meta, NetworkId, NodeId, Placement, PortConfig,
+    PortProtocol, PublishMode, Resources, RestartCondition, ServiceId, TaskId, TaskState,
 };
 
 /// Delay before a replacement runs, where the policy names none.
@@ -87,6 +87,13 @@ impl TaskSpec {
     pub(crate) fn grace_ns(&self) -> i64 {
         self.container.stop_grace_period_ns.unwrap_or(GRACE_DEFAULT_NS)
     }
+}
+
+/// Ports of its node as a task bound them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PortStatus {
+    /// Of host mode.
+    pub ports: Vec<PortConfig>,
 }
 
 /// How a task stands.

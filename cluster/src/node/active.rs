@@ -185,7 +185,7 @@ impl Active {
         let _ = manager.membership().wait_for(|membership| *membership == Membership::Member).await;
         let root = view.cluster().and_then(|cluster| cluster.root_ca.clone());
         Ok(InitResponse {
-            node_id: self.identity().node_id,
+            node_id: self.identity().node_id.into(),
             join_tokens: root.and_then(|root| root.join_tokens),
             manager_addr: self.state().advertise_addr.clone(),
         })
@@ -210,7 +210,7 @@ impl Active {
                  Use the \"skep info\" command to see the current swarm status of your node.",
             ));
         }
-        Ok(JoinResponse { node_id: identity.node_id, role: identity.role.into() })
+        Ok(JoinResponse { node_id: identity.node_id.into(), role: identity.role.into() })
     }
 
     /// Takes the node out of the swarm. A manager only with `force`; it tells the others if it can. Returns what is
@@ -277,7 +277,7 @@ impl Active {
             let leader = other.map_err(|error| error.to_string())?.leader.clone();
             let addr = leader.map(|leader| leader.addr).unwrap_or_default();
             let channel = self.peers.channel(&addr).map_err(|error| error.to_string())?;
-            let request = api::LeaveRaftRequest { node_id: self.identity().node_id };
+            let request = api::LeaveRaftRequest { node_id: self.identity().node_id.into() };
             let mut client = api::raft_membership_client::RaftMembershipClient::new(channel);
             client.leave_raft(request).await.map_err(|status| crate::wire::explain(&status))?;
             Ok::<(), String>(())
@@ -341,7 +341,7 @@ impl Active {
     async fn work(self: Arc<Self>) {
         let state = self.state().clone();
         let config = AgentConfig {
-            node_id: state.node_id,
+            node_id: state.node_id.into(),
             state_dir: self.files.worker_dir(),
             executor: self.config.executor.clone(),
             managers: self.managers.clone(),

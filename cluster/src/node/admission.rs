@@ -139,8 +139,8 @@ fn is_worker(caller: &Caller, view: &View) -> bool {
 /// of which a member learns before it is committed, has it as a manager.
 fn has_left_raft(caller: &Caller, view: &View, raft: &RaftNode) -> bool {
     let led_by_another =
-        raft.leadership().borrow().leader.as_ref().is_some_and(|leader| leader.node_id != caller.node_id);
-    led_by_another && is_worker(caller, view) && raft.members().iter().all(|member| member.node_id != caller.node_id)
+        raft.leadership().borrow().leader.as_ref().is_some_and(|leader| caller.node_id != leader.node_id);
+    led_by_another && is_worker(caller, view) && raft.members().iter().all(|member| caller.node_id != member.node_id)
 }
 
 fn read_caller(value: &HeaderValue) -> Result<Option<Caller>, Status> {
@@ -153,7 +153,7 @@ fn read_caller(value: &HeaderValue) -> Result<Option<Caller>, Status> {
     let [node_id, role, cluster_id, addr] = words.as_slice() else { return Err(malformed()) };
     let role = role.parse().ok().and_then(|role: i32| NodeRole::try_from(role).ok()).ok_or_else(malformed)?;
     let addr = if *addr == NOBODY { None } else { Some(addr.parse().map_err(|_| malformed())?) };
-    Ok(Some(Caller { node_id: (*node_id).to_owned(), role, cluster_id: (*cluster_id).to_owned(), addr }))
+    Ok(Some(Caller { node_id: (*node_id).into(), role, cluster_id: (*cluster_id).to_owned(), addr }))
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub(super) async fn init(config: &NodeConfig, layout: &Layout, request: InitRequ
     let given = &config.surroundings;
     let authority = ca::new_authority(given.clock.now())?;
     let caller = Caller {
-        node_id: given.chance.id(),
+        node_id: given.chance.id().into(),
         role: NodeRole::Manager,
         cluster_id: given.chance.id(),
         addr: addresses.advertise.parse().ok(),
@@ -74,7 +74,7 @@ pub(super) async fn init(config: &NodeConfig, layout: &Layout, request: InitRequ
     let validity = bootstrap::node_validity(request.spec.as_ref());
     let chain = ca::sign_node(&root, &key.request_pem, &caller, validity, given.clock.now())?;
     let issued = Issued {
-        node_id: caller.node_id.clone(),
+        node_id: caller.node_id.to_string(),
         role: NodeRole::Manager,
         chain_pem: chain.into_bytes(),
         cluster_id: caller.cluster_id.clone(),

@@ -287,8 +287,8 @@ impl RaftMembership for MembershipService {
         if !node.is_some_and(|node| node.role == NodeRole::Manager && wanted(node)) {
             return Err(Status::permission_denied("this node is not a manager of the swarm"));
         }
-        tracing::info!(node = caller.node_id, addr = request.addr, "a manager joins");
-        let node = Node { node_id: caller.node_id, addr: request.addr };
+        tracing::info!(node = %caller.node_id, addr = request.addr, "a manager joins");
+        let node = Node { node_id: caller.node_id.into(), addr: request.addr };
         // The change goes on when the caller hangs up: half a membership change helps nobody.
         let raft = self.raft.clone();
         #[expect(clippy::disallowed_methods, reason = "awaited here; goes on when the caller hangs up")]
@@ -306,7 +306,7 @@ impl RaftMembership for MembershipService {
         if caller.node_id != request.node_id {
             return Err(Status::permission_denied("a manager can only take itself out; demote the other one"));
         }
-        tracing::info!(node = caller.node_id, "a manager leaves");
+        tracing::info!(node = %caller.node_id, "a manager leaves");
         let raft = self.raft.clone();
         #[expect(clippy::disallowed_methods, reason = "awaited here; goes on when the caller hangs up")]
         let removed = tokio::spawn(async move { raft.remove_node(&request.node_id).await }).await;

@@ -25,7 +25,10 @@ use crate::api::*;
 use crate::dispatcher::Dispatcher;
 use crate::leader::run_leader;
 use crate::logs::LogBroker;
-use crate::model::{Annotations, Cluster, ClusterSpec, Network, NetworkSpec, Node, Service, ServiceSpec, Task};
+use crate::model::{
+    Annotations, Cluster, ClusterSpec, LogOptions, Network, NetworkSpec, Node, NodeId, Service, ServiceSpec, Task,
+    TaskId, TaskLine,
+};
 use crate::store::{MemoryStore, Store, View, create, remove, update};
 use crate::surroundings::Surroundings;
 use crate::timing::Timing;
@@ -48,7 +51,7 @@ impl Leader {
         let addr = listener.local_addr().unwrap();
         let identify = |mut request: Request<()>| {
             let agent = request.metadata().get("user-agent").unwrap().to_str().unwrap();
-            let node_id = agent.split(' ').next().unwrap().to_owned();
+            let node_id = agent.split(' ').next().unwrap().into();
             let addr = request.remote_addr();
             let cluster_id = "cluster".into();
             request.extensions_mut().insert(Caller { node_id, role: NodeRole::Worker, cluster_id, addr });
@@ -225,7 +228,7 @@ async fn a_service_comes_up_is_scaled_and_goes() {
     swarm.until("four tasks run", |view| up(view, "s") == 4).await;
     let all_serving = |machines: &BTreeMap<String, Machine>| {
         machines.values().all(|machine| {
-            let network = machine.network().unwrap_or_default();
+            let network = machine.network().unwrap_or_default().tables;
             let serving = network.endpoints.iter().filter(|e| e.serving && e.network_id == "ingress");
             let ports = network.services.iter().find(|s| s.network_id == "ingress").map(|s| s.ports.clone());
             serving.count() == 4 && ports.is_some_and(|p| p[0].published_port == 8080)
@@ -248,8 +251,9 @@ async fn an_agent_that_starts_again_adopts_what_runs_without_a_leader() {
     assert_eq!(live(&swarm.machines), 2);
     swarm.machines["node0"].forget_network();
     swarm.start_agent("node0");
-    let repaired =
-        |machines: &BTreeMap<String, Machine>| machines["node0"].network().is_some_and(|n| n.networks.len() == 2);
+    let repaired = |machines: &BTreeMap<String, Machine>| {
+        machines["node0"].network().is_some_and(|n| n.tables.networks.len() == 2)
+    };
     swarm.until_machines("the data plane is made again", repaired).await;
     assert_eq!(live(&swarm.machines), 2);
     // One ends meanwhile; the next leader hears of it.
@@ -261,7 +265,7 @@ async fn an_agent_that_starts_again_adopts_what_runs_without_a_leader() {
     swarm
         .until("the end is known", |view| {
             view.tasks()
-                .get(victim.as_str())
+                .get(&victim)
                 .is_some_and(|t| t.state() == TaskState::Failed && t.status.err == "task: non-zero exit (9)")
         })
         .await;
@@ -301,11 +305,11 @@ async fn an_unhealthy_task_gets_no_connections_while_it_is_being_stopped() {
     machine.set_stubborn(true);
     machine.with(&victim, |c| c.sick = true);
     let drained = |machines: &BTreeMap<String, Machine>| {
-        let network = machines["node1"].network().unwrap_or_default();
+        let network = machines["node1"].network().unwrap_or_default().tables;
         network.endpoints.iter().any(|e| victim == e.task_id && e.draining && !e.serving)
     };
     swarm.until_machines("the other node drains it", drained).await;
-    assert!(machine.containers()[victim.as_str()].running);
+    assert!(machine.containers()[&victim].running);
     machine.set_stubborn(false);
     let failed = |t: &Arc<Task>| {
         t.state() == TaskState::Failed && t.status.err == "task: unhealthy container" && !t.status.draining
@@ -409,8 +413,8 @@ async fn a_data_path_that_no_node_could_use_is_refused() {
     client.session(request).await.unwrap();
 }
 
-fn logs_of(r#ref: &str, follow: bool) -> ServiceLogsRequest {
-    ServiceLogsRequest { r#ref: r#ref.into(), follow, tail: -1, stdout: true, stderr: true, ..Default::default() }
+fn all_lines(follow: bool) -> LogOptions {
+    LogOptions { follow, tail: None, since_ns: 0, stdout: true, stderr: true }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -419,15 +423,15 @@ async fn logs_come_from_all_tasks_and_name_them() {
     swarm.add_service("s", replicated(2, "x")).await;
     swarm.until("both run", |view| up(view, "s") == 2).await;
     let leader = swarm.leader.as_ref().unwrap();
-    let mut lines: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    let mut lines: BTreeMap<(TaskId, NodeId), Vec<String>> = BTreeMap::new();
     for attempt in 0..200 {
         lines.clear();
         let mut complete = true;
-        let mut stream = leader.logs.service_logs(logs_of("s", false)).unwrap();
+        let mut stream = leader.logs.service_logs("s", all_lines(false)).unwrap();
         while let Some(message) = stream.next().await {
             match message {
-                Ok(message) => message.messages.into_iter().for_each(|line| {
-                    let text = String::from_utf8(line.data).unwrap();
+                Ok(said) => said.into_iter().for_each(|line| {
+                    let text = String::from_utf8(line.line.data).unwrap();
                     lines.entry((line.task_id, line.node_id)).or_default().push(text);
                 }),
                 // The agents have not subscribed yet.
@@ -440,27 +444,23 @@ async fn logs_come_from_all_tasks_and_name_them() {
         assert!(attempt < 199, "the logs stay incomplete");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let tasks: Vec<_> =
-        swarm.store.view().tasks().values().map(|t| (t.id.to_string(), t.node_id.to_string())).collect();
+    let tasks: Vec<_> = swarm.store.view().tasks().values().map(|t| (t.id.clone(), t.node_id.clone())).collect();
     assert_eq!(lines.keys().cloned().collect::<Vec<_>>(), tasks);
     assert!(lines.values().all(|lines| lines == &["one", "two"]));
-    let follow = leader.logs.service_logs(logs_of("s", true)).unwrap();
+    let follow = leader.logs.service_logs("s", all_lines(true)).unwrap();
     let task = tasks[0].0.clone();
     let first = follow.take(2).collect::<Vec<_>>().await;
     assert!(first.iter().all(Result::is_ok));
-    assert!(leader.logs.service_logs(logs_of(&task, false)).is_ok());
-    assert_eq!(leader.logs.service_logs(logs_of("none", false)).err().unwrap().kind(), ErrorKind::NotFound);
+    assert!(leader.logs.service_logs(&task, all_lines(false)).is_ok());
+    assert_eq!(leader.logs.service_logs("none", all_lines(false)).err().unwrap().kind(), ErrorKind::NotFound);
 }
 
 /// The next so many lines.
-async fn lines(
-    stream: &mut BoxStream<'static, Result<ServiceLogsResponse, crate::Error>>,
-    count: usize,
-) -> Vec<String> {
+async fn lines(stream: &mut BoxStream<'static, Result<Vec<TaskLine>, crate::Error>>, count: usize) -> Vec<String> {
     let mut lines = Vec::new();
     while lines.len() < count {
-        let message = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.unwrap().unwrap().unwrap();
-        lines.extend(message.messages.into_iter().map(|line| String::from_utf8(line.data).unwrap()));
+        let said = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.unwrap().unwrap().unwrap();
+        lines.extend(said.into_iter().map(|line| String::from_utf8(line.line.data).unwrap()));
     }
     lines
 }
@@ -470,7 +470,7 @@ async fn followed_logs_go_on_with_a_new_agent_and_end_with_the_leader_aloud() {
     let mut swarm = Swarm::new(1).await;
     swarm.add_service("s", replicated(1, "x")).await;
     swarm.until("it runs", |view| up(view, "s") == 1).await;
-    let mut stream = swarm.leader.as_ref().unwrap().logs.service_logs(logs_of("s", true)).unwrap();
+    let mut stream = swarm.leader.as_ref().unwrap().logs.service_logs("s", all_lines(true)).unwrap();
     assert_eq!(lines(&mut stream, 2).await, ["one", "two"]);
     swarm.stop_agent("node0").await;
     swarm.machines["node0"].say("three");
@@ -497,7 +497,7 @@ async fn logs_end_when_the_asked_agent_was_replaced_at_once() {
     swarm.until("it runs", |view| up(view, "s") == 1).await;
     swarm.stop_agent("node0").await;
     let mut first = silent(&swarm, "node0").await;
-    let mut stream = swarm.leader.as_ref().unwrap().logs.service_logs(logs_of("s", false)).unwrap();
+    let mut stream = swarm.leader.as_ref().unwrap().logs.service_logs("s", all_lines(false)).unwrap();
     first.message().await.unwrap().unwrap();
     let _second = silent(&swarm, "node0").await;
     let end = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.unwrap().unwrap().unwrap_err();

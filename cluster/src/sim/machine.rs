@@ -13,9 +13,10 @@ use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::api::{self, LogMessage};
-use crate::executor::{Configured, Controller, Executor, ExecutorError, LogOptions, NodeNetwork, Observed};
-use crate::model::{ContainerStatus, NodeDescription, Platform, Resources};
+use crate::executor::{Configured, Controller, Executor, ExecutorError, NodeNetwork, Observed};
+use crate::model::{
+    ContainerStatus, LogLine, LogOptions, LogStream, NodeDescription, Platform, Resources, Task, TaskId,
+};
 
 /// What becomes of the containers of an image, beyond obeying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,7 +56,7 @@ pub struct Machine(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     name: String,
-    containers: Mutex<BTreeMap<String, Container>>,
+    containers: Mutex<BTreeMap<TaskId, Container>>,
     fates: Mutex<BTreeMap<String, Fate>>,
     network: Mutex<Option<NodeNetwork>>,
     /// What each of its containers has said, one nanosecond apart.
@@ -87,12 +88,12 @@ impl Machine {
     }
 
     /// All containers, by task.
-    pub fn containers(&self) -> BTreeMap<String, Container> {
+    pub fn containers(&self) -> BTreeMap<TaskId, Container> {
         lock(&self.0.containers).clone()
     }
 
     /// Tasks whose containers run.
-    pub fn running(&self) -> Vec<String> {
+    pub fn running(&self) -> Vec<TaskId> {
         lock(&self.0.containers).iter().filter(|(_, found)| found.running).map(|(id, _)| id.clone()).collect()
     }
 
@@ -107,7 +108,7 @@ impl Machine {
 
     /// Changes a task's container behind everybody's back; makes it if there is none.
     pub fn with(&self, task: &str, work: impl FnOnce(&mut Container)) {
-        work(lock(&self.0.containers).entry(task.to_owned()).or_default());
+        work(lock(&self.0.containers).entry(task.into()).or_default());
         self.0.changes.send_modify(|count| *count += 1);
     }
 
@@ -209,18 +210,18 @@ impl Executor for Machine {
     }
 
     async fn configure_network(&self, network: &NodeNetwork) -> Result<Configured, ExecutorError> {
-        if network.endpoints.iter().any(|endpoint| endpoint.node_addr.is_empty()) {
+        if network.tables.endpoints.iter().any(|endpoint| endpoint.node_addr.is_empty()) {
             return Err(ExecutorError::Fatal("an endpoint is nowhere".into()));
         }
         *lock(&self.0.network) = Some(network.clone());
         Ok(Configured::default())
     }
 
-    fn controller(&self, task: &api::Task) -> Arc<dyn Controller> {
+    fn controller(&self, task: &Arc<Task>) -> Arc<dyn Controller> {
         Arc::new(MachineController { machine: self.clone(), task: task.clone() })
     }
 
-    async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError> {
+    async fn present_tasks(&self) -> Result<Vec<TaskId>, ExecutorError> {
         match self.0.blind.load(Ordering::Relaxed) {
             true => Err(ExecutorError::Temporary("busy".into())),
             false => Ok(self.containers().into_keys().collect()),
@@ -248,20 +249,19 @@ pub(super) fn description(hostname: &str) -> NodeDescription {
 
 struct MachineController {
     machine: Machine,
-    task: api::Task,
+    task: Arc<Task>,
 }
 
 #[async_trait]
 impl Controller for MachineController {
     async fn prepare(&self) -> Result<(), ExecutorError> {
-        let container = self.task.spec.as_ref().and_then(|spec| spec.container.as_ref());
-        self.machine.prepare(&self.task.id, container.map_or("", |container| &container.image))
+        self.machine.prepare(&self.task.id, &self.task.spec.container.image)
     }
 
     async fn start(&self) -> Result<(), ExecutorError> {
         let carried = self.machine.network().unwrap_or_default();
         for network in self.task.networks.iter().filter(|network| !network.address.is_empty()) {
-            if !carried.networks.iter().any(|known| known.id == network.network_id) {
+            if !carried.tables.networks.iter().any(|known| known.id == network.network_id) {
                 return Err(ExecutorError::Fatal(format!("started before its network {}", network.network_id)));
             }
         }
@@ -292,9 +292,9 @@ impl Controller for MachineController {
         Ok(())
     }
 
-    fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogMessage, ExecutorError>> {
+    fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogLine, ExecutorError>> {
         let (machine, follow, since) = (self.machine.clone(), options.follow, options.since_ns);
-        let line = |(text, timestamp_ns)| LogMessage { stream: 1, data: text, timestamp_ns, ..LogMessage::default() };
+        let line = |(data, timestamp_ns)| LogLine { timestamp_ns, stream: LogStream::Stdout, data };
         futures::stream::unfold(0_usize, move |next| {
             let machine = machine.clone();
             async move {

@@ -306,7 +306,7 @@ impl World {
         }
         for (_, machine) in self.machines.iter().filter(|(node, _)| !self.cut_off.contains(*node)) {
             let containers = machine.containers().into_keys();
-            containers.filter(|task| !view.tasks().contains_key(task.as_str())).for_each(|task| machine.remove(&task));
+            containers.filter(|task| !view.tasks().contains_key(task)).for_each(|task| machine.remove(&task));
         }
         for task in changed {
             self.commit(vec![update(task)]);
@@ -351,7 +351,7 @@ impl World {
     /// What really runs: task to node.
     pub fn running(&self) -> BTreeMap<String, String> {
         let on = |(node, machine): (&String, &Machine)| {
-            machine.running().into_iter().map(|task| (task, node.clone())).collect::<Vec<_>>()
+            machine.running().into_iter().map(|task| (task.to_string(), node.clone())).collect::<Vec<_>>()
         };
         self.machines.iter().flat_map(on).collect()
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::api::NodeRole;
+use crate::model::{NodeId, NodeRole};
 
 /// Organisational unit in a manager's certificate.
 pub(super) const MANAGER_UNIT: &str = "swarm-manager";
@@ -16,7 +16,7 @@ pub(super) const WORKER_UNIT: &str = "swarm-worker";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Node id.
-    pub node_id: String,
+    pub node_id: NodeId,
     /// The role which the certificate grants.
     pub role: NodeRole,
     /// Cluster id.
@@ -59,7 +59,7 @@ pub(crate) fn identity_of(certificate: &CertificateDer<'_>) -> Result<Caller, Id
         WORKER_UNIT => NodeRole::Worker,
         _ => return Err(IdentityError::Subject("role (OU)")),
     };
-    Ok(Caller { node_id: node_id.to_owned(), role, cluster_id: cluster_id.to_owned(), addr: None })
+    Ok(Caller { node_id: node_id.into(), role, cluster_id: cluster_id.to_owned(), addr: None })
 }
 
 /// The organisational unit of a role.

@@ -101,7 +101,7 @@ async fn every_kind_of_call_is_checked_against_the_certificate() {
 
     let foreign = new_root(SystemTime::now()).unwrap();
     let caller =
-        Caller { node_id: manager.id().await, role: NodeRole::Manager, cluster_id: "swarm".into(), addr: None };
+        Caller { node_id: manager.id().await.into(), role: NodeRole::Manager, cluster_id: "swarm".into(), addr: None };
     let [first, ..] = codes(forged(&foreign, &trusted, &caller, &manager)).await;
     // TLS 1.3 tells the client only after it believes to be connected: gRPC may find the connection closed first.
     assert!(matches!(first, Code::Unavailable | Code::Cancelled | Code::Unknown), "no connection at all: {first:?}");

@@ -1,10 +1,10 @@
 //! From a task to the container that carries it out. Pure.
 
-use skep_cluster::api::{
-    ContainerSpec, HealthCheck as ApiHealthCheck, PortConfig, PublishMode, Resources, Task, TaskSpec,
-};
 use skep_cluster::executor::ExecutorError;
-use skep_cluster::model::GRACE_DEFAULT_NS;
+use skep_cluster::model::{
+    ContainerSpec, GRACE_DEFAULT_NS, HealthCheck as ModelHealthCheck, Mount, PortConfig, PublishMode, Task, TaskSpec,
+    Ulimit as ModelUlimit,
+};
 use skep_common::duration;
 use skep_net::{PortMapping, PublishedPort};
 use skep_runtime::config::{
@@ -18,7 +18,7 @@ use crate::{mount, ports};
 
 /// The container's name: `web.1.TASKID`, or `web.NODEID.TASKID` of a global service.
 pub fn name(task: &Task) -> String {
-    let service = task.service_annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
+    let service = &task.service_annotations.name;
     match task.slot {
         0 => format!("{service}.{}.{}", task.node_id, task.id),
         slot => format!("{service}.{slot}.{}", task.id),
@@ -32,9 +32,8 @@ pub fn config(
     assigned: impl Fn(&str) -> Option<Assigned>,
 ) -> Result<ContainerConfig, ExecutorError> {
     let facts = Facts::new(task, hostname);
-    let spec = task.spec.clone().unwrap_or_default();
-    let container = spec.container.clone().unwrap_or_default();
-    let (network, endpoints) = networks(task, &spec, assigned)?;
+    let (spec, container) = (&task.spec, &task.spec.container);
+    let (network, endpoints) = networks(task, assigned)?;
     let mut config = ContainerConfig {
         image: container.image.clone(),
         name: Some(name(task)),
@@ -47,19 +46,19 @@ pub fn config(
         tty: container.tty,
         stdin_open: container.open_stdin,
         labels: container.labels.clone(),
-        mounts: mounts(&container, &facts)?,
+        mounts: mounts(container, &facts)?,
         network,
         endpoints,
         ports: host_ports(task),
         // A task is one-shot: the orchestrator makes the next one.
         restart: RestartPolicy::No,
-        limits: limits(&spec),
+        limits: limits(spec),
         cap_add: container.cap_add.clone(),
         cap_drop: container.cap_drop.clone(),
         read_only: container.read_only,
         health: container.health_check.as_ref().map(health_check),
         stop_signal: given(&container.stop_signal),
-        stop_timeout: Some(grace_seconds(&container)),
+        stop_timeout: Some(grace_seconds(container)),
         ulimits: container.ulimits.iter().map(ulimit).collect(),
         sysctls: container.sysctls.clone(),
         extra_hosts: container.hosts.iter().filter_map(|line| extra_host(line)).collect(),
@@ -74,11 +73,11 @@ pub fn config(
         let name = if driver.name == "none" { "none" } else { "json-file" };
         config.log = LogConfig { driver: name.to_owned(), options: driver.options.clone() };
     }
-    let service = task.service_annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
+    let service = &task.service_annotations.name;
     for (key, value) in [
         ("com.docker.swarm.node.id", task.node_id.as_str()),
         ("com.docker.swarm.service.id", task.service_id.as_str()),
-        ("com.docker.swarm.service.name", service),
+        ("com.docker.swarm.service.name", service.as_str()),
         ("com.docker.swarm.task", ""),
         (TASK_LABEL, task.id.as_str()),
         ("com.docker.swarm.task.name", name(task).as_str()),
@@ -94,11 +93,10 @@ fn given(text: &str) -> Option<String> {
 
 fn networks(
     task: &Task,
-    spec: &TaskSpec,
     assigned: impl Fn(&str) -> Option<Assigned>,
 ) -> Result<(NetworkMode, Vec<EndpointConfig>), ExecutorError> {
-    match spec.networks.iter().map(|network| network.target.as_str()).find(|target| matches!(*target, "host" | "none"))
-    {
+    let targets = task.spec.networks.iter().map(|network| network.target.as_str());
+    match targets.into_iter().find(|target| matches!(*target, "host" | "none")) {
         Some("host") => return Ok((NetworkMode::Host, Vec::new())),
         Some(_) => return Ok((NetworkMode::None, Vec::new())),
         None => {}
@@ -106,8 +104,9 @@ fn networks(
     let mut endpoints = Vec::new();
     for attached in &task.networks {
         let id = &attached.network_id;
-        if id == "bridge" {
-            let local = EndpointConfig { network: id.clone(), aliases: attached.aliases.clone(), ..Default::default() };
+        if *id == "bridge" {
+            let local =
+                EndpointConfig { network: id.to_string(), aliases: attached.aliases.clone(), ..Default::default() };
             endpoints.push((false, local));
             continue;
         }
@@ -119,7 +118,7 @@ fn networks(
             .parse()
             .map_err(|_| ExecutorError::Fatal(format!("the task's address {:?} is not one", attached.address)))?;
         let endpoint = EndpointConfig {
-            network: id.clone(),
+            network: id.to_string(),
             overlay: true,
             network_name: Some(known.name),
             address: Some(address),
@@ -136,15 +135,14 @@ fn networks(
 
 /// As the task was made: an update of the service's ports replaces its tasks one by one.
 fn mesh_ports(task: &Task) -> Vec<PublishedPort> {
-    let ports = task.endpoint.as_ref().map_or(&[][..], |endpoint| endpoint.ports.as_slice());
     let mapping = |port: &PortConfig| {
         Some(PublishedPort {
             published: port_number(port.published_port)?,
             target: port_number(port.target_port)?,
-            protocol: ports::net_protocol(port.protocol()),
+            protocol: ports::net_protocol(port.protocol),
         })
     };
-    ports.iter().filter(|port| port.publish_mode() == PublishMode::Ingress).filter_map(mapping).collect()
+    task.endpoint.ports.iter().filter(|port| port.is_ingress()).filter_map(mapping).collect()
 }
 
 fn port_number(port: u32) -> Option<u16> {
@@ -152,20 +150,19 @@ fn port_number(port: u32) -> Option<u16> {
 }
 
 fn host_ports(task: &Task) -> Vec<PortMapping> {
-    let ports = task.endpoint.as_ref().map_or(&[][..], |endpoint| endpoint.ports.as_slice());
     let mapping = |port: &PortConfig| {
         Some(PortMapping {
             host_ip: None,
             host_port: port_number(port.published_port),
             container_port: port_number(port.target_port)?,
-            protocol: ports::net_protocol(port.protocol()),
+            protocol: ports::net_protocol(port.protocol),
         })
     };
-    ports.iter().filter(|port| port.publish_mode() == PublishMode::Host).filter_map(mapping).collect()
+    task.endpoint.ports.iter().filter(|port| port.publish_mode == PublishMode::Host).filter_map(mapping).collect()
 }
 
 fn mounts(container: &ContainerSpec, facts: &Facts) -> Result<Vec<MountSpec>, ExecutorError> {
-    let one = |given: &skep_cluster::api::Mount| {
+    let one = |given: &Mount| {
         let mut spec = mount::from_api(given);
         spec.source = facts.expand(&spec.source)?;
         spec.target = facts.expand(&spec.target)?;
@@ -175,20 +172,18 @@ fn mounts(container: &ContainerSpec, facts: &Facts) -> Result<Vec<MountSpec>, Ex
 }
 
 fn limits(spec: &TaskSpec) -> Limits {
-    let requirements = spec.resources.clone().unwrap_or_default();
-    let limits = requirements.limits.unwrap_or_default();
-    let reserved: Resources = requirements.reservations.unwrap_or_default();
+    let (limits, reserved) = (&spec.resources.limits, &spec.resources.reservations);
     let positive = |value: i64| (value > 0).then_some(value);
     let cgroup = CgroupLimits {
         memory: positive(limits.memory_bytes),
         memory_reservation: positive(reserved.memory_bytes),
-        pids: positive(requirements.limit_pids),
+        pids: positive(spec.resources.limit_pids),
         ..CgroupLimits::default()
     };
     Limits { nano_cpus: positive(limits.nano_cpus), cgroup }
 }
 
-fn health_check(check: &ApiHealthCheck) -> HealthCheck {
+fn health_check(check: &ModelHealthCheck) -> HealthCheck {
     HealthCheck {
         test: check.test.clone(),
         interval_ns: check.interval_ns,
@@ -205,7 +200,7 @@ fn grace_seconds(container: &ContainerSpec) -> i64 {
     nanoseconds / duration::SECOND_NS + i64::from(nanoseconds % duration::SECOND_NS > 0)
 }
 
-fn ulimit(limit: &skep_cluster::api::Ulimit) -> Ulimit {
+fn ulimit(limit: &ModelUlimit) -> Ulimit {
     let number = |value: i64| u64::try_from(value).unwrap_or(u64::MAX);
     Ulimit { name: limit.name.clone(), soft: number(limit.soft), hard: number(limit.hard) }
 }
@@ -220,49 +215,49 @@ fn extra_host(line: &str) -> Option<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use skep_cluster::api::{Annotations, Endpoint, NetworkAttachment, NetworkAttachmentSpec};
+    use skep_cluster::model::{Annotations, Endpoint, NetworkAttachment, NetworkAttachmentSpec};
 
     fn task() -> Task {
         Task {
-            id: "t1".to_owned(),
+            id: "t1".into(),
             slot: 3,
-            node_id: "n1".to_owned(),
-            service_id: "s1".to_owned(),
-            service_annotations: Some(Annotations { name: "web".to_owned(), ..Annotations::default() }),
-            spec: Some(TaskSpec {
-                container: Some(ContainerSpec {
+            node_id: "n1".into(),
+            service_id: "s1".into(),
+            service_annotations: Annotations { name: "web".to_owned(), ..Annotations::default() },
+            spec: TaskSpec {
+                container: ContainerSpec {
                     image: "nginx:latest@sha256:ab".to_owned(),
                     env: vec!["WHO={{.Node.Hostname}}".to_owned()],
                     hosts: vec!["10.0.0.1 db".to_owned()],
                     stop_grace_period_ns: Some(1_500_000_000),
                     ..ContainerSpec::default()
-                }),
+                },
                 ..TaskSpec::default()
-            }),
+            },
             networks: vec![
                 NetworkAttachment {
-                    network_id: "ing".to_owned(),
+                    network_id: "ing".into(),
                     address: "10.0.0.7/24".to_owned(),
                     ..NetworkAttachment::default()
                 },
                 NetworkAttachment {
-                    network_id: "app".to_owned(),
+                    network_id: "app".into(),
                     address: "10.0.1.3/24".to_owned(),
                     ..NetworkAttachment::default()
                 },
             ],
-            endpoint: Some(Endpoint {
+            endpoint: Endpoint {
                 ports: vec![
                     PortConfig { target_port: 80, published_port: 8080, ..PortConfig::default() },
                     PortConfig {
                         target_port: 81,
                         published_port: 0,
-                        publish_mode: PublishMode::Host.into(),
+                        publish_mode: PublishMode::Host,
                         ..PortConfig::default()
                     },
                 ],
                 ..Endpoint::default()
-            }),
+            },
             ..Task::default()
         }
     }
@@ -297,8 +292,8 @@ mod tests {
     #[test]
     fn the_hosts_network_is_no_overlay() {
         let mut task = task();
-        let network = NetworkAttachmentSpec { target: "host".to_owned(), ..NetworkAttachmentSpec::default() };
-        task.spec.as_mut().unwrap().networks = vec![network];
+        let network = NetworkAttachmentSpec { target: "host".into(), ..NetworkAttachmentSpec::default() };
+        task.spec.networks = vec![network];
         assert_eq!(config(&task, "host1", known).unwrap().network, NetworkMode::Host);
     }
 }

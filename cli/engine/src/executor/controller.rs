@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use skep_cluster::api::{ContainerStatus, LogMessage, PortConfig, PortStatus, PublishMode, Task};
-use skep_cluster::executor::{Controller, ExecutorError, LogOptions, Observed};
-use skep_cluster::model::PREDEFINED_NETWORKS;
+use skep_cluster::executor::{Controller, ExecutorError, Observed};
+use skep_cluster::model::{ContainerStatus, LogLine, LogOptions, PREDEFINED_NETWORKS, PortConfig, PublishMode, Task};
 use skep_net::SandboxId;
 use skep_runtime::state::{ContainerState, HealthStatus, Status};
 use skep_runtime::{Error, Runtime, StopOptions};
@@ -35,8 +34,8 @@ pub struct TaskController {
 }
 
 impl TaskController {
-    pub(super) fn new(machine: Arc<Machine>, task: Task) -> Self {
-        Self { machine, task: Arc::new(task), watched: tokio::sync::Mutex::default() }
+    pub(super) fn new(machine: Arc<Machine>, task: Arc<Task>) -> Self {
+        Self { machine, task, watched: tokio::sync::Mutex::default() }
     }
 
     /// Does something that blocks with the runtime and, if there is one, the container's id.
@@ -54,10 +53,8 @@ impl TaskController {
 
     /// Has the image here.
     async fn have_image(&self) -> Result<(), ExecutorError> {
-        let container = self.task.spec.as_ref().and_then(|spec| spec.container.as_ref());
-        let (image, registry_auth) =
-            container.map_or(("", ""), |spec| (spec.image.as_str(), spec.registry_auth.as_str()));
-        self.machine.pulls.have(image, registry_auth).await
+        let container = &self.task.spec.container;
+        self.machine.pulls.have(&container.image, &container.registry_auth).await
     }
 
     /// The task's networks are assigned with it: they are here in a moment, or it is known why they cannot be made, or
@@ -171,7 +168,7 @@ impl Controller for TaskController {
         .await
     }
 
-    fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogMessage, ExecutorError>> {
+    fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogLine, ExecutorError>> {
         logs::stream(Arc::clone(&self.machine), Arc::clone(&self.task), options.clone())
     }
 }
@@ -198,7 +195,7 @@ fn observed(id: &str, state: &ContainerState, has_health_check: bool, ports: Vec
             pid: state.init.map_or(0, |init| init.pid.into()),
             exit_code: state.exit_code,
         },
-        ports: PortStatus { ports },
+        ports,
         error,
     }
 }
@@ -211,10 +208,10 @@ fn ports(runtime: &Runtime, id: &str) -> Vec<PortConfig> {
     bound
         .iter()
         .map(|port| PortConfig {
-            protocol: api_protocol(port.protocol).into(),
+            protocol: api_protocol(port.protocol),
             target_port: port.container_port.into(),
             published_port: port.host_port.into(),
-            publish_mode: PublishMode::Host.into(),
+            publish_mode: PublishMode::Host,
             ..PortConfig::default()
         })
         .collect()

@@ -1,13 +1,13 @@
-//! A task's output, as messages of the cluster.
+//! A task's output, as the cluster has it.
 
 use std::sync::Arc;
 
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
-use skep_cluster::api::{LogMessage, Task};
-use skep_cluster::executor::{ExecutorError, LogOptions};
-use skep_runtime::{LogEntry, LogReader, LogStream};
+use skep_cluster::executor::ExecutorError;
+use skep_cluster::model::{LogLine, LogOptions, LogStream, Task};
+use skep_runtime::{LogEntry, LogReader};
 
 use super::{Machine, blocking, of_engine, of_runtime};
 use crate::streams;
@@ -19,14 +19,11 @@ pub fn stream(
     machine: Arc<Machine>,
     task: Arc<Task>,
     options: LogOptions,
-) -> BoxStream<'static, Result<LogMessage, ExecutorError>> {
-    let opened = {
-        let task = Arc::clone(&task);
-        blocking(move || open(&machine, &task, &options))
-    };
+) -> BoxStream<'static, Result<LogLine, ExecutorError>> {
+    let opened = blocking(move || open(&machine, &task, &options));
     let entries =
         stream::once(opened).map_ok(|reader| stream::iter(reader.map(streams::logs)).flatten().map_err(of_engine));
-    entries.try_flatten().map_ok(move |entry| message(&task, entry)).boxed()
+    entries.try_flatten().map_ok(line).boxed()
 }
 
 /// The log of a task's container, if there is one.
@@ -43,18 +40,12 @@ fn open(machine: &Machine, task: &Task, options: &LogOptions) -> Result<Option<L
     machine.runtime.logs(&id, wanted).map(Some).map_err(of_runtime)
 }
 
-fn message(task: &Task, entry: LogEntry) -> LogMessage {
-    LogMessage {
-        service_id: task.service_id.clone(),
-        task_id: task.id.clone(),
-        node_id: task.node_id.clone(),
-        timestamp_ns: nanoseconds(entry.time),
-        stream: match entry.stream {
-            LogStream::Stdout => 1,
-            LogStream::Stderr => 2,
-        },
-        data: entry.line,
-    }
+fn line(entry: LogEntry) -> LogLine {
+    let stream = match entry.stream {
+        skep_runtime::LogStream::Stdout => LogStream::Stdout,
+        skep_runtime::LogStream::Stderr => LogStream::Stderr,
+    };
+    LogLine { timestamp_ns: nanoseconds(entry.time), stream, data: entry.line }
 }
 
 fn nanoseconds(time: Timestamp) -> i64 {

@@ -18,8 +18,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use skep_cluster::api::{NodeDescription, Platform, Resources, Task};
 use skep_cluster::executor::{Configured, Controller, Executor, ExecutorError, NodeNetwork};
+use skep_cluster::model::{NetworkId, NodeDescription, Platform, Resources, Task, TaskId};
 use skep_common::limits::NANO_CPUS_PER_CPU;
 use skep_common::procfs::processor_count;
 use skep_runtime::{RemoveOptions, Runtime};
@@ -60,11 +60,11 @@ struct Assigned {
 #[derive(Debug, Default)]
 struct Networks {
     /// Those that are here.
-    here: HashMap<String, Assigned>,
+    here: HashMap<NetworkId, Assigned>,
     /// Those that cannot be, and why.
-    refused: HashMap<String, String>,
+    refused: HashMap<NetworkId, String>,
     /// Those that could not be made when that was tried last, and why.
-    failed: HashMap<String, String>,
+    failed: HashMap<NetworkId, String>,
     /// Why the data plane as a whole could not be made when that was tried last.
     error: Option<String>,
 }
@@ -167,17 +167,19 @@ impl Executor for NodeExecutor {
         .await
     }
 
-    fn controller(&self, task: &Task) -> Arc<dyn Controller> {
-        Arc::new(controller::TaskController::new(Arc::clone(&self.machine), task.clone()))
+    fn controller(&self, task: &Arc<Task>) -> Arc<dyn Controller> {
+        Arc::new(controller::TaskController::new(Arc::clone(&self.machine), Arc::clone(task)))
     }
 
-    async fn present_tasks(&self) -> Result<Vec<String>, ExecutorError> {
+    async fn present_tasks(&self) -> Result<Vec<TaskId>, ExecutorError> {
         let machine = Arc::clone(&self.machine);
         blocking(move || {
             let mut tasks = Vec::new();
             for id in machine.runtime.find_by_label(TASK_LABEL, None).map_err(of_runtime)? {
                 match machine.runtime.record(&id) {
-                    Ok((record, _)) => tasks.extend(record.resolved.labels.get(TASK_LABEL).cloned()),
+                    Ok((record, _)) => {
+                        tasks.extend(record.resolved.labels.get(TASK_LABEL).map(|id| TaskId::from(id.as_str())));
+                    }
                     Err(error) if error.is_not_found() => {}
                     Err(error) => return Err(of_runtime(error)),
                 }

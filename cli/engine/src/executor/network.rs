@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
-use skep_cluster::api::{AssignedNetwork, NetworkEndpoint, NetworkService};
 use skep_cluster::executor::{Configured, ExecutorError, NodeNetwork};
+use skep_cluster::model::{self, AssignedNetwork, NetworkEndpoint, NetworkService};
 use skep_net::{NetworkId, NodeIntent, OverlayEndpoint, OverlayIntent, PublishedPort, ServiceId, ServiceIntent};
 
 use super::{Assigned, Machine, Networks, of_net};
@@ -16,7 +16,8 @@ const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 
 /// Makes the data plane as it is assigned.
 pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<Configured, ExecutorError> {
-    if network.networks.is_empty() && network.endpoints.is_empty() && network.data_path_addr.is_empty() {
+    let tables = &network.tables;
+    if tables.networks.is_empty() && tables.endpoints.is_empty() && network.data_path_addr.is_empty() {
         *machine.networks() = Networks::default();
         return machine.runtime.net().teardown_node().map(|()| Configured::default()).map_err(of_net);
     }
@@ -28,10 +29,10 @@ pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<Configured,
         let name = failure.network.as_ref().map_or("", NetworkId::as_str);
         tracing::error!(network.id = name, error = reason, "a part of the data plane could not be made");
         match failure.network {
-            Some(id) if !failure.error.is_retryable() => _ = refused.insert(id.to_string(), reason),
+            Some(id) if !failure.error.is_retryable() => _ = refused.insert(id.as_str().into(), reason),
             Some(id) => {
                 trouble = trouble.or_else(|| Some(reason.clone()));
-                failed.insert(id.to_string(), reason);
+                failed.insert(id.as_str().into(), reason);
             }
             None => trouble = trouble.or(Some(reason)),
         }
@@ -40,8 +41,8 @@ pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<Configured,
         let mut known = machine.networks();
         // Only now may tasks join: their networks are there. One of which a part could not be changed is still there.
         failed.retain(|id, _| !known.here.contains_key(id));
-        let is_here = |id: &String| !refused.contains_key(id) && !failed.contains_key(id);
-        let here = network.networks.iter().filter(|network| is_here(&network.id));
+        let is_here = |id: &model::NetworkId| !refused.contains_key(id) && !failed.contains_key(id);
+        let here = tables.networks.iter().filter(|network| is_here(&network.id));
         let here = here.map(|of| (of.id.clone(), Assigned { name: of.name.clone(), ingress: of.ingress })).collect();
         *known = Networks { here, refused, failed: failed.clone(), error: None };
         failed.into_iter().collect()
@@ -76,21 +77,22 @@ fn network_id(text: &str) -> Result<NetworkId, ExecutorError> {
 
 /// The intent, and the networks that cannot be in it, by id, with the reason: one that makes no sense must not stand
 /// in the way of the others. Which containers are this node's needs not be told: they connect by themselves.
-pub fn intent(network: &NodeNetwork) -> Result<(NodeIntent, HashMap<String, String>), ExecutorError> {
+pub fn intent(network: &NodeNetwork) -> Result<(NodeIntent, HashMap<model::NetworkId, String>), ExecutorError> {
     let mut refused = HashMap::new();
-    let mut intent = NodeIntent::new(network.node_id.clone(), address(&network.data_path_addr)?);
-    let port = network.data_path_port;
+    let mut intent = NodeIntent::new(network.node_id.to_string(), address(&network.data_path_addr)?);
+    let tables = &network.tables;
+    let port = tables.data_path_port;
     intent.data_path_port = u16::try_from(port).map_err(|_| bad("the data path port", &port.to_string()))?;
-    for assigned in &network.networks {
+    for assigned in &tables.networks {
         match overlay(assigned) {
             Ok(overlay) => intent.networks.push(overlay),
             Err(error) => {
-                tracing::error!(network.id = assigned.id, network.name = assigned.name, %error, "network left out");
+                tracing::error!(network.id = %assigned.id, network.name = assigned.name, %error, "network left out");
                 refused.insert(assigned.id.clone(), error.to_string());
             }
         }
     }
-    for endpoint in &network.endpoints {
+    for endpoint in &tables.endpoints {
         let own = endpoint.node_id == network.node_id;
         // This node's balancers come with their networks.
         let balancer = endpoint.task_id.is_empty() && endpoint.names.is_empty();
@@ -102,10 +104,10 @@ pub fn intent(network: &NodeNetwork) -> Result<(NodeIntent, HashMap<String, Stri
             Err(error) => tracing::error!(address = endpoint.address, %error, "endpoint left out"),
         }
     }
-    for service in &network.services {
+    for service in &tables.services {
         match overlay_service(service) {
             Ok(service) => intent.services.push(service),
-            Err(error) => tracing::error!(service.id = service.service_id, %error, "service left out"),
+            Err(error) => tracing::error!(service.id = %service.service_id, %error, "service left out"),
         }
     }
     Ok((intent, refused))
@@ -163,11 +165,11 @@ fn overlay_service(service: &NetworkService) -> Result<ServiceIntent, ExecutorEr
         ports.push(PublishedPort {
             published: number(published.published_port)?,
             target: number(published.target_port)?,
-            protocol: net_protocol(published.protocol()),
+            protocol: net_protocol(published.protocol),
         });
     }
     Ok(ServiceIntent {
-        id: ServiceId::new(service.service_id.clone()).map_err(of_net)?,
+        id: ServiceId::new(service.service_id.as_str()).map_err(of_net)?,
         name: service.name.clone(),
         aliases: service.aliases.clone(),
         network: network_id(&service.network_id)?,
@@ -182,48 +184,52 @@ fn overlay_service(service: &NetworkService) -> Result<ServiceIntent, ExecutorEr
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use skep_cluster::model::NetworkTables;
+
     use super::*;
 
     #[test]
     fn assignments_become_an_intent() {
         let endpoint = |node: &str, task: &str, address: &str| NetworkEndpoint {
-            network_id: "net1".to_owned(),
+            network_id: "net1".into(),
             address: address.to_owned(),
-            node_id: node.to_owned(),
+            node_id: node.into(),
             node_addr: "192.168.0.9".to_owned(),
-            task_id: task.to_owned(),
-            service_id: if task.is_empty() { String::new() } else { "svc1".to_owned() },
+            task_id: task.into(),
+            service_id: if task.is_empty() { "".into() } else { "svc1".into() },
             serving: true,
             draining: task == "t2",
             ..NetworkEndpoint::default()
         };
         let network = NodeNetwork {
-            node_id: "n1".to_owned(),
+            node_id: "n1".into(),
             data_path_addr: "192.168.0.1".to_owned(),
-            data_path_port: 4790,
-            networks: vec![AssignedNetwork {
-                id: "net1".to_owned(),
-                name: "app".to_owned(),
-                subnet: "10.0.1.0/24".to_owned(),
-                gateway: "10.0.1.1".to_owned(),
-                vni: 4097,
-                lb_address: "10.0.1.2".to_owned(),
-                driver_options: [(MTU_OPTION.to_owned(), "1400".to_owned())].into(),
-                ..AssignedNetwork::default()
-            }],
-            endpoints: vec![
-                endpoint("n1", "t1", "10.0.1.5/24"),
-                endpoint("n2", "t2", "10.0.1.6"),
-                endpoint("n1", "", "10.0.1.2"),
-                endpoint("n2", "", "10.0.1.4"),
-            ],
-            services: vec![NetworkService {
-                network_id: "net1".to_owned(),
-                service_id: "svc1".to_owned(),
-                name: "web".to_owned(),
-                vip: "10.0.1.3/24".to_owned(),
-                ..NetworkService::default()
-            }],
+            tables: NetworkTables {
+                data_path_port: 4790,
+                networks: vec![AssignedNetwork {
+                    id: "net1".into(),
+                    name: "app".to_owned(),
+                    subnet: "10.0.1.0/24".to_owned(),
+                    gateway: "10.0.1.1".to_owned(),
+                    vni: 4097,
+                    lb_address: "10.0.1.2".to_owned(),
+                    driver_options: [(MTU_OPTION.to_owned(), "1400".to_owned())].into(),
+                    ..AssignedNetwork::default()
+                }],
+                endpoints: vec![
+                    endpoint("n1", "t1", "10.0.1.5/24"),
+                    endpoint("n2", "t2", "10.0.1.6"),
+                    endpoint("n1", "", "10.0.1.2"),
+                    endpoint("n2", "", "10.0.1.4"),
+                ],
+                services: vec![NetworkService {
+                    network_id: "net1".into(),
+                    service_id: "svc1".into(),
+                    name: "web".to_owned(),
+                    vip: "10.0.1.3/24".to_owned(),
+                    ..NetworkService::default()
+                }],
+            },
         };
         let (intent, refused) = intent(&network).unwrap();
         assert!(refused.is_empty());
@@ -243,7 +249,7 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_left_out_and_the_rest_stays() {
         let overlay = |id: &str, options: &[(&str, &str)]| AssignedNetwork {
-            id: id.to_owned(),
+            id: id.into(),
             subnet: "10.0.1.0/24".to_owned(),
             gateway: "10.0.1.1".to_owned(),
             vni: 4097,
@@ -251,21 +257,24 @@ mod tests {
             ..AssignedNetwork::default()
         };
         let endpoint = |node_addr: &str| NetworkEndpoint {
-            network_id: "good".to_owned(),
+            network_id: "good".into(),
             address: "10.0.1.5".to_owned(),
             node_addr: node_addr.to_owned(),
-            task_id: "t".to_owned(),
+            task_id: "t".into(),
             ..NetworkEndpoint::default()
         };
         let network = NodeNetwork {
             data_path_addr: "192.168.0.1".to_owned(),
-            data_path_port: 4789,
-            networks: vec![
-                overlay("good", &[]),
-                overlay("odd", &[(MTU_OPTION, "x")]),
-                overlay("secret", &[("encrypted", "")]),
-            ],
-            endpoints: vec![endpoint("192.168.0.2"), endpoint("fd00::2")],
+            tables: NetworkTables {
+                data_path_port: 4789,
+                networks: vec![
+                    overlay("good", &[]),
+                    overlay("odd", &[(MTU_OPTION, "x")]),
+                    overlay("secret", &[("encrypted", "")]),
+                ],
+                endpoints: vec![endpoint("192.168.0.2"), endpoint("fd00::2")],
+                ..NetworkTables::default()
+            },
             ..NodeNetwork::default()
         };
         let (intent, refused) = intent(&network).unwrap();

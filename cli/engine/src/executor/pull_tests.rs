@@ -10,8 +10,8 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::Response;
 use serde_json::json;
-use skep_cluster::api::{Annotations, ContainerSpec, Task, TaskSpec};
 use skep_cluster::executor::{Executor, ExecutorError};
+use skep_cluster::model::{Annotations, ContainerSpec, Task, TaskSpec};
 use skep_image::{Digest, PullOptions, RegistrySettings, Timeouts};
 use skep_runtime::{Roots, Runtime};
 use tempfile::TempDir;
@@ -119,22 +119,19 @@ impl World {
 
     fn task(&self, slot: u64, image: &str) -> Task {
         Task {
-            id: format!("task{slot}"),
+            id: format!("task{slot}").into(),
             slot,
-            service_annotations: Some(Annotations { name: "web".to_owned(), ..Annotations::default() }),
-            spec: Some(TaskSpec {
-                container: Some(ContainerSpec {
-                    image: format!("{}/{image}", self.registry),
-                    ..ContainerSpec::default()
-                }),
+            service_annotations: Annotations { name: "web".to_owned(), ..Annotations::default() },
+            spec: TaskSpec {
+                container: ContainerSpec { image: format!("{}/{image}", self.registry), ..ContainerSpec::default() },
                 ..TaskSpec::default()
-            }),
+            },
             ..Task::default()
         }
     }
 
     async fn prepare(&self, slot: u64, image: &str) -> Result<(), ExecutorError> {
-        self.executor.controller(&self.task(slot, image)).prepare().await
+        self.executor.controller(&Arc::new(self.task(slot, image))).prepare().await
     }
 
     /// Prepares several tasks at once.

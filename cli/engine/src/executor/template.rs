@@ -1,8 +1,8 @@
 //! The templates in a service's environment, host name and mounts: `{{.Node.Hostname}}` and its kin.
 
 use serde_json::{Value, json};
-use skep_cluster::api::Task;
 use skep_cluster::executor::ExecutorError;
+use skep_cluster::model::Task;
 
 use crate::template;
 
@@ -12,16 +12,16 @@ pub struct Facts(Value);
 impl Facts {
     /// Of a task on the node with this host name.
     pub fn new(task: &Task, hostname: &str) -> Self {
-        let service = task.service_annotations.clone().unwrap_or_default();
-        let slot = if task.slot == 0 { task.node_id.clone() } else { task.slot.to_string() };
+        let service = &task.service_annotations;
+        let slot = if task.slot == 0 { task.node_id.to_string() } else { task.slot.to_string() };
         Self(json!({
-            "Service": {"ID": task.service_id, "Name": service.name, "Labels": service.labels},
+            "Service": {"ID": task.service_id.as_str(), "Name": service.name, "Labels": service.labels},
             "Node": {
-                "ID": task.node_id,
+                "ID": task.node_id.as_str(),
                 "Hostname": hostname,
                 "Platform": {"Architecture": std::env::consts::ARCH, "OS": "linux"},
             },
-            "Task": {"ID": task.id, "Name": format!("{}.{slot}.{}", service.name, task.id), "Slot": slot},
+            "Task": {"ID": task.id.as_str(), "Name": format!("{}.{slot}.{}", service.name, task.id), "Slot": slot},
         }))
     }
 
@@ -39,15 +39,15 @@ impl Facts {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use skep_cluster::api::Annotations;
+    use skep_cluster::model::Annotations;
 
     #[test]
     fn expands_what_docker_expands() {
         let task = Task {
-            id: "t1".to_owned(),
+            id: "t1".into(),
             slot: 2,
-            node_id: "n1".to_owned(),
-            service_annotations: Some(Annotations { name: "web".to_owned(), ..Annotations::default() }),
+            node_id: "n1".into(),
+            service_annotations: Annotations { name: "web".to_owned(), ..Annotations::default() },
             ..Task::default()
         };
         let facts = Facts::new(&task, "host1");

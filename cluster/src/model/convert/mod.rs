@@ -3,8 +3,8 @@
 
 use super::{
     Attachment, Cluster, Endpoint, EndpointSpec, Mode, Network, NetworkAttachment, NetworkAttachmentSpec, NetworkSpec,
-    Node, NodeAttachment, NodeSpec, NodeStatus, PortConfig, ResourceRequirements, RestartPolicy, Service, ServiceSpec,
-    Task, TaskSpec, TaskStatus, UpdateConfig, UpdateStatus, VirtualIp,
+    Node, NodeAttachment, NodeSpec, NodeStatus, PortConfig, PortStatus, ResourceRequirements, RestartPolicy, Service,
+    ServiceSpec, Task, TaskSpec, TaskStatus, UpdateConfig, UpdateStatus, VirtualIp,
 };
 use crate::api::{self, service_spec};
 
@@ -42,6 +42,9 @@ macro_rules! mirror {
     };
 }
 
+mod assignments;
+mod logs;
+
 mirror! { NodeSpec { plain: [], part: [annotations], kind: [desired_role availability] } }
 mirror! { NodeStatus { plain: [message addr since_ns], kind: [state] } }
 mirror! { NodeAttachment { plain: [network_id address] } }
@@ -77,6 +80,7 @@ mirror! { Service {
     maybe: [previous_spec endpoint update_status]
 }}
 
+mirror! { PortStatus { plain: [], many: [ports] } }
 mirror! { TaskStatus {
     plain: [timestamp_ns message err applied_at_ns running_at_ns draining],
     kind: [state],
