@@ -11,7 +11,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 use skep_common::duration::nanoseconds;
-use tokio::time::sleep;
 
 /// So long at most after the wall clock was set, or the machine has woken, [`Clock::sleep_until`] notices.
 const WALL_STEP: Duration = Duration::from_secs(20);
@@ -34,6 +33,27 @@ pub trait Clock: Debug + Send + Sync + 'static {
     /// The wall clock in nanoseconds since the Unix epoch; 0 if it is set before that.
     fn now_ns(&self) -> i64 {
         self.now().duration_since(UNIX_EPOCH).map_or(0, nanoseconds)
+    }
+}
+
+/// What was waited for took longer than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("deadline has elapsed")]
+pub(crate) struct Elapsed;
+
+impl dyn Clock {
+    /// What `work` gives within `limit`; then it is dropped.
+    ///
+    /// # Errors
+    /// If it takes longer.
+    pub(crate) async fn limit<W: Future>(&self, limit: Duration, work: W) -> Result<W::Output, Elapsed> {
+        let late = self.sleep(limit);
+        // Biased: what is done in time counts, also where nobody looked until later.
+        tokio::select! {
+            biased;
+            output = work => Ok(output),
+            () = late => Err(Elapsed),
+        }
     }
 }
 
@@ -87,7 +107,7 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(sleep(duration))
+        Box::pin(tokio::time::sleep(duration))
     }
 
     fn sleep_until(&self, time: SystemTime) -> BoxFuture<'static, ()> {
@@ -97,7 +117,7 @@ impl Clock for SystemClock {
                 if left.is_zero() {
                     return;
                 }
-                sleep(left).await;
+                tokio::time::sleep(left).await;
             }
         })
     }
@@ -137,6 +157,7 @@ mod by_hand {
 
     impl HandClock {
         /// Stands at so many nanoseconds since the epoch.
+        #[expect(clippy::disallowed_methods, reason = "no moment is made from nothing; only what passes since is told")]
         pub(crate) fn at(time_ns: u64) -> Self {
             let hands = Hands { wall: UNIX_EPOCH + Duration::from_nanos(time_ns), passed: Duration::ZERO };
             Self { hands: Arc::new(watch::Sender::new(hands)), base: Instant::now() }
@@ -207,6 +228,21 @@ mod tests {
         clock.set(UNIX_EPOCH);
         clock.advance(Duration::from_secs(2));
         assert!(passing.now_or_never().is_some());
+    }
+
+    #[test]
+    fn what_takes_longer_than_it_may_is_dropped() {
+        let hands = HandClock::at(1_000_000_000);
+        let clock: Arc<dyn Clock> = Arc::new(hands.clone());
+        let (sender, receiver) = tokio::sync::oneshot::channel::<u32>();
+        let mut late = Box::pin(clock.limit(Duration::from_secs(5), receiver));
+        assert!((&mut late).now_or_never().is_none());
+        hands.advance(Duration::from_secs(5));
+        assert_eq!(late.now_or_never(), Some(Err(Elapsed)));
+        assert!(sender.is_closed());
+        let mut done = Box::pin(clock.limit(Duration::from_secs(5), async { 7 }));
+        hands.advance(Duration::from_secs(9));
+        assert_eq!((&mut done).now_or_never(), Some(Ok(7)), "done, though nobody looked");
     }
 
     #[tokio::test]

@@ -4,7 +4,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::time::timeout;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
@@ -15,7 +14,6 @@ use super::worker::Worker;
 use crate::api::dispatcher_client::DispatcherClient;
 use crate::api::{AssignmentsRequest, HeartbeatRequest, SessionRequest, TaskStatusUpdate, UpdateTaskStatusRequest};
 use crate::model::{NodeDescription, TaskId, TaskStatus};
-use crate::timing::Timing;
 
 /// Tables of a large swarm come in one message.
 const MESSAGE_MAX: usize = 64 << 20;
@@ -58,11 +56,11 @@ impl From<Status> for SessionError {
 }
 
 async fn limited<T>(
-    timing: Timing,
+    config: &AgentConfig,
     what: &'static str,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, SessionError> {
-    match timeout(timing.scale(ANSWER_MS), call).await {
+    match config.surroundings.clock.limit(config.timing.scale(ANSWER_MS), call).await {
         Ok(answer) => Ok(answer?.into_inner()),
         Err(_) => Err(SessionError::Timeout(what)),
     }
@@ -90,8 +88,8 @@ async fn try_run(
         session_id: String::new(),
         data_path_addr: config.data_path_addr.clone(),
     };
-    let mut session = limited(config.timing, "the registration", client.session(Request::new(request))).await?;
-    let first = timeout(config.timing.scale(ANSWER_MS), session.message()).await;
+    let mut session = limited(config, "the registration", client.session(Request::new(request))).await?;
+    let first = config.surroundings.clock.limit(config.timing.scale(ANSWER_MS), session.message()).await;
     let first = first.map_err(|_| SessionError::Timeout("the registration"))??.ok_or(SessionError::Ended)?;
     let session_id = first.session_id.clone();
     tracing::info!(session.id = session_id, "registered with the leader");
@@ -101,9 +99,9 @@ async fn try_run(
     let shared = worker.shared().clone();
     shared.reporter.send_all_again();
     let request = AssignmentsRequest { session_id: session_id.clone() };
-    let mut assignments = limited(config.timing, "the request for assignments", client.assignments(request)).await?;
+    let mut assignments = limited(config, "the request for assignments", client.assignments(request)).await?;
     let beating = heartbeat(config, client.clone(), session_id.clone());
-    let reporting = report(config.timing, client.clone(), session_id, &shared.reporter);
+    let reporting = report(config, client.clone(), session_id, &shared.reporter);
     let describing = watch_description(config, description);
     let publishing = publisher::run(
         channel,
@@ -137,7 +135,7 @@ async fn next<T>(stream: &mut Streaming<T>) -> Result<T, SessionError> {
 async fn heartbeat(config: &AgentConfig, mut client: DispatcherClient<Channel>, session_id: String) -> SessionError {
     loop {
         let request = HeartbeatRequest { session_id: session_id.clone() };
-        match limited(config.timing, "a heartbeat", client.heartbeat(request)).await {
+        match limited(config, "a heartbeat", client.heartbeat(request)).await {
             Ok(answer) => {
                 let period = Duration::from_nanos(answer.period_ns.unsigned_abs()).max(HEARTBEAT_MIN);
                 config.surroundings.clock.sleep(period).await;
@@ -148,7 +146,7 @@ async fn heartbeat(config: &AgentConfig, mut client: DispatcherClient<Channel>, 
 }
 
 async fn report(
-    timing: Timing,
+    config: &AgentConfig,
     mut client: DispatcherClient<Channel>,
     session_id: String,
     reporter: &Reporter,
@@ -162,7 +160,7 @@ async fn report(
         for reports in waiting.chunks(REPORT_MAX) {
             let updates = reports.iter().map(written).collect();
             let request = UpdateTaskStatusRequest { session_id: session_id.clone(), updates };
-            match limited(timing, "a report", client.update_task_status(request)).await {
+            match limited(config, "a report", client.update_task_status(request)).await {
                 Ok(_) => reporter.taken(reports),
                 Err(error) => return error,
             }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::disk::Disk;
 use super::network::Carried;
@@ -248,7 +247,8 @@ impl TaskManager {
         self.task.status.draining = true;
         self.shared.disk.put_task(&self.task);
         self.shared.reporter.report(&self.task.id, self.task.status.clone());
-        if timeout(REPORTED_MAX, self.shared.reporter.delivered(&self.task.id)).await.is_err() {
+        let told = self.shared.reporter.delivered(&self.task.id);
+        if self.shared.clock.limit(REPORTED_MAX, told).await.is_err() {
             tracing::debug!(task.id = %self.task.id, "stopping without a manager's knowledge");
         }
         self.shared.clock.sleep(self.shared.drain).await;

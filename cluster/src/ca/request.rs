@@ -61,7 +61,7 @@ pub(crate) async fn fetch_root(
     timing: Timing,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<u8>, CaError> {
-    let channel = channel_with(addr, timing, bootstrap_client(clock)?)?;
+    let channel = channel_with(addr, timing, clock, bootstrap_client(clock)?)?;
     let call = CaClient::new(channel).get_root_ca(GetRootCaRequest {}).await;
     let root = call.map_err(|status| refused(addr, &status))?.into_inner().cert_pem;
     if digest_of(&root)? != token.digest {

@@ -80,8 +80,8 @@ impl ControlService {
         let mut views = self.store.watch();
         let decided =
             |view: &View| view.attachments().get(id).is_none_or(|a| a.is_allocated() || !a.allocation_error.is_empty());
-        let timed_out =
-            tokio::time::timeout(self.timing.proposal(), views.wait_for(|view| decided(view))).await.is_err();
+        let waiting = views.wait_for(|view| decided(view));
+        let timed_out = self.surroundings.clock.limit(self.timing.proposal(), waiting).await.is_err();
         let view = self.store.view();
         let attachment = view.attachments().get(id).cloned();
         let refused = match &attachment {

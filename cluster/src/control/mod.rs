@@ -68,7 +68,8 @@ impl ControlService {
         surroundings: Surroundings,
         stop: CancellationToken,
     ) -> Self {
-        Self { store, raft, logs, timing, surroundings, streams: Arc::default(), writing: Arc::default(), stop }
+        let streams = Arc::new(Streams::new(surroundings.clock.clone()));
+        Self { store, raft, logs, timing, surroundings, streams, writing: Arc::default(), stop }
     }
 
     /// Waits for `stop`, and then until none of its streams is fed any more.

@@ -73,7 +73,7 @@ impl ControlService {
             view.networks().get(id).is_none_or(|network| network.vni != 0 || !network.allocation_error.is_empty())
         };
         let waiting = views.wait_for(|view| decided(view));
-        let _ = tokio::time::timeout(self.timing.proposal(), waiting).await;
+        let _ = self.surroundings.clock.limit(self.timing.proposal(), waiting).await;
         let view = self.store.view();
         let Some(network) = view.networks().get(id) else {
             return Err(Error::not_found(format!("network {id} not found")));

@@ -82,9 +82,9 @@ impl LogBroker {
         Self {
             shared: Arc::new(Shared {
                 store,
-                surroundings,
                 stop,
-                streams: Streams::default(),
+                streams: Streams::new(surroundings.clock.clone()),
+                surroundings,
                 nodes: Mutex::default(),
                 listeners: AtomicU64::default(),
                 readers: Mutex::default(),

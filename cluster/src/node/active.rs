@@ -61,7 +61,7 @@ impl Active {
         let files = Files::new(layout.swarm());
         let state = files.load_state()?;
         let tls = Arc::new(Tls::new(files.credentials(&config.surroundings.clock)?));
-        let peers = Arc::new(Peers::new(tls.clone(), config.timing));
+        let peers = Arc::new(Peers::new(tls.clone(), config.timing, config.surroundings.clock.clone()));
         let managers = Arc::new(Managers::new(peers.clone(), state.peers()));
         let active = Arc::new(Self {
             config: config.clone(),
@@ -171,7 +171,7 @@ impl Active {
         let manager = self.manager.borrow().clone();
         let manager = manager.ok_or_else(|| NodeError::refused(ErrorKind::Internal, self.info().error))?;
         let mut views = manager.raft().watch();
-        let ready = tokio::time::timeout(self.config.timing.request(), views.wait_for(|view| view.cluster().is_some()));
+        let ready = self.clock().limit(self.config.timing.request(), views.wait_for(|view| view.cluster().is_some()));
         // Not held on to: the guard of the watch would lock it while waiting below.
         let view = match ready.await {
             Ok(Ok(view)) => view.clone(),
@@ -203,7 +203,7 @@ impl Active {
             self.session.subscribe().wait_for(Option::is_some).await.ok()?;
             Some(())
         };
-        if tokio::time::timeout(limit, arrived).await.ok().flatten().is_none() {
+        if self.clock().limit(limit, arrived).await.ok().flatten().is_none() {
             return Err(NodeError::refused(
                 ErrorKind::Timeout,
                 "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. \
@@ -255,9 +255,9 @@ impl Active {
             }
             Err("no manager answers".to_owned())
         };
-        let asked = tokio::time::timeout(self.config.timing.scale(3000), asking).await;
+        let asked = self.clock().limit(self.config.timing.scale(3000), asking).await;
         match asked.unwrap_or_else(|_| Err("no answer in time".into())) {
-            Ok(()) => tokio::time::sleep(crate::agent::DRAIN_DEFAULT).await,
+            Ok(()) => self.clock().sleep(crate::agent::DRAIN_DEFAULT).await,
             Err(reason) => tracing::info!(reason, "left without signing off"),
         }
     }
@@ -273,7 +273,7 @@ impl Active {
             }
             let mut leadership = raft.leadership();
             let other = leadership.wait_for(|now| now.leader.as_ref().is_some_and(|l| l.raft_id != raft.id()));
-            let other = tokio::time::timeout(timing.leader_wait(), other).await.map_err(|_| "there is no leader")?;
+            let other = self.clock().limit(timing.leader_wait(), other).await.map_err(|_| "there is no leader")?;
             let leader = other.map_err(|error| error.to_string())?.leader.clone();
             let addr = leader.map(|leader| leader.addr).unwrap_or_default();
             let channel = self.peers.channel(&addr).map_err(|error| error.to_string())?;
@@ -284,7 +284,7 @@ impl Active {
         };
         // Another leader first, then out of the voters and out of the members.
         let limit = timing.leader_wait() + timing.request() * 2;
-        tokio::time::timeout(limit, leaving).await.unwrap_or_else(|_| Err("no answer in time".into()))
+        self.clock().limit(limit, leaving).await.unwrap_or_else(|_| Err("no answer in time".into()))
     }
 
     /// Makes a swarm of this manager alone out of what it knows: the way back from a lost majority.
@@ -360,7 +360,7 @@ impl Active {
             // Cancel safe: both arms only wait.
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = tokio::time::sleep(self.config.timing.scale(5000)) => {}
+                () = self.clock().sleep(self.config.timing.scale(5000)) => {}
             }
             set(&self.worker_error, String::new());
         }
@@ -419,7 +419,7 @@ impl Active {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 changed = session.changed() => if changed.is_err() { return },
-                () = tokio::time::sleep(delay.max(self.config.timing.scale(1000))) => {}
+                () = self.clock().sleep(delay.max(self.config.timing.scale(1000))) => {}
             }
         }
     }
@@ -518,7 +518,7 @@ impl Active {
                 // Cancel safe: both arms only wait.
                 tokio::select! {
                     () = self.stop.cancelled() => return,
-                    () = tokio::time::sleep(self.config.timing.scale(10_000)) => {}
+                    () = self.clock().sleep(self.config.timing.scale(10_000)) => {}
                 }
             }
         }

@@ -21,9 +21,11 @@ use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use super::admission::{CALLER, Call};
+use super::manager::Parts;
 use crate::error::Error;
 use crate::raft::{Leadership, RaftNode};
 use crate::store::Store;
+use crate::surroundings::Clock;
 use crate::timing::Timing;
 use crate::wire::Peers;
 use crate::wire::access::Place;
@@ -48,6 +50,7 @@ struct Inner {
     raft: Arc<RaftNode>,
     peers: Arc<Peers>,
     timing: Timing,
+    clock: Arc<dyn Clock>,
     /// Answered by every manager.
     here: Routes,
     /// Answered while this manager leads; `None` while it does not, or not yet.
@@ -64,14 +67,14 @@ enum Leader {
 impl Gate {
     pub(super) fn new(
         raft: Arc<RaftNode>,
-        peers: Arc<Peers>,
-        timing: Timing,
+        parts: &Parts,
         here: Routes,
         leading: watch::Receiver<Option<Routes>>,
     ) -> Self {
         let leadership = raft.leadership();
         let anonymous = Semaphore::new(ANONYMOUS_MAX);
-        Self { inner: Arc::new(Inner { raft, peers, timing, here, leading, leadership, anonymous }) }
+        let (peers, timing, clock) = (parts.peers.clone(), parts.timing, parts.surroundings.clock.clone());
+        Self { inner: Arc::new(Inner { raft, peers, timing, clock, here, leading, leadership, anonymous }) }
     }
 }
 
@@ -118,7 +121,7 @@ impl Inner {
         if !is_streamed(&call.path) {
             return self.deliver(request, &call).await;
         }
-        match self.leader(call.passed_on, Instant::now() + self.timing.leader_wait()).await? {
+        match self.leader(call.passed_on, self.clock.instant() + self.timing.leader_wait()).await? {
             Leader::Here(routes) => self.answer(routes, request, &call).await,
             Leader::There(addr) => {
                 request.headers_mut().insert(CALLER, call.header()?);
@@ -138,7 +141,7 @@ impl Inner {
     async fn deliver(&self, request: Request<Body>, call: &Call) -> Result<Response<Body>, Status> {
         let (mut parts, body) = request.into_parts();
         let body = self.collect(body, REQUEST_BYTES_MAX).await?;
-        let deadline = Instant::now() + self.timing.leader_wait();
+        let deadline = self.clock.instant() + self.timing.leader_wait();
         loop {
             let found = self.leader(call.passed_on, deadline).await?;
             let body = Body::new(Full::new(body.clone()));
@@ -149,9 +152,9 @@ impl Inner {
             parts.headers.insert(CALLER, call.header()?);
             match self.pass_on(Request::from_parts(parts.clone(), body), &addr).await {
                 Ok(response) => return Ok(response),
-                Err(Undelivered::Never) if Instant::now() < deadline => {
+                Err(Undelivered::Never) if self.clock.instant() < deadline => {
                     parts.headers.remove(CALLER);
-                    tokio::time::sleep(self.timing.scale(200)).await;
+                    self.clock.sleep(self.timing.scale(200)).await;
                 }
                 Err(error) => return Err(error.into_status()),
             }
@@ -160,7 +163,7 @@ impl Inner {
 
     /// A whole request. Whoever sends it must get on with it: meanwhile it is held in memory.
     async fn collect(&self, body: Body, limit: usize) -> Result<Bytes, Status> {
-        let collected = tokio::time::timeout(self.timing.request(), Limited::new(body, limit).collect()).await;
+        let collected = self.clock.limit(self.timing.request(), Limited::new(body, limit).collect()).await;
         let collected = collected.map_err(|_| Status::deadline_exceeded("the request did not arrive in time"))?;
         collected.map(Collected::to_bytes).map_err(|error| Status::resource_exhausted(error.to_string()))
     }
@@ -185,7 +188,8 @@ impl Inner {
                 changed.ok()?;
             }
         };
-        let found = tokio::time::timeout_at(deadline.into(), wait).await;
+        let left = deadline.saturating_duration_since(self.clock.instant());
+        let found = self.clock.limit(left, wait).await;
         found.ok().flatten().ok_or_else(no_leader)
     }
 

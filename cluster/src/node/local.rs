@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use skep_common::ErrorKind;
 use tokio::net::UnixListener;
@@ -29,12 +30,16 @@ use crate::api::{
 };
 use crate::error::{Error, kind_of};
 use crate::model::NodeRole;
+use crate::surroundings::Clock;
 use crate::wire::{Caller, Peer};
 
 const NO_SWARM: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to connect this \
                         node to swarm and try again.";
 const NO_MANAGER: &str = "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. \
                           Please run this command on a manager node or promote the current node to a manager.";
+
+/// What answers under way get to go out when the agent ends.
+const LAST_ANSWERS: Duration = Duration::from_millis(300);
 
 type Waiting<T> = oneshot::Sender<Result<T, Status>>;
 
@@ -170,6 +175,7 @@ fn for_the_user(response: HttpResponse<Body>) -> Result<HttpResponse<Body>, Stat
 pub(super) fn serve(
     path: PathBuf,
     service: LocalService,
+    clock: Arc<dyn Clock>,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send, NodeError> {
     if let Some(directory) = path.parent() {
@@ -192,7 +198,7 @@ pub(super) fn serve(
         let ended = async {
             stop.cancelled().await;
             // An answer under way gets out; a client that watches something is cut off.
-            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            clock.sleep(LAST_ANSWERS).await;
         };
         // Cancel safe: whatever is left undone ends with the process.
         tokio::select! {

@@ -2,7 +2,7 @@
 //! them. Nothing else.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -91,16 +91,17 @@ impl Manager {
         let here = Routes::new(CaServer::new(ca))
             .add_service(raft.service().into_server())
             .add_service(RaftMembershipServer::new(MembershipService::new(raft.clone())));
-        let gate = Gate::new(raft.clone(), parts.peers.clone(), parts.timing, here.prepare(), leading);
+        let gate = Gate::new(raft.clone(), &parts, here.prepare(), leading);
         let initialized = first.is_some();
         if initialized {
             raft.initialize().await?;
         }
         let membership = watch::Sender::new(Membership::Joining(String::new()));
         tasks.spawn({
-            let (tls, gate, stop, timing) = (parts.tls.clone(), gate.clone(), stop.clone(), parts.timing);
+            let (parts, gate, stop) = (parts.clone(), gate.clone(), stop.clone());
             async move {
-                if let Err(error) = wire::serve(listener, tls, timing, gate, stop).await {
+                let clock = parts.surroundings.clock;
+                if let Err(error) = wire::serve(listener, parts.tls, parts.timing, clock, gate, stop).await {
                     tracing::error!(error = %crate::error::chain(&error), "the manager's port is no longer served");
                 }
             }
@@ -133,7 +134,8 @@ impl Manager {
         if !doubtful || *self.membership.borrow() != Membership::Member {
             return;
         }
-        let asked = tokio::time::timeout(self.parts.timing.request(), ask_to_join(&self.raft, &self.parts)).await;
+        let asking = ask_to_join(&self.raft, &self.parts);
+        let asked = self.parts.surroundings.clock.limit(self.parts.timing.request(), asking).await;
         if asked.is_ok_and(|answer| answer.is_err_and(|status| is_removed(&status))) {
             self.membership.send_replace(Membership::Removed);
         }
@@ -158,13 +160,14 @@ async fn join_raft(
 ) {
     let votes = || raft.members().iter().any(|member| member.raft_id == raft.id() && member.voter);
     let patience = if known { parts.timing.request() } else { Duration::ZERO };
-    let begun = Instant::now();
+    let clock = parts.surroundings.clock.clone();
+    let begun = clock.instant();
     loop {
         if votes() {
             membership.send_replace(Membership::Member);
             return;
         }
-        let patient = begun.elapsed() < patience;
+        let patient = clock.instant().saturating_duration_since(begun) < patience;
         if !patient && let Err(status) = ask_to_join(&raft, &parts).await {
             if is_removed(&status) {
                 membership.send_replace(Membership::Removed);
@@ -179,7 +182,7 @@ async fn join_raft(
         // Cancel safe: both arms only wait.
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(parts.timing.scale(pause)) => {}
+            () = clock.sleep(parts.timing.scale(pause)) => {}
         }
     }
 }
@@ -215,7 +218,7 @@ async fn lead(
         }
         if let Err(error) = prepare(&raft, &parts, &mut first).await {
             tracing::warn!(error = crate::error::chain(&error), "won the leadership, but cannot use it yet");
-            tokio::time::sleep(parts.timing.scale(200)).await;
+            parts.surroundings.clock.sleep(parts.timing.scale(200)).await;
             continue;
         }
         tracing::info!("this manager leads");
@@ -278,7 +281,7 @@ fn start_brains(raft: &Arc<RaftNode>, parts: &Parts, tasks: &TaskTracker, stop: 
     let control =
         ControlService::new(store.clone(), Some(raft.clone()), logs.clone(), parts.timing, given(), stop.clone());
     tasks.spawn(crate::leader::run_leader(store.clone(), given(), stop.clone()));
-    tasks.spawn(roles::run(raft.clone(), parts.timing, stop.clone()));
+    tasks.spawn(roles::run(raft.clone(), parts.timing, given().clock, stop.clone()));
     tasks.spawn(control.clone().run());
     tasks.spawn({
         let logs = logs.clone();

@@ -167,9 +167,9 @@ pub async fn run_until(config: NodeConfig, stop: CancellationToken) -> Result<()
     layout.recover()?;
     let (commands, inbox) = mpsc::channel(8);
     let service = LocalService::new(commands);
-    let serving = CancellationToken::new();
+    let (serving, clock) = (CancellationToken::new(), config.surroundings.clock.clone());
     #[expect(clippy::disallowed_methods, reason = "awaited below")]
-    let server = tokio::spawn(local::serve(layout.socket(), service.clone(), serving.clone())?);
+    let server = tokio::spawn(local::serve(layout.socket(), service.clone(), clock, serving.clone())?);
     let outcome = Node { config, layout, service, inbox }.work(stop).await;
     serving.cancel();
     if let Err(error) = server.await {
@@ -200,7 +200,7 @@ impl Node {
         };
         // Who waits for an answer when the agent ends hears that it does.
         let mut answering = JoinSet::new();
-        let mut idle = std::pin::pin!(tokio::time::sleep(self.config.timing.idle()));
+        let mut idle = self.config.surroundings.clock.sleep(self.config.timing.idle());
         loop {
             // Cancel safe: a command is taken only when `recv` returns it, the rest only wait.
             let command = tokio::select! {

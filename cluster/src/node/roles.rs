@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{Node, NodeRole};
 use crate::raft::RaftNode;
 use crate::store::{ProposeError, Store, update};
+use crate::surroundings::Clock;
 use crate::timing::Timing;
 
 /// Works until `stop`.
-pub(super) async fn run(raft: Arc<RaftNode>, timing: Timing, stop: CancellationToken) {
+pub(super) async fn run(raft: Arc<RaftNode>, timing: Timing, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut views = raft.watch();
     loop {
         let nodes: Vec<Arc<Node>> = views.borrow_and_update().nodes().values().cloned().collect();
@@ -30,11 +31,11 @@ pub(super) async fn run(raft: Arc<RaftNode>, timing: Timing, stop: CancellationT
         tokio::select! {
             () = stop.cancelled() => return,
             changed = views.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(timing.scale(2000)), if failed => {}
+            () = clock.sleep(timing.scale(2000)), if failed => {}
         }
         // A failing change must not be tried again at every heartbeat that is noted in the store.
         if failed {
-            tokio::time::sleep(timing.scale(500)).await;
+            clock.sleep(timing.scale(500)).await;
         }
     }
 }

@@ -134,10 +134,11 @@ async fn first_certificate(
     key: &NodeKey,
     application: Application,
 ) -> Result<(Vec<u8>, Issued), CaError> {
-    let root = ca::fetch_root(remote, token, config.timing, &config.surroundings.clock).await?;
-    let channel = wire::channel_with(remote, config.timing, wire::pinned_client(&root, &config.surroundings.clock)?)?;
+    let clock = &config.surroundings.clock;
+    let root = ca::fetch_root(remote, token, config.timing, clock).await?;
+    let channel = wire::channel_with(remote, config.timing, clock, wire::pinned_client(&root, clock)?)?;
     let issued = ca::request_certificate(channel, remote, key, application, config.timing).await?;
-    ca::check_current(&issued.chain_pem, config.surroundings.clock.now())?;
+    ca::check_current(&issued.chain_pem, clock.now())?;
     Ok((root, issued))
 }
 

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use openraft::ChangeMembers;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError as CoreError};
@@ -129,7 +128,8 @@ impl RaftNode {
     async fn hand_over_to(&self, successor: &Member) -> Result<(), MembershipError> {
         let timing = self.settings.timing;
         let unreachable = |reason: String| MembershipError::Unreachable { addr: successor.addr.clone(), reason };
-        tokio::time::sleep(timing.scale(100) + std::time::Duration::from_millis(timing.election_ms().1)).await;
+        let lease = std::time::Duration::from_millis(timing.election_ms().1);
+        self.settings.surroundings.clock.sleep(timing.scale(100) + lease).await;
         let channel = self.settings.peers.channel(&successor.addr).map_err(|error| unreachable(error.to_string()))?;
         let mut request = Request::new(TakeOverRequest {});
         request.set_timeout(timing.request());
@@ -163,10 +163,11 @@ impl RaftNode {
 
     async fn change(&self, change: ChangeMembers<RaftId, Node>) -> Result<(), MembershipError> {
         let limit = self.settings.timing.request();
-        let begun = Instant::now();
+        let clock = &self.settings.surroundings.clock;
+        let begun = clock.instant();
         loop {
-            let left = limit.saturating_sub(begun.elapsed());
-            let result = tokio::time::timeout(left, self.raft.change_membership(change.clone(), false)).await;
+            let left = limit.saturating_sub(clock.instant().saturating_duration_since(begun));
+            let result = self.limit(left, self.raft.change_membership(change.clone(), false)).await;
             match result {
                 Err(_) => return Err(MembershipError::Timeout("no answer from a majority".into())),
                 Ok(Ok(_)) => return Ok(()),
@@ -175,7 +176,7 @@ impl RaftNode {
                 }
                 Ok(Err(CoreError::APIError(ClientWriteError::ChangeMembershipError(
                     ChangeMembershipError::InProgress(_),
-                )))) => tokio::time::sleep(self.settings.timing.scale(100)).await,
+                )))) => clock.sleep(self.settings.timing.scale(100)).await,
                 Ok(Err(error)) => return Err(MembershipError::Core(error.to_string())),
             }
         }

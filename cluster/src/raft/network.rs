@@ -19,23 +19,33 @@ use tonic::{Code, Request, Status};
 use super::types::{Node, RaftId, TypeConfig};
 use crate::api::RaftMessage;
 use crate::api::raft_client::RaftClient;
+use crate::surroundings::Clock;
 use crate::wire::Peers;
 
 /// Largest raft message: a snapshot's part or a batch of entries, encoded.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// When each member was last heard of.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Heard(Arc<Mutex<HashMap<RaftId, Instant>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    members: Arc<Mutex<HashMap<RaftId, Instant>>>,
+    clock: Arc<dyn Clock>,
+}
 
 impl Heard {
+    /// Of nobody yet.
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { members: Arc::default(), clock }
+    }
+
     fn note(&self, member: RaftId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(member, Instant::now());
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).insert(member, self.clock.instant());
     }
 
     /// Whether `member` has answered within `limit`.
     pub(super) fn within(&self, member: RaftId, limit: Duration) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&member).is_some_and(|at| at.elapsed() < limit)
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.get(&member).is_some_and(|at| self.clock.instant().saturating_duration_since(*at) < limit)
     }
 }
 
@@ -115,7 +125,7 @@ impl Connection {
                 Method::Snapshot => client.install_snapshot(request).await,
             }
         };
-        let answer = match tokio::time::timeout(limit, call).await {
+        let answer = match self.heard.clock.limit(limit, call).await {
             Ok(Ok(answer)) => answer.into_inner(),
             Ok(Err(status)) => {
                 self.note_silence(&crate::wire::explain(&status));

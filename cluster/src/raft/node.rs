@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use openraft::error::{CheckIsLeaderError, ClientWriteError, RaftError as CoreError};
@@ -22,7 +22,7 @@ use super::types::{Node, RaftId, Transaction, TypeConfig};
 use super::{DiskKey, RaftError, RaftService};
 use crate::api::{StoreAction, StoreTransaction};
 use crate::store::{ProposeError, Store, View};
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Clock, Elapsed, Surroundings};
 use crate::timing::Timing;
 use crate::wire::Peers;
 
@@ -114,13 +114,14 @@ impl RaftNode {
         let path = dir.join("snapshot");
         let machine = Machine::new(SnapshotFile::open(&path, settings.key.clone())?, &path)?;
         let views = machine.watch();
-        let heard = Heard::default();
+        let clock = settings.surroundings.clock.clone();
+        let heard = Heard::new(clock.clone());
         let network = Network::new(settings.peers.clone(), heard.clone());
         let config = Arc::new(config(&settings)?);
         let raft = Raft::new(id, config, network, log, machine).await.map_err(|e| RaftError::Core(e.to_string()))?;
         let (sender, leadership) = watch::channel(Leadership::default());
         #[expect(clippy::disallowed_methods, reason = "kept among the helpers, which a shutdown aborts")]
-        let observer = tokio::spawn(observe(raft.metrics(), sender, settings.timing));
+        let observer = tokio::spawn(observe(raft.metrics(), sender, settings.timing, clock));
         #[expect(clippy::disallowed_methods, reason = "kept among the helpers, which a shutdown aborts")]
         let snapshots = tokio::spawn(take_snapshots(raft.clone(), views.clone(), settings.snapshot_interval));
         Ok(Arc::new(Self {
@@ -184,7 +185,7 @@ impl RaftNode {
     /// # Errors
     /// If another member leads, or no majority answers.
     pub(crate) async fn read_barrier(&self) -> Result<(), ProposeError> {
-        match tokio::time::timeout(self.settings.timing.proposal(), self.raft.ensure_linearizable()).await {
+        match self.limit(self.settings.timing.proposal(), self.raft.ensure_linearizable()).await {
             Err(_) => Err(ProposeError::NoQuorum),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(CoreError::APIError(CheckIsLeaderError::ForwardToLeader(forward)))) => {
@@ -193,6 +194,11 @@ impl RaftNode {
             Ok(Err(CoreError::APIError(CheckIsLeaderError::QuorumNotEnough(_)))) => Err(ProposeError::NoQuorum),
             Ok(Err(CoreError::Fatal(error))) => Err(ProposeError::Stopped(error.to_string())),
         }
+    }
+
+    /// What `work` gives within `limit`.
+    pub(super) async fn limit<W: Future>(&self, limit: Duration, work: W) -> Result<W::Output, Elapsed> {
+        self.settings.surroundings.clock.limit(limit, work).await
     }
 
     /// Stops taking part. The files stay.
@@ -224,7 +230,7 @@ impl Store for RaftNode {
             return Err(ProposeError::TooLarge { bytes: transaction.len() });
         }
         let write = self.raft.client_write(Transaction(transaction.into()));
-        match tokio::time::timeout(self.settings.timing.proposal(), write).await {
+        match self.limit(self.settings.timing.proposal(), write).await {
             Err(_) => Err(ProposeError::NoQuorum),
             Ok(Ok(written)) => match written.data.refused {
                 Some(refused) => Err(refused.into()),
@@ -287,21 +293,21 @@ async fn observe(
     mut metrics: watch::Receiver<RaftMetrics<RaftId, Node>>,
     sender: watch::Sender<Leadership>,
     timing: Timing,
+    clock: Arc<dyn Clock>,
 ) {
-    let mut tick = tokio::time::interval(timing.scale(500));
     let mut leader_since = None;
     loop {
-        // Cancel safe: both arms only wait.
-        tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { return },
-            _ = tick.tick() => {}
-        }
-        let next = leadership(&metrics.borrow_and_update(), &mut leader_since, timing);
+        let next = leadership(&metrics.borrow_and_update(), &mut leader_since, timing, clock.instant());
         sender.send_if_modified(|current| {
             let changed = *current != next;
             *current = next;
             changed
         });
+        // Cancel safe: both arms only wait.
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { return },
+            () = clock.sleep(timing.scale(500)) => {}
+        }
     }
 }
 
@@ -326,9 +332,14 @@ fn snapshot_interval(view: &View, unset: u64) -> u64 {
     if set == 0 { unset } else { set }
 }
 
-fn leadership(metrics: &RaftMetrics<RaftId, Node>, leader_since: &mut Option<Instant>, timing: Timing) -> Leadership {
+fn leadership(
+    metrics: &RaftMetrics<RaftId, Node>,
+    leader_since: &mut Option<Instant>,
+    timing: Timing,
+    now: Instant,
+) -> Leadership {
     let leads = metrics.state == ServerState::Leader && metrics.running_state.is_ok();
-    let since = if leads { *leader_since.get_or_insert_with(Instant::now) } else { Instant::now() };
+    let since = if leads { *leader_since.get_or_insert(now) } else { now };
     if !leads {
         *leader_since = None;
     }
@@ -336,7 +347,7 @@ fn leadership(metrics: &RaftMetrics<RaftId, Node>, leader_since: &mut Option<Ins
     let lost = u64::try_from(timing.quorum_lost().as_millis()).unwrap_or(u64::MAX);
     let answered = match metrics.millis_since_quorum_ack {
         Some(ms) => ms < lost,
-        None => since.elapsed() < timing.quorum_lost(),
+        None => now.saturating_duration_since(since) < timing.quorum_lost(),
     };
     let leading = leads && (alone || answered);
     let leader = metrics.current_leader.filter(|id| *id != metrics.id || leading);

@@ -70,7 +70,7 @@ async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpLi
         key: Arc::new(DiskKey::new(&[9; 32]).unwrap()),
         node_id: name.into(),
         addr: listener.local_addr().unwrap().to_string(),
-        peers: Arc::new(Peers::new(tls.clone(), Timing::default())),
+        peers: Arc::new(Peers::new(tls.clone(), Timing::default(), Surroundings::system().clock)),
         timing: Timing::default(),
         surroundings: Surroundings::system(),
         snapshot_interval: 20,
@@ -84,7 +84,14 @@ async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpLi
         .add_service(RaftMembershipServer::new(MembershipService::new(node.clone())))
         .prepare();
     let stop = CancellationToken::new();
-    tokio::spawn(crate::wire::serve(listener, tls, Timing::default(), routes, stop.clone()));
+    tokio::spawn(crate::wire::serve(
+        listener,
+        tls,
+        Timing::default(),
+        Surroundings::system().clock,
+        routes,
+        stop.clone(),
+    ));
     TestMember { node, stop, takes_nothing }
 }
 
@@ -273,7 +280,14 @@ async fn a_new_member_has_no_vote_before_it_has_caught_up() {
         Routes::new(CaServer::new(CaService::new(first.node.clone(), Surroundings::system(), root_pem.to_vec())))
             .prepare();
     let stop = CancellationToken::new();
-    tokio::spawn(crate::wire::serve(listener, tls, Timing::default(), routes, stop.clone()));
+    tokio::spawn(crate::wire::serve(
+        listener,
+        tls,
+        Timing::default(),
+        Surroundings::system().clock,
+        routes,
+        stop.clone(),
+    ));
 
     let (node, target) = (first.node.clone(), Node { node_id: "b".into(), addr });
     let adding = tokio::spawn(async move { node.add_member(5, target).await });

@@ -5,13 +5,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::watch;
-use tokio::time::sleep;
 
 use crate::executor::{Configured, Controller, Executor, ExecutorError, NodeNetwork, Observed};
 use crate::model::{
@@ -64,7 +62,7 @@ struct Inner {
     /// It cannot be looked at for strangers.
     blind: AtomicBool,
     /// Its containers do not stop.
-    stubborn: AtomicBool,
+    stubborn: watch::Sender<bool>,
     changes: watch::Sender<u64>,
 }
 
@@ -82,7 +80,7 @@ impl Machine {
             network: Mutex::default(),
             lines: Mutex::new(vec![b"one".to_vec(), b"two".to_vec()]),
             blind: AtomicBool::default(),
-            stubborn: AtomicBool::default(),
+            stubborn: watch::Sender::new(false),
             changes: watch::Sender::new(0),
         }))
     }
@@ -125,7 +123,7 @@ impl Machine {
 
     /// Whether its containers refuse to stop.
     pub fn set_stubborn(&self, stubborn: bool) {
-        self.0.stubborn.store(stubborn, Ordering::Relaxed);
+        self.0.stubborn.send_replace(stubborn);
     }
 
     /// The data plane that it was told to make, if any.
@@ -280,9 +278,8 @@ impl Controller for MachineController {
     }
 
     async fn shutdown(&self) -> Result<(), ExecutorError> {
-        while self.machine.0.stubborn.load(Ordering::Relaxed) {
-            sleep(Duration::from_millis(10)).await;
-        }
+        // The machine lives as long as its controllers.
+        let _ = self.machine.0.stubborn.subscribe().wait_for(|stubborn| !stubborn).await;
         self.machine.stop(&self.task.id);
         Ok(())
     }

@@ -15,6 +15,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::tls::MANAGER_NAME;
 use super::{Tls, WireError};
+use crate::surroundings::Clock;
 use crate::timing::Timing;
 
 /// Dead connections are noticed within interval and timeout together, also where packets vanish silently.
@@ -25,13 +26,14 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Peers {
     tls: Arc<Tls>,
     timing: Timing,
+    clock: Arc<dyn Clock>,
     channels: Mutex<HashMap<String, Channel>>,
 }
 
 impl Peers {
     /// Connections that show the certificate in `tls`.
-    pub fn new(tls: Arc<Tls>, timing: Timing) -> Self {
-        Self { tls, timing, channels: Mutex::default() }
+    pub fn new(tls: Arc<Tls>, timing: Timing, clock: Arc<dyn Clock>) -> Self {
+        Self { tls, timing, clock, channels: Mutex::default() }
     }
 
     /// The connection to the manager at `addr`. It is made by its first request, whose error tells if it cannot be.
@@ -44,7 +46,7 @@ impl Peers {
             return Ok(channel.clone());
         }
         let tls = self.tls.clone();
-        let channel = lazy(addr, self.timing, move || tls.current().client.clone())?;
+        let channel = lazy(addr, self.timing, self.clock.clone(), move || tls.current().client.clone())?;
         channels.insert(addr.to_owned(), channel.clone());
         Ok(channel)
     }
@@ -64,13 +66,19 @@ impl Peers {
 ///
 /// # Errors
 /// If the address is none.
-pub fn channel_with(addr: &str, timing: Timing, config: Arc<ClientConfig>) -> Result<Channel, WireError> {
-    lazy(addr, timing, move || config.clone())
+pub fn channel_with(
+    addr: &str,
+    timing: Timing,
+    clock: &Arc<dyn Clock>,
+    config: Arc<ClientConfig>,
+) -> Result<Channel, WireError> {
+    lazy(addr, timing, clock.clone(), move || config.clone())
 }
 
 fn lazy(
     addr: &str,
     timing: Timing,
+    clock: Arc<dyn Clock>,
     config: impl Fn() -> Arc<ClientConfig> + Send + 'static,
 ) -> Result<Channel, WireError> {
     let target = super::parse_address(addr, crate::DEFAULT_PORT)?;
@@ -87,9 +95,9 @@ fn lazy(
         .keep_alive_while_idle(true);
     let limit = timing.connect();
     let connector = tower::service_fn(move |_: Uri| {
-        let config = config();
+        let (config, clock) = (config(), clock.clone());
         async move {
-            match tokio::time::timeout(limit, connect(target, config)).await {
+            match clock.limit(limit, connect(target, config)).await {
                 Ok(result) => result.map(TokioIo::new),
                 Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{target} did not answer in time"))),
             }

@@ -26,6 +26,7 @@ use tonic::transport::{Error, Server};
 use tower::Service;
 
 use super::{Caller, Tls, identity_of};
+use crate::surroundings::Clock;
 use crate::timing::Timing;
 
 /// Handshakes at the same time; more wait in the kernel's queue.
@@ -98,6 +99,7 @@ pub(crate) async fn serve<S>(
     listener: TcpListener,
     tls: Arc<Tls>,
     timing: Timing,
+    clock: Arc<dyn Clock>,
     service: S,
     stop: CancellationToken,
 ) -> Result<(), Error>
@@ -107,14 +109,15 @@ where
 {
     let (sender, receiver) = mpsc::channel::<Result<Connection, io::Error>>(HANDSHAKES_MAX);
     let cut = CancellationToken::new();
+    let entrance = Entrance { tls, timing, clock: clock.clone() };
     #[expect(clippy::disallowed_methods, reason = "aborted below, when the server has ended")]
-    let accepting = tokio::spawn(accept_loop(listener, tls, timing, sender, stop.clone(), cut.clone()));
+    let accepting = tokio::spawn(accept_loop(listener, entrance, sender, stop.clone(), cut.clone()));
     #[expect(clippy::disallowed_methods, reason = "aborted below, when the server has ended")]
     let cutting = tokio::spawn({
         let (stop, cut) = (stop.clone(), cut.clone());
         async move {
             stop.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
+            clock.sleep(DRAIN).await;
             cut.cancel();
         }
     });
@@ -134,10 +137,17 @@ where
     result
 }
 
-async fn accept_loop(
-    listener: TcpListener,
+/// What each connection has to get through.
+#[derive(Debug, Clone)]
+struct Entrance {
     tls: Arc<Tls>,
     timing: Timing,
+    clock: Arc<dyn Clock>,
+}
+
+async fn accept_loop(
+    listener: TcpListener,
+    entrance: Entrance,
     sender: mpsc::Sender<Result<Connection, io::Error>>,
     stop: CancellationToken,
     cut: CancellationToken,
@@ -159,15 +169,15 @@ async fn accept_loop(
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(timing.scale(100)).await;
+                entrance.clock.sleep(entrance.timing.scale(100)).await;
                 continue;
             }
         };
-        let (tls, sender, cut, anonymous) = (tls.clone(), sender.clone(), cut.clone(), anonymous.clone());
+        let (entrance, sender, cut, anonymous) = (entrance.clone(), sender.clone(), cut.clone(), anonymous.clone());
         while handshaking.try_join_next().is_some() {}
         handshaking.spawn(async move {
-            let admitted = shake_hands(stream, addr, tls, timing).await;
-            match admitted.and_then(|(stream, peer)| admit(stream, peer, permit, &anonymous, cut, timing)) {
+            let admitted = shake_hands(stream, addr, &entrance).await;
+            match admitted.and_then(|(stream, peer)| admit(stream, peer, permit, &anonymous, cut, &entrance)) {
                 // The server has stopped.
                 Ok(connection) => drop(sender.send(Ok(connection)).await),
                 Err(reason) => tracing::warn!(%addr, reason, "refused a connection"),
@@ -184,7 +194,7 @@ fn admit(
     permit: OwnedSemaphorePermit,
     anonymous: &Arc<Semaphore>,
     cut: CancellationToken,
-    timing: Timing,
+    entrance: &Entrance,
 ) -> Result<Connection, String> {
     if peer.caller.is_some() {
         let cut = Box::pin(cut.cancelled_owned());
@@ -193,21 +203,20 @@ fn admit(
     let Ok(anonymous) = anonymous.clone().try_acquire_owned() else {
         return Err("there are too many connections without a certificate".into());
     };
-    let limit = timing.anonymous();
-    let cut = Box::pin(async move { drop(tokio::time::timeout(limit, cut.cancelled_owned()).await) });
+    let (limit, clock) = (entrance.timing.anonymous(), entrance.clock.clone());
+    let cut = Box::pin(async move { _ = clock.limit(limit, cut.cancelled_owned()).await });
     Ok(Connection { stream, peer, cut, _permit: permit, _anonymous: Some(anonymous) })
 }
 
 async fn shake_hands(
     stream: TcpStream,
     addr: SocketAddr,
-    tls: Arc<Tls>,
-    timing: Timing,
+    entrance: &Entrance,
 ) -> Result<(TlsStream<TcpStream>, Peer), String> {
     let _ = stream.set_nodelay(true);
-    let credentials = tls.current();
+    let credentials = entrance.tls.current();
     let handshake = TlsAcceptor::from(credentials.server.clone()).accept(stream);
-    let stream = match tokio::time::timeout(timing.connect(), handshake).await {
+    let stream = match entrance.clock.limit(entrance.timing.connect(), handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return Err(reason(&error)),
         Err(_) => return Err("no TLS handshake in time".into()),
@@ -271,7 +280,9 @@ mod tests {
     }
 
     async fn ask(tls: &Arc<Tls>, addr: SocketAddr) -> Result<(), tonic::Status> {
-        let channel = Peers::new(tls.clone(), Timing::default()).channel(&addr.to_string()).unwrap();
+        let channel = Peers::new(tls.clone(), Timing::default(), Surroundings::system().clock)
+            .channel(&addr.to_string())
+            .unwrap();
         CaClient::new(channel).get_root_ca(GetRootCaRequest {}).await.map(drop)
     }
 
@@ -284,8 +295,8 @@ mod tests {
         let server = Arc::new(Tls::new(credentials(&root, "c", NODE_VALIDITY, now)));
         let ca = CaService::new(Arc::new(MemoryStore::new()), Surroundings::system(), b"root".to_vec());
         let routes = Routes::new(CaServer::new(ca)).prepare();
-        let stop = CancellationToken::new();
-        let serving = tokio::spawn(serve(listener, server.clone(), Timing::default(), routes, stop.clone()));
+        let (stop, clock) = (CancellationToken::new(), Surroundings::system().clock);
+        let serving = tokio::spawn(serve(listener, server.clone(), Timing::default(), clock, routes, stop.clone()));
 
         let client = Arc::new(Tls::new(credentials(&root, "c", NODE_VALIDITY, now)));
         ask(&client, addr).await.unwrap();
@@ -312,9 +323,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let tls = Arc::new(Tls::new(server));
+        let entrance = Entrance { tls, timing: Timing::default(), clock: Surroundings::system().clock };
         let serving = async {
             let (stream, addr) = listener.accept().await.unwrap();
-            shake_hands(stream, addr, tls, Timing::default()).await.map(drop)
+            shake_hands(stream, addr, &entrance).await.map(drop)
         };
         let asking = async {
             let read = client(TcpStream::connect(addr).await.unwrap()).await;

@@ -33,7 +33,7 @@ fn as_node(node: &TestNode, to: &TestNode) -> Channel {
     let pem = std::fs::read(certificates.join("node.pem")).unwrap();
     let root = std::fs::read(certificates.join("root-ca.crt")).unwrap();
     let tls = Tls::new(Credentials::from_pem(&root, &pem, &pem, &Surroundings::system().clock).unwrap());
-    Peers::new(Arc::new(tls), Timing::default()).channel(&to.addr).unwrap()
+    Peers::new(Arc::new(tls), Timing::default(), Surroundings::system().clock).channel(&to.addr).unwrap()
 }
 
 /// A connection that shows a certificate of `root` for `caller`, while the server is expected to be of `trusted`.
@@ -45,7 +45,7 @@ fn forged(root: &RootKey, trusted: &[u8], caller: &Caller, to: &TestNode) -> Cha
     let tls = Tls::new(
         Credentials::from_pem(&roots, chain.as_bytes(), key.key_pem.as_bytes(), &Surroundings::system().clock).unwrap(),
     );
-    Peers::new(Arc::new(tls), Timing::default()).channel(&to.addr).unwrap()
+    Peers::new(Arc::new(tls), Timing::default(), Surroundings::system().clock).channel(&to.addr).unwrap()
 }
 
 async fn codes(channel: Channel) -> [Code; 6] {
@@ -81,7 +81,9 @@ async fn every_kind_of_call_is_checked_against_the_certificate() {
 
     let trusted = std::fs::read(manager.root().join("swarm/certificates/root-ca.crt")).unwrap();
     let nobody = skep_cluster::wire::pinned_client(&trusted, &Surroundings::system().clock).unwrap();
-    let nobody = skep_cluster::wire::channel_with(&manager.addr, Timing::default(), nobody).unwrap();
+    let nobody =
+        skep_cluster::wire::channel_with(&manager.addr, Timing::default(), &Surroundings::system().clock, nobody)
+            .unwrap();
     let (out, not) = (Code::Unauthenticated, Code::PermissionDenied);
     assert_eq!(codes(nobody.clone()).await, [Code::Ok, out, out, out, out, out]);
 
@@ -160,7 +162,9 @@ async fn without_a_certificate_a_request_is_short_and_sent_at_once() {
     manager.init().await;
     let trusted = std::fs::read(manager.root().join("swarm/certificates/root-ca.crt")).unwrap();
     let nobody = skep_cluster::wire::pinned_client(&trusted, &Surroundings::system().clock).unwrap();
-    let nobody = skep_cluster::wire::channel_with(&manager.addr, Timing::default(), nobody).unwrap();
+    let nobody =
+        skep_cluster::wire::channel_with(&manager.addr, Timing::default(), &Surroundings::system().clock, nobody)
+            .unwrap();
     let issue = IssueCertificateRequest { csr_pem: vec![b'x'; 100 << 10], ..IssueCertificateRequest::default() };
     let refused = CaClient::new(nobody.clone()).issue_certificate(issue).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
