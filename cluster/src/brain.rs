@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::api::{self, Object, StoreAction, object, store_action};
 use crate::error::chain;
@@ -80,6 +81,17 @@ pub(crate) async fn run_brain(
     pace: Pace,
     cancel: CancellationToken,
 ) {
+    let span = tracing::info_span!("brain", brain.name = brain.name());
+    turn(brain, store, surroundings, pace, cancel).instrument(span).await;
+}
+
+async fn turn(
+    brain: impl Brain,
+    store: Arc<dyn Store>,
+    surroundings: Surroundings,
+    pace: Pace,
+    cancel: CancellationToken,
+) {
     let Surroundings { clock, chance } = surroundings;
     let mut watch = store.watch();
     let mut pack = TRANSACTION_ACTIONS_MAX;
@@ -89,7 +101,7 @@ pub(crate) async fn run_brain(
         let decision = brain.decide(&view, clock.now_ns(), &mut || chance.id());
         drop(view);
         let wake_at = decision.wake_at;
-        match commit(&brain, store.as_ref(), decision, pack).await {
+        match commit(store.as_ref(), decision, pack).await {
             Outcome::Done => pack = TRANSACTION_ACTIONS_MAX,
             Outcome::Smaller => {
                 // Smaller transactions meet fewer concurrent writers, and fit in the end, so that this ends.
@@ -158,37 +170,33 @@ fn tasks_in(actions: &[StoreAction]) -> Vec<(String, api::TaskState)> {
     actions.iter().filter_map(task).collect()
 }
 
-async fn commit(brain: &impl Brain, store: &dyn Store, decision: Decision, pack: usize) -> Outcome {
+async fn commit(store: &dyn Store, decision: Decision, pack: usize) -> Outcome {
     for Packed { actions, units } in packed(decision.changes, pack) {
         let count = actions.len();
         let tasks = if tracing::enabled!(tracing::Level::DEBUG) { tasks_in(&actions) } else { Vec::new() };
         match store.propose(actions).await {
             Ok(version) => {
-                tracing::debug!(brain = brain.name(), count, version, "committed");
+                tracing::debug!(count, version, "committed");
                 for (id, state) in tasks {
-                    tracing::debug!(
-                        brain = brain.name(),
-                        task.id = id,
-                        state = state.as_str_name(),
-                        "decided on a task"
-                    );
+                    let _task = tracing::debug_span!("task", task.id = %id).entered();
+                    tracing::debug!(state = state.as_str_name(), "decided");
                 }
             }
             Err(ProposeError::Conflict(error)) => {
-                tracing::debug!(brain = brain.name(), error = chain(&error), "deciding again");
+                tracing::debug!(error = chain(&error), "deciding again");
                 return Outcome::Smaller;
             }
             Err(ProposeError::TooLarge { .. }) if units > 1 => return Outcome::Smaller,
             // Nothing will ever make it fit, and the others must not wait for it.
             Err(error @ ProposeError::TooLarge { .. }) => {
-                tracing::error!(brain = brain.name(), count, error = chain(&error), "left out a decision");
+                tracing::error!(count, error = chain(&error), "left out a decision");
             }
             Err(error @ (ProposeError::NoQuorum | ProposeError::NotLeader { .. })) => {
-                tracing::warn!(brain = brain.name(), error = chain(&error), "decision not committed");
+                tracing::warn!(error = chain(&error), "decision not committed");
                 return Outcome::Retry;
             }
             Err(error @ ProposeError::Stopped(_)) => {
-                tracing::info!(brain = brain.name(), error = chain(&error), "stopping");
+                tracing::info!(error = chain(&error), "stopping");
                 return Outcome::Stop;
             }
         }

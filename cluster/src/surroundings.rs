@@ -94,7 +94,7 @@ impl Surroundings {
 
 /// The system's clocks.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemClock;
+pub(crate) struct SystemClock;
 
 #[expect(clippy::disallowed_methods, reason = "this is the clock that is handed in")]
 impl Clock for SystemClock {
@@ -125,7 +125,7 @@ impl Clock for SystemClock {
 
 /// The system's generator.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct SystemChance;
+pub(crate) struct SystemChance;
 
 impl Chance for SystemChance {
     fn number(&self) -> u64 {

@@ -26,6 +26,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+use tracing::Instrument;
 
 use crate::api::SessionMessage;
 use crate::executor::Executor;
@@ -114,6 +115,11 @@ impl Agent {
     /// # Errors
     /// If the worker's directory cannot be used.
     pub(crate) async fn run(self, stop: CancellationToken) -> io::Result<()> {
+        let span = tracing::info_span!("agent", node.id = %self.config.node_id);
+        self.work(stop).instrument(span).await
+    }
+
+    async fn work(self, stop: CancellationToken) -> io::Result<()> {
         let mut worker = Worker::start(self.config.clone(), stop.clone())?;
         tokio::select! {
             () = stop.cancelled() => {}

@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
+use tracing::Instrument;
 
 use super::LocalTasks;
 use crate::api::log_broker_client::LogBrokerClient;
@@ -71,10 +72,12 @@ async fn listen(publisher: &Arc<Publisher>) -> Result<(), Status> {
             LogOrder::Read { id, task_ids, options } => {
                 let token = open.entry(id.clone()).or_default().clone();
                 let publisher = publisher.clone();
-                sending.spawn(async move {
+                let span = tracing::info_span!("logs", subscription.id = id);
+                let sent = async move {
                     token.run_until_cancelled_owned(publish(&publisher, &id, &task_ids, &options)).await;
                     id
-                });
+                };
+                sending.spawn(sent.instrument(span));
             }
         }
     }
@@ -84,10 +87,14 @@ async fn listen(publisher: &Arc<Publisher>) -> Result<(), Status> {
 async fn publish(publisher: &Publisher, id: &str, task_ids: &[TaskId], options: &LogOptions) {
     let (sender, receiver) = mpsc::channel(DEPTH);
     let mut client = publisher.client.clone();
-    let sending = client.publish_logs(ReceiverStream::new(receiver));
-    let reading = read(publisher, id, task_ids, options, sender);
-    if let (Err(status), ()) = futures::join!(sending, reading) {
-        tracing::debug!(subscription.id = id, error = %status.message(), "logs not delivered");
+    let mut sending = std::pin::pin!(client.publish_logs(ReceiverStream::new(receiver)));
+    // Whoever does not take it any more ends the reading, also where nothing comes that could not be sent.
+    let sent = tokio::select! {
+        sent = &mut sending => sent,
+        () = read(publisher, id, task_ids, options, sender) => sending.await,
+    };
+    if let Err(status) = sent {
+        tracing::debug!(error = %status.message(), "logs not delivered");
     }
 }
 

@@ -146,7 +146,7 @@ impl TaskManager {
 
     fn reach(&mut self, status: TaskStatus) {
         let state = status.state;
-        tracing::info!(task.id = %self.task.id, state = ?state, err = status.err, "task");
+        tracing::info!(state = ?state, err = status.err, "task");
         self.retry = RETRY_MIN;
         self.task.status = status.clone();
         // The states before are cheap to go through again.
@@ -190,7 +190,7 @@ impl TaskManager {
 
     /// Shows the reason, and waits a little longer each time.
     async fn pause(&mut self, what: &str, error: &ExecutorError) -> bool {
-        tracing::warn!(task.id = %self.task.id, %error, what, "task");
+        tracing::warn!(%error, what, "task");
         self.tell(error.to_string());
         let pause = self.retry;
         self.retry = (self.retry * 2).min(RETRY_MAX);
@@ -249,7 +249,7 @@ impl TaskManager {
         self.shared.reporter.report(&self.task.id, self.task.status.clone());
         let told = self.shared.reporter.delivered(&self.task.id);
         if self.shared.clock.limit(REPORTED_MAX, told).await.is_err() {
-            tracing::debug!(task.id = %self.task.id, "stopping without a manager's knowledge");
+            tracing::debug!("stopping without a manager's knowledge");
         }
         self.shared.clock.sleep(self.shared.drain).await;
     }
@@ -295,7 +295,7 @@ impl TaskManager {
             match outcome {
                 Ok(()) => break,
                 Err(error) => {
-                    tracing::warn!(task.id = %self.task.id, %error, "the container could not be removed");
+                    tracing::warn!(%error, "the container could not be removed");
                     self.shared.clock.sleep(self.retry).await;
                     self.retry = (self.retry * 2).min(RETRY_MAX);
                 }

@@ -233,15 +233,17 @@ async fn strangers(executor: &dyn Executor, local: &LocalTasks) -> Result<(), Ex
         if local.is_managed(&id) {
             continue;
         }
-        tracing::info!(task.id = %id, "removing the container of a task that is not assigned");
-        let controller = executor.controller(&Arc::new(Task { id, ..Task::default() }));
-        let removed = match controller.shutdown().await {
-            Ok(()) => controller.remove().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = removed {
+        let span = tracing::info_span!("task", task.id = %id);
+        if let Err(error) = remove_stranger(executor, id).instrument(span).await {
             outcome = Err(error);
         }
     }
     outcome
+}
+
+async fn remove_stranger(executor: &dyn Executor, id: TaskId) -> Result<(), ExecutorError> {
+    tracing::info!("removing the container of a task that is not assigned");
+    let controller = executor.controller(&Arc::new(Task { id, ..Task::default() }));
+    controller.shutdown().await?;
+    controller.remove().await
 }

@@ -99,7 +99,10 @@ impl ControlService {
                 return Ok(result);
             }
             match self.store.propose(actions).await {
-                Ok(_) => return Ok(result),
+                Ok(version) => {
+                    tracing::debug!(version, "committed");
+                    return Ok(result);
+                }
                 Err(ProposeError::Conflict(_)) => view = self.store.view(),
                 Err(error) => return Err(refusal(&error)),
             }

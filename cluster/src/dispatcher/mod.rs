@@ -18,6 +18,7 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 use crate::api::{
     self, AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, ManagerPeer, SessionMessage,
@@ -164,7 +165,8 @@ impl Shared {
         let mut reports = Vec::new();
         for (id, status) in updates {
             let state = status.as_ref().map(|status| status.state);
-            tracing::debug!(task.id = %id, node.id = %node, ?state, "a node reports on a task");
+            tracing::debug_span!("task", task.id = %id)
+                .in_scope(|| tracing::debug!(node.id = %node, ?state, "its node reports"));
             match view.tasks().get(&id) {
                 Some(task) if task.node_id != *node => {
                     return Err(Status::permission_denied(format!("task {id} is not assigned to node {node}")));
@@ -226,7 +228,9 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         registered.await.map_err(|error| Status::unavailable(error.to_string()))?;
         tracing::info!(node.id = %caller.node_id, session.id, "node registered");
         let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
-        self.shared.streams.spawn(send_session(self.shared.clone(), caller.node_id, session, sender));
+        let span = session.span(&caller.node_id);
+        let sending = send_session(self.shared.clone(), caller.node_id, session, sender);
+        self.shared.streams.spawn(sending.instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -254,7 +258,9 @@ impl api::dispatcher_server::Dispatcher for Dispatcher {
         let caller = caller(&request)?;
         let session = self.shared.sessions.get(&caller.node_id, &request.get_ref().session_id)?;
         let (sender, receiver) = mpsc::channel(STREAM_DEPTH);
-        self.shared.streams.spawn(send_assignments(self.shared.clone(), caller.node_id, session, sender));
+        let span = session.span(&caller.node_id);
+        let sending = send_assignments(self.shared.clone(), caller.node_id, session, sender);
+        self.shared.streams.spawn(sending.instrument(span));
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -364,7 +370,7 @@ async fn send_assignments(
                     Change::Remove(AssignmentKey::Task(id)) => (id, true),
                     _ => continue,
                 };
-                tracing::debug!(task.id = %task, node.id = %node_id, remove, "task sent to its node");
+                tracing::debug_span!("task", task.id = %task).in_scope(|| tracing::debug!(remove, "sent to its node"));
             }
             if sender.send(Ok(batch.into())).await.is_err() {
                 return;

@@ -28,6 +28,13 @@ pub(super) struct Session {
     pub ended: CancellationToken,
 }
 
+impl Session {
+    /// In which its streams are fed: their requests have long been answered.
+    pub(super) fn span(&self, node: &NodeId) -> tracing::Span {
+        tracing::info_span!("session", node.id = %node, session.id = self.id)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Entry {
     session: Option<Session>,

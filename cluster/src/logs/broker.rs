@@ -55,6 +55,8 @@ enum News {
 #[derive(Clone)]
 struct Listener {
     sender: NodeSender,
+    /// Ends its stream, and with it all that its agent sends.
+    cut: CancellationToken,
     /// Tells it from the node's earlier ones.
     number: u64,
 }
@@ -294,9 +296,13 @@ impl Reader {
         for (id, open) in &self.open {
             self.shared.readers().remove(id);
             let order = LogOrder::Close { id: id.clone() };
-            if let Some(listener) = self.shared.nodes().get(&open.node) {
-                // A full queue: the node finds the reader gone when it sends.
-                let _ = listener.sender.try_send(Ok(order.into()));
+            let mut nodes = self.shared.nodes();
+            let has_it = |listener: &Listener| listener.sender.try_send(Ok(order.into())).is_ok();
+            if !nodes.get(&open.node).is_none_or(has_it)
+                && let Some(listener) = nodes.remove(&open.node)
+            {
+                // A task that says nothing would be followed for good: the node begins anew, with what is still read.
+                listener.cut.cancel();
             }
         }
     }
@@ -320,11 +326,14 @@ impl api::log_broker_server::LogBroker for LogBroker {
         let caller = caller(&request)?;
         let (sender, receiver) = mpsc::channel(NODE_DEPTH);
         let number = self.shared.listeners.fetch_add(1, Ordering::Relaxed);
-        self.shared.nodes().insert(caller.node_id, Listener { sender: sender.clone(), number });
+        let cut = CancellationToken::new();
+        let listener = Listener { sender: sender.clone(), cut: cut.clone(), number };
+        self.shared.nodes().insert(caller.node_id, listener);
         let stop = self.shared.stop.clone();
         self.shared.streams.spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
+                () = cut.cancelled() => {}
                 () = stop.cancelled() => {
                     // A stream that is full or gone ends anyway.
                     let _ = sender.try_send(Err(Status::aborted("this manager no longer leads")));
@@ -350,7 +359,21 @@ impl api::log_broker_server::LogBroker for LogBroker {
     }
 }
 
+/// Returns when the reader of what is being sent is gone.
+async fn abandoned(sent: &Option<(String, mpsc::Sender<Event>)>) {
+    match sent {
+        Some((_, events)) => events.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl LogBroker {
+    /// Subscriptions that are read.
+    #[cfg(test)]
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.shared.readers().len()
+    }
+
     async fn relay(
         &self,
         node: &NodeId,
@@ -361,6 +384,7 @@ impl LogBroker {
         loop {
             let message = tokio::select! {
                 () = self.shared.stop.cancelled() => return Err(Status::aborted("this manager no longer leads")),
+                () = abandoned(unfinished) => return Err(gone()),
                 message = stream.message() => message?,
             };
             let Some(message) = message else { return Ok(()) };

@@ -27,8 +27,8 @@ use crate::raft::{Leadership, RaftNode};
 use crate::store::Store;
 use crate::surroundings::Clock;
 use crate::timing::Timing;
-use crate::wire::Peers;
 use crate::wire::access::Place;
+use crate::wire::{Peer, Peers};
 
 /// The largest request of one message.
 const REQUEST_BYTES_MAX: usize = 8 << 20;
@@ -89,10 +89,17 @@ impl Service<Request<Body>> for Gate {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let inner = self.inner.clone();
-        let span = tracing::info_span!("request", path = request.uri().path(), node.id = tracing::field::Empty);
+        let span = request_span(&request);
         let answer = async move { Ok(inner.handle(request).await.unwrap_or_else(|status| status.into_http())) };
         Box::pin(answer.instrument(span))
     }
+}
+
+/// In which a request is answered: what is called, and by whom.
+pub(super) fn request_span(request: &Request<Body>) -> tracing::Span {
+    let peer = request.extensions().get::<Peer>();
+    let addr = peer.and_then(|peer| peer.addr).map(tracing::field::display);
+    tracing::info_span!("request", method = request.uri().path(), peer.addr = addr, node.id = tracing::field::Empty)
 }
 
 impl Inner {

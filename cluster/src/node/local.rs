@@ -20,9 +20,11 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use tower::{Service, ServiceExt};
+use tracing::Instrument;
 
 use super::NodeError;
 use super::active::Active;
+use super::gate::request_span;
 use super::layout::{context, make_dir};
 use crate::api::local_server::{Local, LocalServer};
 use crate::api::{
@@ -45,23 +47,28 @@ type Waiting<T> = oneshot::Sender<Result<T, Status>>;
 
 /// Where an answer goes; the one who asked may have hung up meanwhile.
 #[derive(Clone)]
-pub(super) struct Answer<T>(Arc<Mutex<Option<Waiting<T>>>>);
+pub(super) struct Answer<T> {
+    waiting: Arc<Mutex<Option<Waiting<T>>>>,
+    /// Of the request.
+    span: tracing::Span,
+}
 
 impl<T> Answer<T> {
     fn new() -> (Self, oneshot::Receiver<Result<T, Status>>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
+        let waiting = Arc::new(Mutex::new(Some(sender)));
+        (Self { waiting, span: tracing::Span::current() }, receiver)
     }
 
     pub(super) fn send(&self, result: Result<T, NodeError>) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
             let _ = sender.send(result.map_err(|error| status(&error)));
         }
     }
 
     pub(super) fn fail(&self, error: &NodeError) {
-        let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sender = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {
             let _ = sender.send(Err(status(error)));
         }
@@ -101,6 +108,17 @@ pub(super) enum Command {
     Init { request: InitRequest, answer: Answer<InitResponse> },
     Join { request: JoinRequest, answer: Answer<JoinResponse> },
     Leave { force: bool, answer: Answer<LeaveResponse> },
+}
+
+impl Command {
+    /// In which it is carried out: the request's.
+    pub(super) fn span(&self) -> tracing::Span {
+        match self {
+            Self::Init { answer, .. } => answer.span.clone(),
+            Self::Join { answer, .. } => answer.span.clone(),
+            Self::Leave { answer, .. } => answer.span.clone(),
+        }
+    }
 }
 
 /// The service `Local`, and the way to the manager's services. Clones share everything.
@@ -234,7 +252,8 @@ impl Entrance {
     async fn handle(self, mut request: HttpRequest<Body>) -> Result<HttpResponse<Body>, Status> {
         let path = request.uri().path();
         if path.starts_with("/skep.v1.Local/") {
-            return match self.routes.oneshot(request).await {
+            let span = request_span(&request);
+            return match self.routes.oneshot(request).instrument(span).await {
                 Ok(response) => Ok(response),
                 Err(never) => match never {},
             };

@@ -26,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::api::LeaveResponse;
 use crate::executor::Executor;
@@ -209,7 +210,8 @@ impl Node {
                 command = self.inbox.recv() => command,
             };
             let Some(command) = command else { break };
-            match self.execute(command, active.as_ref()).await {
+            let span = command.span();
+            match self.execute(command, active.as_ref()).instrument(span).await {
                 Next::Stay => {}
                 Next::Activate(prepared) => {
                     let answer = prepared.answer.clone();

@@ -483,6 +483,52 @@ async fn followed_logs_go_on_with_a_new_agent_and_end_with_the_leader_aloud() {
     assert!(end.message().contains("another leader"), "{end:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_abandoned_follower_leaves_nothing_on_the_manager_and_on_the_worker() {
+    let swarm = Swarm::new(1).await;
+    swarm.add_service("s", replicated(2, "x")).await;
+    swarm.until("both run", |view| up(view, "s") == 2).await;
+    let logs = &swarm.leader.as_ref().unwrap().logs;
+    for _ in 0..20 {
+        let mut stream = logs.service_logs("s", all_lines(true)).unwrap();
+        lines(&mut stream, 4).await;
+        // From now on they are silent.
+        assert_eq!((swarm.machines["node0"].readers(), logs.subscriptions()), (2, 1));
+        drop(stream);
+        swarm.until_machines("nobody reads", |machines| machines["node0"].readers() == 0).await;
+        assert_eq!(logs.subscriptions(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_takes_no_orders_begins_anew_without_those_that_nobody_reads() {
+    let mut swarm = Swarm::new(1).await;
+    swarm.add_service("s", replicated(1, "x")).await;
+    swarm.until("it runs", |view| up(view, "s") == 1).await;
+    swarm.stop_agent("node0").await;
+    let logs = swarm.leader.as_ref().unwrap().logs.clone();
+    let mut request = Request::new(ListenSubscriptionsRequest {});
+    let (node_id, cluster_id) = ("node0".into(), "cluster".into());
+    request.extensions_mut().insert(Caller { node_id, role: NodeRole::Worker, cluster_id, addr: None });
+    // Nobody takes what is ordered here; more readers than orders have room come and go.
+    let orders = log_broker_server::LogBroker::listen_subscriptions(&logs, request).await.unwrap().into_inner();
+    let readers: Vec<_> = (0..100).map(|_| logs.service_logs("s", all_lines(true)).unwrap()).collect();
+    until_subscribed(&logs, |count| count >= 64).await;
+    drop(readers);
+    until_subscribed(&logs, |count| count == 0).await;
+    let ended = tokio::time::timeout(Duration::from_secs(60), orders.collect::<Vec<_>>()).await;
+    assert_eq!(ended.expect("the stream of orders ends").len(), 64);
+}
+
+async fn until_subscribed(logs: &LogBroker, enough: impl Fn(usize) -> bool) {
+    let reached = async {
+        while !enough(logs.subscriptions()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
+}
+
 /// A listener that never sends anything.
 async fn silent(swarm: &Swarm, node: &str) -> tonic::Streaming<SubscriptionMessage> {
     let link = Link { node_id: node.into(), addr: swarm.addr.subscribe() };

@@ -59,6 +59,8 @@ struct Inner {
     network: Mutex<Option<NodeNetwork>>,
     /// What each of its containers has said, one nanosecond apart.
     lines: Mutex<Vec<Vec<u8>>>,
+    /// Held by everybody who reads what its containers say.
+    readers: Arc<()>,
     /// It cannot be looked at for strangers.
     blind: AtomicBool,
     /// Its containers do not stop.
@@ -79,6 +81,7 @@ impl Machine {
             fates: Mutex::default(),
             network: Mutex::default(),
             lines: Mutex::new(vec![b"one".to_vec(), b"two".to_vec()]),
+            readers: Arc::default(),
             blind: AtomicBool::default(),
             stubborn: watch::Sender::new(false),
             changes: watch::Sender::new(0),
@@ -114,6 +117,11 @@ impl Machine {
     pub fn say(&self, text: &str) {
         lock(&self.0.lines).push(text.into());
         self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// How many read what its containers say.
+    pub fn readers(&self) -> usize {
+        Arc::strong_count(&self.0.readers) - 1
     }
 
     /// Whether it refuses to be looked at for strangers.
@@ -292,7 +300,8 @@ impl Controller for MachineController {
     fn logs(&self, options: &LogOptions) -> BoxStream<'static, Result<LogLine, ExecutorError>> {
         let (machine, follow, since) = (self.machine.clone(), options.follow, options.since_ns);
         let line = |(data, timestamp_ns)| LogLine { timestamp_ns, stream: LogStream::Stdout, data };
-        futures::stream::unfold(0_usize, move |next| {
+        let reading = self.machine.0.readers.clone();
+        futures::stream::unfold((0_usize, reading), move |(next, reading)| {
             let machine = machine.clone();
             async move {
                 let mut changes = machine.0.changes.subscribe();
@@ -300,7 +309,7 @@ impl Controller for MachineController {
                     changes.mark_unchanged();
                     if let Some(text) = lock(&machine.0.lines).get(next) {
                         let time = i64::try_from(next).unwrap_or(i64::MAX).saturating_add(1);
-                        return Some(((text.clone(), time), next + 1));
+                        return Some(((text.clone(), time), (next + 1, reading)));
                     }
                     if !follow {
                         return None;

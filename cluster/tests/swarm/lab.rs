@@ -22,6 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tracing::Dispatch;
 
 /// Longer than anything here may take, also on a loaded machine.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -68,6 +69,8 @@ pub struct TestNode {
     pub clock: Shifted,
     directory: TempDir,
     running: Option<Running>,
+    /// Hears what its agent logs.
+    log: Option<Dispatch>,
 }
 
 struct Running {
@@ -79,6 +82,15 @@ struct Running {
 impl TestNode {
     /// A machine that is in no swarm, with its agent running.
     pub fn start(name: &str) -> Self {
+        Self::started(name, None)
+    }
+
+    /// The same, with what its agent logs.
+    pub fn start_heard(name: &str, log: Dispatch) -> Self {
+        Self::started(name, Some(log))
+    }
+
+    fn started(name: &str, log: Option<Dispatch>) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let ip = format!("127.{}.{}.{}", 1 + high % 200, low, 1 + number % 250);
@@ -89,6 +101,7 @@ impl TestNode {
             clock: Shifted::default(),
             directory,
             running: None,
+            log,
         };
         node.run();
         node
@@ -115,7 +128,13 @@ impl TestNode {
 
     /// Starts the agent.
     pub fn run(&mut self) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(2).enable_all();
+        if let Some(log) = self.log.clone() {
+            // The threads are the agent's alone: they are heard until they end.
+            builder.on_thread_start(move || std::mem::forget(tracing::dispatcher::set_default(&log)));
+        }
+        let runtime = builder.build().unwrap();
         let stop = CancellationToken::new();
         let task = runtime.spawn(run_until(self.config(), stop.clone()));
         self.running = Some(Running { runtime, stop, task });

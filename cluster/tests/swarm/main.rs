@@ -6,4 +6,5 @@ mod expiry;
 mod lab;
 mod refusals;
 mod single;
+mod spans;
 mod three;

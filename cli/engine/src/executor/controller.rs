@@ -95,7 +95,9 @@ impl Controller for TaskController {
         let (machine, task) = (Arc::clone(&self.machine), Arc::clone(&self.task));
         blocking(move || {
             let config = container::config(&task, &hostname(), |network| machine.assigned(network))?;
-            machine.runtime.create(&config).map(drop).map_err(of_runtime)
+            let created = machine.runtime.create(&config).map_err(of_runtime)?;
+            tracing::debug!(container.id = %created.id, "created");
+            Ok(())
         })
         .await
     }
@@ -110,6 +112,7 @@ impl Controller for TaskController {
             for warning in machine.runtime.start(&id).map_err(of_runtime)? {
                 tracing::warn!(container.id = %id, warning);
             }
+            tracing::debug!(container.id = %id, "started");
             Ok(())
         })
         .await

@@ -6,6 +6,8 @@
 
 mod container;
 mod controller;
+#[cfg(test)]
+mod log_tests;
 mod logs;
 mod network;
 #[cfg(test)]
@@ -125,11 +127,12 @@ fn of_net(error: skep_net::Error) -> ExecutorError {
     }
 }
 
-/// Runs what blocks on a thread of its own.
+/// Runs what blocks on a thread of its own, in the span of who asks: the log then names the task there, too.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ExecutorError> + Send + 'static,
 ) -> Result<T, ExecutorError> {
-    match tokio::task::spawn_blocking(work).await {
+    let span = tracing::Span::current();
+    match tokio::task::spawn_blocking(move || span.in_scope(work)).await {
         Ok(result) => result,
         Err(failure) => Err(ExecutorError::Temporary(format!("the work on this machine was interrupted: {failure}"))),
     }

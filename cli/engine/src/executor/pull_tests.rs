@@ -1,6 +1,7 @@
 //! Tasks of one image, against a registry that counts what it is asked.
 #![allow(clippy::unwrap_used)]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -87,15 +88,15 @@ async fn answer(State(image): State<Arc<Image>>, request: Request) -> Response {
 }
 
 /// A node, and the registry it pulls from.
-struct World {
+pub(super) struct World {
     image: Arc<Image>,
-    executor: Arc<NodeExecutor>,
+    pub(super) executor: Arc<NodeExecutor>,
     registry: String,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let image = Arc::new(Image::new());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let registry = listener.local_addr().unwrap().to_string();
@@ -114,10 +115,14 @@ impl World {
             Ok(PullOptions { settings, ..PullOptions::default() })
         };
         let executor = NodeExecutor::new(Runtime::open(roots).unwrap(), Box::new(options)).unwrap();
-        Self { image, executor: Arc::new(executor), registry, _directory: directory }
+        Self { image, executor: Arc::new(executor), registry, directory }
     }
 
-    fn task(&self, slot: u64, image: &str) -> Task {
+    pub(super) fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    pub(super) fn task(&self, slot: u64, image: &str) -> Task {
         Task {
             id: format!("task{slot}").into(),
             slot,
