@@ -123,24 +123,9 @@ pub struct ContainerFlags {
     /// Write the container ID to the file
     #[arg(long, value_name = "string")]
     pub cidfile: Option<String>,
-    /// Limit CPU CFS (Completely Fair Scheduler) period
-    #[arg(long, value_name = "int")]
-    pub cpu_period: Option<u64>,
-    /// Limit CPU CFS (Completely Fair Scheduler) quota
-    #[arg(long, value_name = "int")]
-    pub cpu_quota: Option<i64>,
-    /// CPU shares (relative weight)
-    #[arg(short, long, value_name = "int")]
-    pub cpu_shares: Option<u64>,
-    /// Number of CPUs
-    #[arg(long, value_name = "decimal", value_parser = limits::parse_cpus)]
-    pub cpus: Option<i64>,
-    /// CPUs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    pub cpuset_cpus: Option<String>,
-    /// MEMs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    pub cpuset_mems: Option<String>,
+    /// `--cpu…`
+    #[command(flatten)]
+    pub processors: CpuFlags,
     /// Add a host device to the container
     #[arg(long, value_name = "list")]
     pub device: Vec<String>,
@@ -162,12 +147,9 @@ pub struct ContainerFlags {
     /// Overwrite the default ENTRYPOINT of the image
     #[arg(long, value_name = "string")]
     pub entrypoint: Option<String>,
-    /// Set environment variables
-    #[arg(short, long, value_name = "list", value_parser = env::variable)]
-    pub env: Vec<String>,
-    /// Read in a file of environment variables
-    #[arg(long, value_name = "list")]
-    pub env_file: Vec<String>,
+    /// `--env` and its like.
+    #[command(flatten)]
+    pub environment: EnvFlags,
     /// Expose a port or a range of ports
     #[arg(long, value_name = "list")]
     pub expose: Vec<String>,
@@ -204,15 +186,9 @@ pub struct ContainerFlags {
     /// Container MAC address (e.g., 92:d0:c6:0a:29:33)
     #[arg(long, value_name = "string")]
     pub mac_address: Option<String>,
-    /// Memory limit
-    #[arg(short, long, value_name = "bytes", value_parser = human::parse_binary_size)]
-    pub memory: Option<i64>,
-    /// Memory soft limit
-    #[arg(long, value_name = "bytes", value_parser = human::parse_binary_size)]
-    pub memory_reservation: Option<i64>,
-    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
-    #[arg(long, value_name = "bytes", value_parser = options::bytes_or_unlimited)]
-    pub memory_swap: Option<i64>,
+    /// `--memory…`
+    #[command(flatten)]
+    pub memory: MemoryFlags,
     /// Attach a filesystem mount to the container
     #[arg(long, value_name = "mount", value_parser = mount::long)]
     pub mount: Vec<MountSpec>,
@@ -305,6 +281,54 @@ pub struct ContainerFlags {
     pub workdir: Option<String>,
 }
 
+/// Which environment variables a program gets.
+#[derive(Debug, Clone, Args)]
+pub struct EnvFlags {
+    /// Set environment variables
+    #[arg(short, long, value_name = "list", value_parser = env::variable)]
+    pub env: Vec<String>,
+    /// Read in a file of environment variables
+    #[arg(long, value_name = "list")]
+    pub env_file: Vec<String>,
+}
+
+/// How much of the processors a container may use.
+#[derive(Debug, Clone, Args)]
+pub struct CpuFlags {
+    /// Limit CPU CFS (Completely Fair Scheduler) period
+    #[arg(long, value_name = "int")]
+    pub cpu_period: Option<u64>,
+    /// Limit CPU CFS (Completely Fair Scheduler) quota
+    #[arg(long, value_name = "int")]
+    pub cpu_quota: Option<i64>,
+    /// CPU shares (relative weight)
+    #[arg(short, long, value_name = "int")]
+    pub cpu_shares: Option<u64>,
+    /// Number of CPUs
+    #[arg(long, value_name = "decimal", value_parser = limits::parse_cpus)]
+    pub cpus: Option<i64>,
+    /// CPUs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "string")]
+    pub cpuset_cpus: Option<String>,
+    /// MEMs in which to allow execution (0-3, 0,1)
+    #[arg(long, value_name = "string")]
+    pub cpuset_mems: Option<String>,
+}
+
+/// How much memory a container may use.
+#[derive(Debug, Clone, Args)]
+pub struct MemoryFlags {
+    /// Memory limit
+    #[arg(short, long, value_name = "bytes", value_parser = human::parse_binary_size)]
+    pub memory: Option<i64>,
+    /// Memory soft limit
+    #[arg(long, value_name = "bytes", value_parser = human::parse_binary_size)]
+    pub memory_reservation: Option<i64>,
+    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
+    #[arg(long, value_name = "bytes", value_parser = options::bytes_or_unlimited)]
+    pub memory_swap: Option<i64>,
+}
+
 /// `exec`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER COMMAND [ARG...]")]
@@ -315,12 +339,9 @@ pub struct Exec {
     /// Override the key sequence for detaching a container
     #[arg(long, value_name = "string", value_parser = options::detach_keys)]
     pub detach_keys: Option<Bytes>,
-    /// Set environment variables
-    #[arg(short, long, value_name = "list", value_parser = env::variable)]
-    pub env: Vec<String>,
-    /// Read in a file of environment variables
-    #[arg(long, value_name = "list")]
-    pub env_file: Vec<String>,
+    /// `--env` and its like.
+    #[command(flatten)]
+    pub environment: EnvFlags,
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub interactive: bool,
@@ -556,33 +577,12 @@ pub struct Update {
     /// Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)
     #[arg(long, value_name = "uint16")]
     pub blkio_weight: Option<u16>,
-    /// Limit CPU CFS (Completely Fair Scheduler) period
-    #[arg(long, value_name = "int")]
-    pub cpu_period: Option<u64>,
-    /// Limit CPU CFS (Completely Fair Scheduler) quota
-    #[arg(long, value_name = "int")]
-    pub cpu_quota: Option<i64>,
-    /// CPU shares (relative weight)
-    #[arg(short, long, value_name = "int")]
-    pub cpu_shares: Option<u64>,
-    /// Number of CPUs
-    #[arg(long, value_name = "decimal", value_parser = limits::parse_cpus)]
-    pub cpus: Option<i64>,
-    /// CPUs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    pub cpuset_cpus: Option<String>,
-    /// MEMs in which to allow execution (0-3, 0,1)
-    #[arg(long, value_name = "string")]
-    pub cpuset_mems: Option<String>,
-    /// Memory limit
-    #[arg(short, long, value_name = "bytes", value_parser = human::parse_binary_size)]
-    pub memory: Option<i64>,
-    /// Memory soft limit
-    #[arg(long, value_name = "bytes", value_parser = human::parse_binary_size)]
-    pub memory_reservation: Option<i64>,
-    /// Swap limit equal to memory plus swap: '-1' to enable unlimited swap
-    #[arg(long, value_name = "bytes", value_parser = options::bytes_or_unlimited)]
-    pub memory_swap: Option<i64>,
+    /// `--cpu…`
+    #[command(flatten)]
+    pub processors: CpuFlags,
+    /// `--memory…`
+    #[command(flatten)]
+    pub memory: MemoryFlags,
     /// Tune container pids limit (set -1 for unlimited)
     #[arg(long, value_name = "int")]
     pub pids_limit: Option<i64>,

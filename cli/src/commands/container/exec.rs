@@ -15,7 +15,7 @@ pub fn run(node: &Node, args: Exec) -> Result<i32> {
     let container = words.next().unwrap_or_default();
     let options = ExecOptions {
         args: words.collect(),
-        env: env::merged(&args.env_file, &args.env).map_err(anyhow::Error::msg)?,
+        env: env::merged(&args.environment.env_file, &args.environment.env).map_err(anyhow::Error::msg)?,
         user: args.user,
         working_dir: args.workdir,
         tty: args.tty,

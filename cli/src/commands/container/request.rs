@@ -13,7 +13,7 @@ use skep_engine::docker::mount::Mount;
 use skep_engine::docker::{Empty, Named};
 use skep_runtime::Attach;
 
-use crate::args::container::ContainerFlags;
+use crate::args::container::{ContainerFlags, CpuFlags, MemoryFlags};
 use crate::parse::network::NetworkSpec;
 use crate::parse::{env, mount, options, port};
 
@@ -47,7 +47,7 @@ pub fn from_flags(
         tty: flags.tty,
         open_stdin: flags.interactive,
         stdin_once: flags.interactive && streams.stdin,
-        env: Some(said(env::merged(&flags.env_file, &flags.env))?),
+        env: Some(said(env::merged(&flags.environment.env_file, &flags.environment.env))?),
         cmd: Some(cmd.to_vec()),
         healthcheck: said(flags.health.spec())?.map(health_config),
         image: image.clone(),
@@ -113,25 +113,32 @@ fn host_config(flags: &ContainerFlags) -> Result<HostConfig> {
 }
 
 fn resources(flags: &ContainerFlags) -> Result<Resources> {
-    let signed = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     Ok(Resources {
-        cpu_shares: signed(flags.cpu_shares),
-        memory: flags.memory,
-        nano_cpus: flags.cpus,
         blkio_weight: flags.blkio_weight,
-        cpu_period: signed(flags.cpu_period),
-        cpu_quota: flags.cpu_quota,
-        cpuset_cpus: flags.cpuset_cpus.clone(),
-        cpuset_mems: flags.cpuset_mems.clone(),
         devices: Some(Some(flags.device.iter().map(|text| device(text)).collect::<Result<_>>()?)),
         device_cgroup_rules: Some(Some(flags.device_cgroup_rule.clone())),
-        memory_reservation: flags.memory_reservation,
-        memory_swap: flags.memory_swap,
         oom_kill_disable: Some(Some(flags.oom_kill_disable)),
         pids_limit: Some(flags.pids_limit),
         ulimits: Some(Some(flags.ulimit.clone())),
-        ..Resources::default()
+        ..limits(&flags.processors, &flags.memory)
     })
+}
+
+/// What is asked of processors and memory.
+pub fn limits(processors: &CpuFlags, memory: &MemoryFlags) -> Resources {
+    let signed = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
+    Resources {
+        cpu_shares: signed(processors.cpu_shares),
+        memory: memory.memory,
+        nano_cpus: processors.cpus,
+        cpu_period: signed(processors.cpu_period),
+        cpu_quota: processors.cpu_quota,
+        cpuset_cpus: processors.cpuset_cpus.clone(),
+        cpuset_mems: processors.cpuset_mems.clone(),
+        memory_reservation: memory.memory_reservation,
+        memory_swap: memory.memory_swap,
+        ..Resources::default()
+    }
 }
 
 fn mounts(flags: &ContainerFlags) -> Result<(Vec<Mount>, Named<String>), String> {
