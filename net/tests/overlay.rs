@@ -183,6 +183,15 @@ fn connect_task(nodes: &[Node; 2], task: Task) -> Sandbox {
     connect(&nodes[task.node], task.number, &[(INGRESS, ingress(task.ingress)), (APP, app(task.app))])
 }
 
+/// The wire, with both tasks running, and known everywhere.
+fn running() -> (Machine, [Node; 2], [Sandbox; 2]) {
+    let (machine, nodes) = wire();
+    apply(&nodes, &TASKS);
+    let tasks = TASKS.map(|task| connect_task(&nodes, task));
+    apply(&nodes, &TASKS);
+    (machine, nodes, tasks)
+}
+
 /// Both tasks answer at port 80, as `web1` and `web2`.
 fn serve(tasks: &[Sandbox; 2]) -> [Server; 2] {
     [("web1", &tasks[0]), ("web2", &tasks[1])].map(|(name, task)| Server::start(&task.namespace, 80, name))
@@ -205,9 +214,7 @@ fn half_each(count: usize) -> BTreeMap<String, usize> {
 #[test]
 fn services_are_reached_by_virtual_address_and_through_the_mesh() {
     on_a_host(|| {
-        let (_machine, nodes) = wire();
-        apply(&nodes, &TASKS);
-        let tasks = TASKS.map(|task| connect_task(&nodes, task));
+        let (_machine, nodes, tasks) = running();
         let client = connect(&nodes[1], 3, &[(APP, app(10))]);
         apply(&nodes, &TASKS);
         let names: Vec<(&str, u32)> = tasks[0].endpoints.iter().map(|leg| (leg.interface.as_str(), leg.mtu)).collect();
@@ -343,10 +350,7 @@ fn leave(nodes: &[Node; 2]) {
 #[test]
 fn applying_again_does_nothing_and_damage_is_repaired() {
     on_a_host(|| {
-        let (_machine, nodes) = wire();
-        apply(&nodes, &TASKS);
-        let tasks = TASKS.map(|task| connect_task(&nodes, task));
-        apply(&nodes, &TASKS);
+        let (_machine, nodes, tasks) = running();
         let node = &nodes[0];
         let wanted = intent(&nodes, node, &TASKS);
         let report = node.run(|net| net.apply_node(&wanted)).unwrap();
@@ -379,9 +383,7 @@ fn leave_quietly(nodes: &[Node; 2]) {
 #[test]
 fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
     on_a_host(|| {
-        let (_machine, nodes) = wire();
-        apply(&nodes, &TASKS);
-        let tasks = TASKS.map(|task| connect_task(&nodes, task));
+        let (_machine, nodes, tasks) = running();
         let client = connect(&nodes[1], 3, &[(APP, app(10))]);
         apply(&nodes, &TASKS);
         let listeners = tasks.each_ref().map(|task| {
@@ -435,9 +437,7 @@ fn a_draining_task_keeps_its_connections_and_gets_no_new_ones() {
 #[test]
 fn a_task_keeps_its_ports_while_its_service_is_updated() {
     on_a_host(|| {
-        let (_machine, nodes) = wire();
-        apply(&nodes, &TASKS);
-        let tasks = TASKS.map(|task| connect_task(&nodes, task));
+        let (_machine, nodes, tasks) = running();
         let _servers = serve(&tasks);
         ask_patiently(None, nodes[0].address, 8080);
         for node in &nodes {

@@ -3,17 +3,18 @@
 use std::io::{PipeReader, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{Mode, umask};
-use skep_runtime::config::{CgroupLimits, HealthCheck, Limits, LogConfig, MountSpec, MountType, RestartPolicy};
+use skep_runtime::config::{CgroupLimits, HealthCheck, Limits, LogConfig, RestartPolicy};
 use skep_runtime::state::{HealthStatus, Status};
 use skep_runtime::{Error, ExecOptions, LogOptions, LogStream, RemoveOptions, StopOptions, Update, WaitCondition};
 
-use crate::fixture::{Case, Node, is_running, is_there};
+use crate::fixture::{Case, Node, bind, is_running, is_there, volume};
 
 pub const ALL: &[Case] = &[
     ("output_and_exit_code_are_kept", output_and_exit_code_are_kept),
@@ -221,11 +222,6 @@ fn names_are_unique_and_found_by_prefix(node: &Node) {
     assert_eq!(node.runtime.list(true).unwrap().len(), 1);
 }
 
-fn volume(name: &str, target: &str) -> MountSpec {
-    let kind = MountType::Volume { name: name.to_owned(), no_copy: false, labels: Default::default() };
-    MountSpec { kind, target: target.to_owned(), read_only: false }
-}
-
 fn volumes_are_filled_kept_and_removed(node: &Node) {
     let mut config =
         node.shell("cat /data/file && stat -c %a:%u /data/file && readlink /data/sub/link && echo x > /data/new");
@@ -243,13 +239,7 @@ fn volumes_are_filled_kept_and_removed(node: &Node) {
     volumes.remove("honey", false).unwrap();
     assert_eq!(volumes.remove("honey", false).unwrap_err().to_string(), "get honey: no such volume");
     let mut config = node.config(&["true"]);
-    let kind = MountType::Bind {
-        source: "/no/such/directory".into(),
-        create_source: false,
-        propagation: String::new(),
-        non_recursive: false,
-    };
-    config.mounts = vec![MountSpec { kind, target: "/x".to_owned(), read_only: true }];
+    config.mounts = vec![bind(Path::new("/no/such/directory"), "/x", false)];
     let error = node.runtime.create(&config).unwrap_err().to_string();
     assert!(error.contains("bind source path does not exist: /no/such/directory"), "{error}");
 }
@@ -258,9 +248,7 @@ fn the_umask_of_the_user_stays_outside(node: &Node) {
     let made = node.directory.path().join("made/for/it");
     let mut config = node.shell("cat /etc/resolv.conf /etc/hosts /etc/hostname >/dev/null && ls /made && umask");
     config.user = Some("1000".to_owned());
-    let kind =
-        MountType::Bind { source: made.clone(), create_source: true, propagation: String::new(), non_recursive: false };
-    config.mounts = vec![MountSpec { kind, target: "/made".to_owned(), read_only: false }];
+    config.mounts = vec![bind(&made, "/made", true)];
     let before = umask(Mode::from_bits_truncate(0o077));
     let id = node.run(&config);
     umask(before);

@@ -2,16 +2,17 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use skep_runtime::config::{ContainerConfig, MountSpec, MountType, RestartPolicy};
+use skep_runtime::config::{ContainerConfig, RestartPolicy};
 use skep_runtime::state::Status;
 use skep_runtime::{RemoveOptions, Runtime, StopOptions, WaitCondition};
 
-use crate::fixture::{Case, Node, is_there, roots};
+use crate::fixture::{Case, Node, bind, is_there, roots, volume};
 
 pub const ALL: &[Case] = &[
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
@@ -203,20 +204,9 @@ fn a_container_being_made_is_not_swept(node: &Node) {
     });
 }
 
-fn volume(name: &str, target: &str) -> MountSpec {
-    let kind = MountType::Volume { name: name.to_owned(), no_copy: false, labels: Default::default() };
-    MountSpec { kind, target: target.to_owned(), read_only: false }
-}
-
 fn a_creation_that_fails_leaves_nothing(node: &Node) {
     let mut config = node.config(&["true"]);
-    let kind = MountType::Bind {
-        source: "/no/such/directory".into(),
-        create_source: false,
-        propagation: String::new(),
-        non_recursive: false,
-    };
-    let missing = MountSpec { kind, target: "/x".to_owned(), read_only: true };
+    let missing = bind(Path::new("/no/such/directory"), "/x", false);
     config.mounts = vec![volume("", "/data"), volume("kept", "/scratch"), missing];
     node.runtime.create(&config).unwrap_err();
     let names: Vec<String> = node.runtime.volumes().list().unwrap().into_iter().map(|volume| volume.name).collect();

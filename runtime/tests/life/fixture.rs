@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use skep_image::Digest;
-use skep_runtime::config::{ContainerConfig, NetworkMode};
+use skep_runtime::config::{ContainerConfig, MountSpec, MountType, NetworkMode};
 use skep_runtime::state::{ContainerState, Status};
 use skep_runtime::{LogOptions, LogStream, RemoveOptions, Roots, Runtime};
 
@@ -25,6 +25,17 @@ pub struct Node {
 pub fn roots(directory: &Path) -> Roots {
     let name = directory.file_name().unwrap().to_str().unwrap().trim_start_matches('.');
     Roots { root: directory.join("root"), run_root: directory.join("run"), cgroup_parent: format!("/skep-life-{name}") }
+}
+
+pub fn volume(name: &str, target: &str) -> MountSpec {
+    let kind = MountType::Volume { name: name.to_owned(), no_copy: false, labels: Default::default() };
+    MountSpec { kind, target: target.to_owned(), read_only: false }
+}
+
+pub fn bind(source: &Path, target: &str, create_source: bool) -> MountSpec {
+    let kind =
+        MountType::Bind { source: source.to_owned(), create_source, propagation: String::new(), non_recursive: false };
+    MountSpec { kind, target: target.to_owned(), read_only: false }
 }
 
 /// A network namespace for this process: nothing here touches the machine's own network.
