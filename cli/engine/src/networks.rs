@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use skep_cluster::api::{Annotations, CreateNetworkRequest, GetNetworkRequest, IpamConfig, NetworkSpec as SwarmSpec};
-use skep_net::NetworkSpec;
+use skep_net::{NetworkSpec, NetworkView};
 
 pub use self::list::{ListNetworks, ListedNetworks};
 pub use self::remove::{PruneNetworks, PrunedNetworks};
@@ -92,34 +92,58 @@ impl Engine {
     /// [`ErrorKind::NotFound`], or the swarm cannot be asked about one that this machine does not carry.
     pub async fn inspect_network(&self, name: &str) -> Result<Network> {
         let (engine, asked) = (self.clone(), name.to_owned());
-        let local = aside(move || match engine.runtime()?.net().inspect_network(&asked) {
+        match aside(move || engine.begin_network_inspection(&asked)).await? {
+            Some(network) => Ok(network),
+            None => self.inspect_overlay(name).await,
+        }
+    }
+
+    /// [`Self::inspect_network`] for who has no async runtime: blocks, and looks at a network of this machine; `None` for
+    /// one that may be the swarm's.
+    ///
+    /// # Errors
+    /// As [`Self::inspect_network`].
+    pub fn begin_network_inspection(&self, name: &str) -> Result<Option<Network>> {
+        match self.machine_network(name)? {
+            Some(view) if view.definition.is_some() => Ok(Some(shape::of_machine(&view))),
+            _ if self.is_in_swarm() => Ok(None),
+            Some(view) => Ok(Some(shape::of_machine(&view))),
+            None => Err(not_found(name)),
+        }
+    }
+
+    /// A network of the swarm: what the swarm knows, or else what this machine carries of it.
+    ///
+    /// # Errors
+    /// As [`Self::inspect_network`].
+    pub async fn inspect_overlay(&self, name: &str) -> Result<Network> {
+        let (engine, asked) = (self.clone(), name.to_owned());
+        let local = aside(move || engine.machine_network(&asked)).await?;
+        let asked = local.as_ref().map_or_else(|| name.to_owned(), |view| view.id.to_string());
+        match (self.ask_about(asked).await, &local) {
+            (Ok(answer), _) => Ok(shape::of_swarm(&answer, local.as_ref())),
+            // A worker cannot ask, but knows what it carries.
+            (Err(_), Some(view)) => Ok(shape::of_machine(view)),
+            (Err(error), None) if error.kind() == ErrorKind::NotFound => Err(not_found(name)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    fn machine_network(&self, name: &str) -> Result<Option<NetworkView>> {
+        match self.runtime()?.net().inspect_network(name) {
             Ok(view) => Ok(Some(view)),
             Err(skep_net::Error::NetworkNotFound { .. }) => Ok(None),
-            Err(error) => Err(Error::from(error)),
-        })
-        .await?;
-        if let Some(view) = local.as_ref().filter(|view| view.definition.is_some()) {
-            return Ok(shape::of_machine(view));
-        }
-        if self.is_in_swarm() {
-            let asked = local.as_ref().map_or_else(|| name.to_owned(), |view| view.id.to_string());
-            match (self.ask_about(asked).await, &local) {
-                (Ok(answer), _) => return Ok(shape::of_swarm(&answer, local.as_ref())),
-                // A worker cannot ask, but knows what it carries.
-                (Err(_), Some(view)) => return Ok(shape::of_machine(view)),
-                (Err(error), None) if error.kind() == ErrorKind::NotFound => {}
-                (Err(error), None) => return Err(error),
-            }
-        }
-        match local {
-            Some(view) => Ok(shape::of_machine(&view)),
-            None => Err(Error::not_found(format!("network {name} not found"))),
+            Err(error) => Err(error.into()),
         }
     }
 
     async fn ask_about(&self, name: String) -> Result<skep_cluster::api::GetNetworkResponse> {
         Ok(self.agent().await?.get_network(GetNetworkRequest { r#ref: name }).await?)
     }
+}
+
+fn not_found(name: &str) -> Error {
+    Error::not_found(format!("network {name} not found"))
 }
 
 /// Refuses what skep's networks do not have, where it is asked for.

@@ -1,4 +1,5 @@
-//! No other program is ever called: what is executed is `skep` itself and what containers are made of.
+//! No other program is ever called: what is executed is `skep` itself and what containers are made of. And what a short
+//! command does without.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,11 +10,13 @@ use std::time::Duration;
 use skep_tests::program::{Finished, Running, start};
 use skep_tests::{Lab, Node, skep, swarm, wait_until};
 
-/// `skep` with `arguments` on `node`, each program that it and its children execute written down in `log`.
-fn traced(node: &Node, log: &Path, arguments: &[&str]) -> Running {
+const EXECUTIONS: &str = "trace=execve,execveat";
+
+/// `skep` with `arguments` on `node`, each of these system calls of it and its children written down in `log`.
+fn traced(node: &Node, log: &Path, calls: &str, arguments: &[&str]) -> Running {
     let inner = node.command(arguments);
     let mut command = Command::new("/usr/bin/strace");
-    command.args(["-f", "-qq", "-s", "4096", "-e", "trace=execve,execveat", "-e", "signal=none", "-o"]).arg(log);
+    command.args(["-f", "-qq", "-s", "4096", "-e", calls, "-e", "signal=none", "-o"]).arg(log);
     command.arg(inner.get_program()).args(inner.get_args()).env_clear();
     for (name, value) in inner.get_envs() {
         command.env(name, value.unwrap_or_default());
@@ -45,7 +48,7 @@ fn running_a_container_executes_skep_and_the_containers_program() {
     let node = lab.node(1);
     let log = lab.directory().join("run.strace");
     let run = ["run", "--rm", "-m", "64m", "-p", "8080:80", "-v", "kept:/kept", "busybox", "/bin/echo", "hello"];
-    assert_eq!(finish(traced(node, &log, &run)).ok(), "hello");
+    assert_eq!(finish(traced(node, &log, EXECUTIONS, &run)).ok(), "hello");
     let others: Vec<String> = executed(&log).into_iter().filter(|path| !is_skep(path)).collect();
     assert_eq!(others, ["/bin/echo"]);
 }
@@ -57,7 +60,7 @@ fn a_swarm_executes_skep_and_the_tasks_programs() {
     let log = lab.directory().join("swarm.strace");
     let address = node.address.to_string();
     // With the agent that it leaves behind, which goes when the node leaves.
-    let init = traced(node, &log, &["swarm", "init", "--advertise-addr", &address]);
+    let init = traced(node, &log, EXECUTIONS, &["swarm", "init", "--advertise-addr", &address]);
     wait_until(Duration::from_secs(60), "the swarm", || {
         let listed = node.skep(&["node", "ls", "--format", "{{.Status}}"]);
         (listed.stdout.trim() == "Ready").then_some(()).ok_or(listed.to_string())
@@ -76,4 +79,30 @@ fn a_swarm_executes_skep_and_the_tasks_programs() {
     finish(init).ok();
     let others: Vec<String> = executed(&log).into_iter().filter(|path| !is_skep(path)).collect();
     assert!(others.iter().all(|path| path.ends_with("/nginx")) && !others.is_empty(), "{others:?}");
+}
+
+#[test]
+fn what_this_machine_does_alone_starts_no_async_runtime() {
+    let lab = Lab::new(1).unwrap();
+    let node = lab.node(1);
+    // A runtime's threads give themselves a name.
+    let names_of_runtime = |arguments: &[&str]| {
+        let log = lab.directory().join("threads.strace");
+        finish(traced(node, &log, "trace=prctl", arguments)).ok();
+        let text = fs::read_to_string(&log).unwrap();
+        text.lines().filter(|line| line.contains("PR_SET_NAME, \"tokio-")).count()
+    };
+    assert_ne!(names_of_runtime(&["pull", "busybox"]), 0, "what a runtime looks like");
+    for arguments in [
+        ["network", "create", "app"].as_slice(),
+        &["network", "ls"],
+        &["network", "inspect", "app"],
+        &["network", "rm", "app"],
+        &["network", "prune", "-f"],
+        &["inspect", "bridge"],
+        &["create", "--name", "web", "busybox", "true"],
+        &["rm", "web"],
+    ] {
+        assert_eq!(names_of_runtime(arguments), 0, "{arguments:?}");
+    }
 }

@@ -23,6 +23,7 @@ pub mod volume;
 use std::fmt;
 use std::marker::PhantomData;
 
+use jiff::Timestamp;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -34,6 +35,11 @@ pub const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Go's zero time in seconds since 1970.
 pub const NEVER_SECONDS: i64 = -62_135_596_800;
+
+/// A moment as the JSON has it; `None` for one that never was.
+pub fn moment(text: &str) -> Option<Timestamp> {
+    (text != NEVER).then(|| text.parse().ok()).flatten()
+}
 
 /// A field that is missing, null, or has a value.
 pub type Maybe<T> = Option<Option<T>>;

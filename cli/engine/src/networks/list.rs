@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skep_cluster::api::{Annotations, ListNetworksRequest, Network as SwarmNetwork, NetworkSpec};
-use skep_net::OverlayIntent;
+use skep_net::{NetworkDefinition, OverlayIntent};
 
 use super::shape;
 use crate::ErrorKind;
@@ -36,31 +36,57 @@ pub(super) struct Entry {
     pub(super) created: Option<Timestamp>,
 }
 
+impl ListNetworks {
+    fn check(&self) -> Result<Names> {
+        self.filters.accept(&["driver", "id", "label", "name", "scope", "type"])?;
+        self.filters.check("type", &["custom", "builtin"])?;
+        self.filters.check("scope", &["swarm", "global", "local"])?;
+        self.filters.names("name")
+    }
+
+    fn listed(&self, names: &Names, entries: Vec<Entry>, missing: Option<Error>) -> ListedNetworks {
+        let all = entries.into_iter().map(|entry| entry.network);
+        ListedNetworks { networks: all.filter(|network| wanted(network, &self.filters, names)).collect(), missing }
+    }
+}
+
 impl Engine {
     /// The networks that are asked for. The swarm's are missing where it cannot be asked, and it is said why.
     ///
     /// # Errors
     /// [`ErrorKind::BadArgument`] for a filter that cannot be read; this machine's networks cannot be read.
     pub async fn list_networks(&self, request: &ListNetworks) -> Result<ListedNetworks> {
-        let filters = &request.filters;
-        filters.accept(&["driver", "id", "label", "name", "scope", "type"])?;
-        filters.check("type", &["custom", "builtin"])?;
-        filters.check("scope", &["swarm", "global", "local"])?;
-        let names = filters.names("name")?;
+        let names = request.check()?;
         let (entries, missing) = self.all_networks().await?;
-        let networks =
-            entries.into_iter().map(|entry| entry.network).filter(|network| wanted(network, filters, &names));
-        Ok(ListedNetworks { networks: networks.collect(), missing })
+        Ok(request.listed(&names, entries, missing))
+    }
+
+    /// [`Self::list_networks`] for who has no async runtime: blocks; `None` where this node is in a swarm, which has to
+    /// be asked, too.
+    ///
+    /// # Errors
+    /// As [`Self::list_networks`].
+    pub fn begin_network_list(&self, request: &ListNetworks) -> Result<Option<ListedNetworks>> {
+        let names = request.check()?;
+        let entries = self.machine_networks()?;
+        Ok((!self.is_in_swarm()).then(|| request.listed(&names, entries, None)))
+    }
+
+    /// This machine's networks, by name.
+    pub(super) fn machine_networks(&self) -> Result<Vec<Entry>> {
+        let entry = |definition: &NetworkDefinition| Entry {
+            network: shape::of_definition(definition),
+            created: shape::created(definition),
+        };
+        let mut entries: Vec<Entry> = self.runtime()?.net().networks().list()?.iter().map(entry).collect();
+        sort(&mut entries);
+        Ok(entries)
     }
 
     /// Every network, by name; and why the swarm's are missing, if they are.
     pub(super) async fn all_networks(&self) -> Result<(Vec<Entry>, Option<Error>)> {
         let engine = self.clone();
-        let local = aside(move || Ok(engine.runtime()?.net().networks().list()?)).await?;
-        let mut entries: Vec<Entry> = local
-            .iter()
-            .map(|definition| Entry { network: shape::of_definition(definition), created: shape::created(definition) })
-            .collect();
+        let mut entries = aside(move || engine.machine_networks()).await?;
         let (of_swarm, missing) = match self.swarm_networks().await {
             Ok(networks) => (networks, None),
             Err(error) => (Vec::new(), Some(error)),
@@ -70,7 +96,7 @@ impl Engine {
                 .iter()
                 .map(|network| Entry { network: shape::listed(network), created: shape::created_in_swarm(network) }),
         );
-        entries.sort_by(|a, b| a.network.name.cmp(&b.network.name).then_with(|| a.network.id.cmp(&b.network.id)));
+        sort(&mut entries);
         Ok((entries, missing))
     }
 
@@ -89,6 +115,10 @@ impl Engine {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn sort(entries: &mut [Entry]) {
+    entries.sort_by(|a, b| a.network.name.cmp(&b.network.name).then_with(|| a.network.id.cmp(&b.network.id)));
 }
 
 fn carried(overlay: OverlayIntent) -> SwarmNetwork {

@@ -1,10 +1,12 @@
 //! `DELETE /networks/ID` and `POST /networks/prune`.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skep_cluster::api::RemoveNetworkRequest;
 
-use super::list::is_builtin;
+use super::list::{Entry, is_builtin};
 use crate::blocking::aside;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -35,6 +37,21 @@ impl PruneNetworks {
     /// [`crate::ErrorKind::BadArgument`].
     pub fn check(&self) -> Result<()> {
         self.filters.accept(&["until", "label", "label!"])
+    }
+
+    /// Before which moment they have to be made.
+    fn until(&self) -> Result<Option<Timestamp>> {
+        self.check()?;
+        let now = Timestamp::now();
+        self.filters.values("until").first().map(|text| moment(text, now)).transpose()
+    }
+
+    fn wants(&self, entry: &Entry, until: Option<Timestamp>) -> bool {
+        let (network, none) = (&entry.network, BTreeMap::new());
+        !is_builtin(network)
+            && !matches!(network.name.as_str(), "ingress" | skep_net::GATEWAY_BRIDGE)
+            && until.is_none_or(|until| entry.created.is_some_and(|created| created < until))
+            && self.filters.labels_wanted(network.labels.as_ref().unwrap_or(&none))
     }
 }
 
@@ -78,22 +95,35 @@ impl Engine {
     /// # Errors
     /// [`crate::ErrorKind::BadArgument`] for a filter that cannot be read; this machine's networks cannot be read.
     pub async fn prune_networks(&self, request: &PruneNetworks) -> Result<PrunedNetworks> {
-        request.check()?;
-        let now = Timestamp::now();
-        let until = request.filters.values("until").first().map(|text| moment(text, now)).transpose()?;
+        let until = request.until()?;
         let (entries, missing) = self.all_networks().await?;
         let mut pruned = PrunedNetworks { networks_deleted: Vec::new(), missing };
-        for entry in entries {
-            let network = entry.network;
-            let wanted = !is_builtin(&network)
-                && !matches!(network.name.as_str(), "ingress" | skep_net::GATEWAY_BRIDGE)
-                && until.is_none_or(|until| entry.created.is_some_and(|created| created < until))
-                && request.filters.labels_wanted(&network.labels.unwrap_or_default());
+        for Entry { network, .. } in entries.into_iter().filter(|entry| request.wants(entry, until)) {
             // One that is in use says so, and stays.
-            if wanted && self.remove_network(&network.id).await.is_ok() {
+            if self.remove_network(&network.id).await.is_ok() {
                 pruned.networks_deleted.push(network.name);
             }
         }
         Ok(pruned)
+    }
+
+    /// [`Self::prune_networks`] for who has no async runtime: blocks; `None`, with nothing done, where this node is in a
+    /// swarm, which has networks, too.
+    ///
+    /// # Errors
+    /// As [`Self::prune_networks`].
+    pub fn begin_network_prune(&self, request: &PruneNetworks) -> Result<Option<PrunedNetworks>> {
+        let until = request.until()?;
+        let entries = self.machine_networks()?;
+        if self.is_in_swarm() {
+            return Ok(None);
+        }
+        let mut pruned = PrunedNetworks::default();
+        for Entry { network, .. } in entries.into_iter().filter(|entry| request.wants(entry, until)) {
+            if self.begin_network_removal(&network.id).is_ok() {
+                pruned.networks_deleted.push(network.name);
+            }
+        }
+        Ok(Some(pruned))
     }
 }

@@ -14,6 +14,9 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
 
 /// One network, in docker's shape: what this machine has of it, and what the swarm knows.
 pub fn object(node: &Node, name: &str) -> Result<Value> {
-    let network = context::block_on(async { Ok(node.engine().inspect_network(name).await?) })?;
+    let network = match node.engine().begin_network_inspection(name)? {
+        Some(network) => network,
+        None => context::block_on(async { Ok(node.engine().inspect_overlay(name).await?) })?,
+    };
     Ok(serde_json::to_value(network)?)
 }

@@ -1,9 +1,8 @@
 //! `network ls`.
 
 use anyhow::Result;
-use jiff::Timestamp;
 use serde_json::{Value, json};
-use skep_engine::docker::NEVER;
+use skep_engine::docker;
 use skep_engine::docker::network::Network;
 use skep_engine::networks::ListNetworks;
 
@@ -16,7 +15,10 @@ use crate::parse::filter;
 /// `network ls`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     let request = ListNetworks { filters: filter::all(&args.list.filter) };
-    let listed = context::block_on(async { Ok(node.engine().list_networks(&request).await?) })?;
+    let listed = match node.engine().begin_network_list(&request)? {
+        Some(listed) => listed,
+        None => context::block_on(async { Ok(node.engine().list_networks(&request).await?) })?,
+    };
     let rows = listed.networks.iter().map(|network| row(network, args.no_trunc)).collect();
     let list = List {
         columns: &[("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope")],
@@ -36,8 +38,6 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
 fn row(network: &Network, whole: bool) -> Value {
     let labels = network.labels.clone().unwrap_or_default();
     let listed: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let created = Some(network.created.as_str()).filter(|text| *text != NEVER);
-    let created: Option<Timestamp> = created.and_then(|text| text.parse().ok());
     json!({
         "ID": if whole { &network.id } else { human::short_id(&network.id) },
         "Name": network.name,
@@ -48,6 +48,6 @@ fn row(network: &Network, whole: bool) -> Value {
         "Internal": network.internal.to_string(),
         "Labels": listed.join(","),
         "Label": labels,
-        "CreatedAt": created.map(human::local_time).unwrap_or_default(),
+        "CreatedAt": docker::moment(&network.created).map(human::local_time).unwrap_or_default(),
     })
 }

@@ -35,7 +35,10 @@ pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
     if !args.force && !confirmed("WARNING! This will remove all custom networks not used by at least one container.")? {
         return Ok(0);
     }
-    let pruned = context::block_on(async { Ok(node.engine().prune_networks(&request).await?) })?;
+    let pruned = match node.engine().begin_network_prune(&request)? {
+        Some(pruned) => pruned,
+        None => context::block_on(async { Ok(node.engine().prune_networks(&request).await?) })?,
+    };
     if !pruned.networks_deleted.is_empty() {
         output::print(&format!("Deleted Networks:\n{}\n\n", pruned.networks_deleted.join("\n")))?;
     }
