@@ -101,12 +101,12 @@ impl Client {
     }
 
     /// The node's own affairs.
-    pub fn local(&self) -> LocalClient<Channel> {
+    fn local(&self) -> LocalClient<Channel> {
         LocalClient::new(self.channel.clone())
     }
 
     /// The swarm's.
-    pub fn control(&self) -> ControlClient<Channel> {
+    fn control(&self) -> ControlClient<Channel> {
         ControlClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
@@ -194,9 +194,4 @@ calls! {
 
 fn answers<T: Send + 'static>(response: Result<Response<tonic::Streaming<T>>, Status>) -> Result<Answers<T>, Error> {
     Ok(response?.into_inner().map(|answer| answer.map_err(Error::from)).boxed())
-}
-
-/// What a user is shown of a failed call.
-pub fn message(status: &Status) -> String {
-    Error::from(status.clone()).message().to_owned()
 }

@@ -7,21 +7,22 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::BoxFuture;
+use skep_cluster::Error;
 use skep_cluster::api::{
     Annotations, ClusterSpec, ContainerSpec, CreateServiceRequest, GetClusterRequest, GetServiceRequest, InfoRequest,
     InfoResponse, InitRequest, JoinRequest, LeaveRequest, ListNodesRequest, ListServicesRequest, Node, NodeRole,
     NodeSpec, NodeState, ReplicatedService, Service, ServiceSpec, TaskSpec, UpdateNodeRequest, service_spec,
 };
-use skep_cluster::client::{Client, message};
+use skep_cluster::client::Client;
 use skep_cluster::node::{NodeConfig, NodeError, run_until, socket_path};
 use skep_cluster::sim::Machine;
 use skep_cluster::surroundings::{Clock, Surroundings};
 use skep_cluster::timing::Timing;
+use skep_common::ErrorKind;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tracing::Dispatch;
 
 /// Longer than anything here may take, also on a loaded machine.
@@ -181,23 +182,23 @@ impl TestNode {
 
     pub async fn init_with(&self, spec: ClusterSpec) {
         let request = InitRequest { listen_addr: self.addr.clone(), spec: Some(spec), ..InitRequest::default() };
-        self.client().await.local().init(request).await.unwrap();
+        self.client().await.init(request).await.unwrap();
     }
 
-    pub async fn join(&self, token: &str, remote: &TestNode) -> Result<NodeRole, Status> {
+    pub async fn join(&self, token: &str, remote: &TestNode) -> Result<NodeRole, Error> {
         let request = JoinRequest {
             listen_addr: self.addr.clone(),
             token: token.into(),
             remote_addrs: vec![remote.addr.clone()],
             ..JoinRequest::default()
         };
-        self.client().await.local().join(request).await.map(|answer| answer.into_inner().role())
+        self.client().await.join(request).await.map(|answer| answer.role())
     }
 
     /// The warning, if there is one.
-    pub async fn leave(&self, force: bool) -> Result<Option<String>, Status> {
-        let answer = self.client().await.local().leave(LeaveRequest { force }).await?;
-        Ok(Some(answer.into_inner().warning).filter(|warning| !warning.is_empty()))
+    pub async fn leave(&self, force: bool) -> Result<Option<String>, Error> {
+        let answer = self.client().await.leave(LeaveRequest { force }).await?;
+        Ok(Some(answer.warning).filter(|warning| !warning.is_empty()))
     }
 
     pub async fn info(&self) -> InfoResponse {
@@ -214,35 +215,35 @@ impl TestNode {
 
     /// Worker's and manager's join token.
     pub async fn tokens(&self) -> (String, String) {
-        let answer = self.client().await.control().get_cluster(GetClusterRequest {}).await.unwrap().into_inner();
+        let answer = self.client().await.get_cluster(GetClusterRequest {}).await.unwrap();
         let root = answer.cluster.unwrap().root_ca.unwrap();
         assert!(root.key_pem.is_empty(), "the root's key must never leave the managers");
         let tokens = root.join_tokens.unwrap();
         (tokens.worker, tokens.manager)
     }
 
-    pub async fn nodes(&self) -> Result<Vec<Node>, Status> {
-        Ok(self.client().await.control().list_nodes(ListNodesRequest {}).await?.into_inner().nodes)
+    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+        Ok(self.client().await.list_nodes(ListNodesRequest {}).await?.nodes)
     }
 
     pub async fn node(&self, id: &str) -> Option<Node> {
         self.nodes().await.ok()?.into_iter().find(|node| node.id == id)
     }
 
-    pub async fn create_service(&self, name: &str, replicas: u64) -> Result<Service, Status> {
+    pub async fn create_service(&self, name: &str, replicas: u64) -> Result<Service, Error> {
         let request = CreateServiceRequest { spec: Some(service(name, replicas)) };
-        Ok(self.client().await.control().create_service(request).await?.into_inner().service.unwrap())
+        Ok(self.client().await.create_service(request).await?.service.unwrap())
     }
 
-    pub async fn service(&self, name: &str) -> Result<Service, Status> {
+    pub async fn service(&self, name: &str) -> Result<Service, Error> {
         let request = GetServiceRequest { r#ref: name.into() };
-        Ok(self.client().await.control().get_service(request).await?.into_inner().service.unwrap())
+        Ok(self.client().await.get_service(request).await?.service.unwrap())
     }
 
     /// Running tasks of all services.
     pub async fn running_tasks(&self) -> Option<u64> {
-        let answer = self.client().await.control().list_services(ListServicesRequest {}).await.ok()?;
-        Some(answer.into_inner().counts.iter().map(|counts| counts.running).sum())
+        let answer = self.client().await.list_services(ListServicesRequest {}).await.ok()?;
+        Some(answer.counts.iter().map(|counts| counts.running).sum())
     }
 }
 
@@ -282,14 +283,14 @@ where
 }
 
 /// Asks for another role of a node.
-pub async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), tonic::Status> {
+pub async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), Error> {
     loop {
         // A manager that was demoted and promoted may answer as the one of old, and then not, before it begins anew.
         let node = at.nodes().await?.into_iter().find(|node| node.id == id).unwrap();
         let spec = NodeSpec { desired_role: role.into(), ..node.spec.unwrap() };
         let request = UpdateNodeRequest { r#ref: id.into(), version: node.meta.unwrap().version, spec: Some(spec) };
-        match at.client().await.control().update_node(request).await {
-            Err(status) if message(&status) == "update out of sequence" => {}
+        match at.client().await.update_node(request).await {
+            Err(error) if error.kind() == ErrorKind::OutOfSequence => {}
             result => return result.map(drop),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http_body_util::StreamBody;
+use skep_cluster::Error;
 use skep_cluster::api::ca_client::CaClient;
 use skep_cluster::api::control_client::ControlClient;
 use skep_cluster::api::dispatcher_client::DispatcherClient;
@@ -15,7 +16,6 @@ use skep_cluster::api::{
     ListNodesRequest, NodeRole, RaftMessage, RemoveNodeRequest, TakeOverRequest,
 };
 use skep_cluster::ca::{NODE_VALIDITY, NodeKey, RootKey, new_root, sign_node};
-use skep_cluster::client::message;
 use skep_cluster::surroundings::Surroundings;
 use skep_cluster::timing::Timing;
 use skep_cluster::wire::{Caller, Credentials, Peers, Tls};
@@ -46,6 +46,11 @@ fn forged(root: &RootKey, trusted: &[u8], caller: &Caller, to: &TestNode) -> Cha
         Credentials::from_pem(&roots, chain.as_bytes(), key.key_pem.as_bytes(), &Surroundings::system().clock).unwrap(),
     );
     Peers::new(Arc::new(tls), Timing::default(), Surroundings::system().clock).channel(&to.addr).unwrap()
+}
+
+/// What a user would be told.
+fn words(refused: &Status) -> String {
+    Error::from(refused.clone()).message().to_owned()
 }
 
 async fn codes(channel: Channel) -> [Code; 6] {
@@ -96,7 +101,7 @@ async fn every_kind_of_call_is_checked_against_the_certificate() {
     let mut request = Request::new(ListNodesRequest {});
     request.metadata_mut().insert("skep-caller", "someone 1 swarm -".parse().unwrap());
     let refused = ControlClient::new(as_node(&worker, &manager)).list_nodes(request).await.unwrap_err();
-    assert_eq!(message(&refused), "only managers may speak for other nodes");
+    assert_eq!(words(&refused), "only managers may speak for other nodes");
     let attach = CreateAttachmentRequest { node_id: manager.id().await, ..CreateAttachmentRequest::default() };
     let refused = ControlClient::new(as_node(&worker, &manager)).create_attachment(attach).await.unwrap_err();
     assert_eq!(refused.code(), not);
@@ -112,10 +117,10 @@ async fn every_kind_of_call_is_checked_against_the_certificate() {
     let channel = as_node(&worker, &manager);
     worker.stop().await.unwrap();
     let remove = RemoveNodeRequest { r#ref: id.clone(), force: true };
-    manager.client().await.control().remove_node(remove).await.unwrap();
+    manager.client().await.remove_node(remove).await.unwrap();
     assert_eq!(codes(channel.clone()).await, [not; 6]);
     let refused = CaClient::new(channel).get_root_ca(GetRootCaRequest {}).await.unwrap_err();
-    assert_eq!(message(&refused), format!("node {id} was removed from the swarm"));
+    assert_eq!(words(&refused), format!("node {id} was removed from the swarm"));
 }
 
 /// What a node that knows how to pass requests on might ask in the name of another manager.
@@ -128,7 +133,7 @@ async fn speaks_for(other: &str, channel: &Channel) -> [String; 2] {
     let mut issue = Request::new(IssueCertificateRequest { csr_pem, ..IssueCertificateRequest::default() });
     issue.metadata_mut().insert("skep-caller", name);
     let issued = CaClient::new(channel.clone()).issue_certificate(issue).await.map(drop);
-    [listed, issued].map(|answer| answer.map_or_else(|status| message(&status), |()| "done".into()))
+    [listed, issued].map(|answer| answer.map_or_else(|status| words(&status), |()| "done".into()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +156,7 @@ async fn who_is_no_longer_a_manager_speaks_for_nobody() {
 
     other.stop().await.unwrap();
     let remove = RemoveNodeRequest { r#ref: second.clone(), force: true };
-    manager.client().await.control().remove_node(remove).await.unwrap();
+    manager.client().await.remove_node(remove).await.unwrap();
     let words = format!("node {second} was removed from the swarm");
     assert_eq!(speaks_for(&first, &channel).await, [words.clone(), words]);
 }
@@ -199,16 +204,16 @@ async fn wrong_tokens_are_refused_and_leave_nothing() {
         ),
     ] {
         let refused = node.join(&bad, &manager).await.unwrap_err();
-        assert_eq!(message(&refused), words);
+        assert_eq!(refused.message(), words);
         assert!(!node.root().join("swarm").exists() && !node.root().join("swarm.new").exists());
     }
     assert_eq!(manager.nodes().await.unwrap().len(), 1, "a refused join makes no node");
 
     // Rotated tokens end the old ones; the node can still join afterwards.
     let rotate = skep_cluster::api::UpdateClusterRequest { rotate_worker_token: true, ..Default::default() };
-    manager.client().await.control().update_cluster(rotate).await.unwrap();
+    manager.client().await.update_cluster(rotate).await.unwrap();
     let refused = node.join(&token, &manager).await.unwrap_err();
-    assert_eq!(message(&refused), "invalid join token");
+    assert_eq!(refused.message(), "invalid join token");
     let (token, _) = manager.tokens().await;
     node.join(&token, &manager).await.unwrap();
     let id = node.id().await;
@@ -223,7 +228,7 @@ async fn a_node_that_cannot_listen_joins_as_a_worker_only_and_leaves_nothing() {
     let node = TestNode::start("n1");
     let taken = TcpListener::bind(&node.addr).await.unwrap();
     let refused = node.join(&token, &manager).await.unwrap_err();
-    assert!(message(&refused).starts_with(&format!("cannot listen on {}", node.addr)), "{refused:?}");
+    assert!(refused.message().starts_with(&format!("cannot listen on {}", node.addr)), "{refused:?}");
     assert_eq!(manager.nodes().await.unwrap().len(), 1, "a refused join makes no node");
     assert_eq!(node.join(&worker, &manager).await.unwrap(), NodeRole::Worker);
     drop(taken);
@@ -243,5 +248,5 @@ async fn plain_text_gets_an_alert_and_an_unreachable_manager_is_named() {
     let node = TestNode::start("n1");
     let absent = TestNode::start("n2");
     let refused = node.join(&token, &absent).await.unwrap_err();
-    assert!(message(&refused).contains(&absent.addr), "{refused:?}");
+    assert!(refused.message().contains(&absent.addr), "{refused:?}");
 }

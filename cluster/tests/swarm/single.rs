@@ -4,7 +4,7 @@ use skep_cluster::api::{
     CreateServiceRequest, GetServiceRequest, InfoRequest, InitRequest, ListNetworksRequest, ListServicesRequest,
     RemoveServiceRequest, UpdateServiceRequest, service_spec,
 };
-use skep_cluster::client::{Client, ClientError, message};
+use skep_cluster::client::{Client, ClientError};
 use skep_cluster::node::{NodeError, is_joined, run_until, socket_path};
 use tokio_util::sync::CancellationToken;
 
@@ -14,13 +14,13 @@ use crate::lab::{TestNode, eventually, files, is_ready, service};
 async fn a_node_makes_a_swarm_runs_a_service_and_leaves() {
     let mut node = TestNode::start("one");
     let client = node.client().await;
-    let refused = client.control().list_services(ListServicesRequest {}).await.unwrap_err();
-    assert!(message(&refused).contains("Use \"skep swarm init\" or \"skep swarm join\""), "{refused:?}");
+    let refused = client.list_services(ListServicesRequest {}).await.unwrap_err();
+    assert!(refused.message().contains("Use \"skep swarm init\" or \"skep swarm join\""), "{refused:?}");
 
     node.init().await;
     let again = InitRequest { listen_addr: node.addr.clone(), ..InitRequest::default() };
-    let refused = client.local().init(again).await.unwrap_err();
-    assert!(message(&refused).starts_with("This node is already part of a swarm."), "{refused:?}");
+    let refused = client.init(again).await.unwrap_err();
+    assert!(refused.message().starts_with("This node is already part of a swarm."), "{refused:?}");
     let (worker, manager) = node.tokens().await;
     assert!(worker.starts_with("SWMTKN-1-") && manager.starts_with("SWMTKN-1-") && worker != manager);
     assert_eq!(worker.len(), "SWMTKN-1-".len() + 50 + 1 + 25);
@@ -28,14 +28,14 @@ async fn a_node_makes_a_swarm_runs_a_service_and_leaves() {
     node.create_service("web", 3).await.unwrap();
     eventually("three running tasks", || async { (node.running_tasks().await == Some(3)).then_some(()) }).await;
     assert_eq!(node.machine.running().len(), 3);
-    let networks = client.control().list_networks(ListNetworksRequest {}).await.unwrap().into_inner().networks;
+    let networks = client.list_networks(ListNetworksRequest {}).await.unwrap().networks;
     assert_eq!(networks.len(), 1);
     assert!(networks[0].spec.as_ref().unwrap().ingress);
     let id = node.id().await;
     eventually("the node is ready", || async { node.node(&id).await.filter(is_ready) }).await;
 
     let refused = node.leave(false).await.unwrap_err();
-    assert!(message(&refused).contains("Removing the last manager erases all current state"), "{refused:?}");
+    assert!(refused.message().contains("Removing the last manager erases all current state"), "{refused:?}");
     node.leave(true).await.unwrap();
     node.ended().await.unwrap();
     assert!(node.machine.running().is_empty());
@@ -47,12 +47,12 @@ async fn a_node_makes_a_swarm_runs_a_service_and_leaves() {
 async fn a_service_is_created_updated_and_removed_in_dockers_words() {
     let node = TestNode::start("one");
     node.init().await;
-    let mut control = node.client().await.control();
+    let client = node.client().await;
     let made = node.create_service("web", 1).await.unwrap();
     let refused = node.create_service("web", 1).await.unwrap_err();
-    assert_eq!(message(&refused), "name conflicts with an existing object: service web already exists");
+    assert_eq!(refused.message(), "name conflicts with an existing object: service web already exists");
     let refused = node.service("nope").await.unwrap_err();
-    assert_eq!(message(&refused), "service nope not found");
+    assert_eq!(refused.message(), "service nope not found");
 
     let stored = eventually("an allocated service", || async {
         let stored = node.service("web").await.ok()?;
@@ -63,22 +63,22 @@ async fn a_service_is_created_updated_and_removed_in_dockers_words() {
     let version = stored.meta.unwrap().version;
     let mut spec = service("web", 2);
     let request = |version, spec| UpdateServiceRequest { r#ref: "web".into(), version, spec, rollback: false };
-    let refused = control.update_service(request(version + 1000, Some(spec.clone()))).await.unwrap_err();
-    assert_eq!(message(&refused), "update out of sequence");
-    let updated = control.update_service(request(version, Some(spec.clone()))).await.unwrap().into_inner();
+    let refused = client.update_service(request(version + 1000, Some(spec.clone()))).await.unwrap_err();
+    assert_eq!(refused.message(), "update out of sequence");
+    let updated = client.update_service(request(version, Some(spec.clone()))).await.unwrap();
     let updated = updated.service.unwrap();
     assert_eq!(updated.previous_spec.unwrap().mode, service("web", 1).mode);
     eventually("two running tasks", || async { (node.running_tasks().await == Some(2)).then_some(()) }).await;
 
     spec.mode = Some(service_spec::Mode::Global(Default::default()));
     let version = node.service("web").await.unwrap().meta.unwrap().version;
-    let refused = control.update_service(request(version, Some(spec))).await.unwrap_err();
-    assert_eq!(message(&refused), "service mode change is not allowed");
+    let refused = client.update_service(request(version, Some(spec))).await.unwrap_err();
+    assert_eq!(refused.message(), "service mode change is not allowed");
 
-    control.remove_service(RemoveServiceRequest { r#ref: "web".into() }).await.unwrap();
-    let refused = control.get_service(GetServiceRequest { r#ref: "web".into() }).await.unwrap_err();
-    assert_eq!(message(&refused), "service web not found");
-    control.create_service(CreateServiceRequest { spec: Some(service("web", 0)) }).await.unwrap();
+    client.remove_service(RemoveServiceRequest { r#ref: "web".into() }).await.unwrap();
+    let refused = client.get_service(GetServiceRequest { r#ref: "web".into() }).await.unwrap_err();
+    assert_eq!(refused.message(), "service web not found");
+    client.create_service(CreateServiceRequest { spec: Some(service("web", 0)) }).await.unwrap();
     eventually("no running container", || async { node.machine.running().is_empty().then_some(()) }).await;
 }
 
@@ -120,10 +120,10 @@ async fn a_state_larger_than_one_change_may_be_survives_a_forced_new_swarm() {
     for name in &names {
         let mut spec = service(name, 0);
         spec.task.as_mut().unwrap().container.as_mut().unwrap().env = vec![format!("A={}", "x".repeat(3 << 20))];
-        node.client().await.control().create_service(CreateServiceRequest { spec: Some(spec) }).await.unwrap();
+        node.client().await.create_service(CreateServiceRequest { spec: Some(spec) }).await.unwrap();
     }
     let request = InitRequest { force_new_cluster: true, ..InitRequest::default() };
-    node.client().await.local().init(request).await.unwrap();
+    node.client().await.init(request).await.unwrap();
     for name in &names {
         eventually("the service", || async { node.service(name).await.ok() }).await;
     }
@@ -138,7 +138,7 @@ async fn a_worker_that_cannot_use_its_directory_says_so_and_tries_again() {
     std::fs::rename(&directory, node.root().join("worker")).unwrap();
     std::fs::write(&directory, b"in the way").unwrap();
     node.run();
-    let info = || async { Some(node.client().await.local().info(InfoRequest {}).await.ok()?.into_inner()) };
+    let info = || async { node.client().await.info(InfoRequest {}).await.ok() };
     eventually("the reason", || async { info().await.filter(|i| i.error.contains("swarm/worker")) }).await;
     std::fs::remove_file(&directory).unwrap();
     std::fs::rename(node.root().join("worker"), &directory).unwrap();

@@ -57,10 +57,10 @@ async fn one_task_can_be_followed_by_its_id_through_every_part() {
     node.init().await;
     let service = node.create_service("web", 2).await.unwrap();
     eventually("two running tasks", || async { (node.running_tasks().await == Some(2)).then_some(()) }).await;
-    let mut control = node.client().await.control();
-    let tasks = control.list_tasks(ListTasksRequest::default()).await.unwrap().into_inner().tasks;
+    let client = node.client().await;
+    let tasks = client.list_tasks(ListTasksRequest::default()).await.unwrap().tasks;
     let (followed, other) = (&tasks[0].id, &tasks[1].id);
-    control.remove_service(RemoveServiceRequest { r#ref: service.id }).await.unwrap();
+    client.remove_service(RemoveServiceRequest { r#ref: service.id }).await.unwrap();
     let task = format!("task.id={followed}");
     for words in [
         ["brain.name=\"orchestrator\"", "skep_cluster::brain: decided"],

@@ -6,7 +6,6 @@ use skep_cluster::api::{
     ClusterSpec, GetClusterRequest, InitRequest, NodeRole, NodeState, Reachability, RemoveNodeRequest,
     UpdateClusterRequest,
 };
-use skep_cluster::client::message;
 
 use crate::lab::{TestNode, eventually, is_ready, set_role, swarm};
 
@@ -70,7 +69,7 @@ async fn promoted_after_the_snapshot() -> Vec<TestNode> {
     let nodes: Vec<TestNode> = ["m1", "m2", "m3"].into_iter().map(TestNode::start).collect();
     let spec = ClusterSpec { snapshot_interval: 20, ..ClusterSpec::default() };
     let request = InitRequest { listen_addr: nodes[0].addr.clone(), spec: Some(spec), ..InitRequest::default() };
-    nodes[0].client().await.local().init(request).await.unwrap();
+    nodes[0].client().await.init(request).await.unwrap();
     let (token, _) = nodes[0].tokens().await;
     for node in &nodes[1..] {
         assert_eq!(node.join(&token, &nodes[0]).await.unwrap(), NodeRole::Worker);
@@ -81,15 +80,15 @@ async fn promoted_after_the_snapshot() -> Vec<TestNode> {
     let snapshot = nodes[0].root().join("swarm/raft/snapshot");
     eventually("a snapshot", || async { snapshot.exists().then_some(()) }).await;
     eventually("the snapshot is the last", || async {
-        let control = nodes[0].client().await.control();
-        let cluster = control.clone().get_cluster(GetClusterRequest {}).await.ok()?.into_inner().cluster?;
+        let client = nodes[0].client().await;
+        let cluster = client.get_cluster(GetClusterRequest {}).await.ok()?.cluster?;
         let spec = ClusterSpec { snapshot_interval: 10_000, ..cluster.spec? };
         let request = UpdateClusterRequest {
             version: cluster.meta?.version,
             spec: Some(spec),
             ..UpdateClusterRequest::default()
         };
-        control.clone().update_cluster(request).await.ok()
+        client.update_cluster(request).await.ok()
     })
     .await;
     for node in &nodes[1..] {
@@ -150,9 +149,9 @@ async fn without_a_majority_there_is_an_error_and_no_hang() {
     let words = "The swarm does not have a leader. It's possible that too few managers are online. \
                  Make sure more than half of the managers are online.";
     let refused = nodes[0].create_service("web", 1).await.unwrap_err();
-    assert_eq!(message(&refused), words);
+    assert_eq!(refused.message(), words);
     let refused = nodes[0].nodes().await.unwrap_err();
-    assert_eq!(message(&refused), words);
+    assert_eq!(refused.message(), words);
     nodes[1].run();
     eventually("a write with two of three", || async { nodes[0].create_service("web", 1).await.ok() }).await;
 
@@ -161,7 +160,7 @@ async fn without_a_majority_there_is_an_error_and_no_hang() {
     nodes[0].kill();
     nodes[0].run();
     let request = InitRequest { force_new_cluster: true, ..InitRequest::default() };
-    nodes[0].client().await.local().init(request).await.unwrap();
+    nodes[0].client().await.init(request).await.unwrap();
     nodes[0].service("web").await.unwrap();
     nodes[0].create_service("after", 1).await.unwrap();
     let listed = nodes[0].nodes().await.unwrap();
@@ -171,7 +170,7 @@ async fn without_a_majority_there_is_an_error_and_no_hang() {
     let id = nodes[2].id().await;
     eventually("a manager of old comes back as a worker", || async {
         nodes[0].node(&id).await.filter(is_ready)?;
-        nodes[2].nodes().await.err().filter(|status| message(status).contains("Worker nodes"))
+        nodes[2].nodes().await.err().filter(|status| status.message().contains("Worker nodes"))
     })
     .await;
 }
@@ -224,7 +223,7 @@ async fn nodes_join_are_promoted_demoted_and_removed() {
     let mut worker = TestNode::start("w1");
     assert_eq!(worker.join(&token, &manager).await.unwrap(), NodeRole::Worker);
     let refused = worker.nodes().await.unwrap_err();
-    assert!(message(&refused).contains("Worker nodes can't be used to view or modify cluster state"), "{refused:?}");
+    assert!(refused.message().contains("Worker nodes can't be used to view or modify cluster state"), "{refused:?}");
     let id = worker.id().await;
     eventually("the worker is ready", || async { manager.node(&id).await.filter(is_ready) }).await;
 
@@ -236,8 +235,8 @@ async fn nodes_join_are_promoted_demoted_and_removed() {
     })
     .await;
     let remove = RemoveNodeRequest { r#ref: id.clone(), force: true };
-    let refused = manager.client().await.control().remove_node(remove.clone()).await.unwrap_err();
-    assert!(message(&refused).contains("It must be demoted to worker before removal"), "{refused:?}");
+    let refused = manager.client().await.remove_node(remove.clone()).await.unwrap_err();
+    assert!(refused.message().contains("It must be demoted to worker before removal"), "{refused:?}");
 
     // The leader itself is demoted: the other one takes over.
     let first = manager.id().await;
@@ -250,7 +249,7 @@ async fn nodes_join_are_promoted_demoted_and_removed() {
     eventually("it says so", || async { manager.nodes().await.err().filter(|e| e.message().contains("Worker nodes")) })
         .await;
     let refused = set_role(&worker, &id, NodeRole::Worker).await.unwrap_err();
-    assert_eq!(message(&refused), "attempting to demote the last manager of the swarm");
+    assert_eq!(refused.message(), "attempting to demote the last manager of the swarm");
 
     // Back up under a new raft number, and the other one down.
     set_role(&worker, &first, NodeRole::Manager).await.unwrap();
@@ -262,15 +261,14 @@ async fn nodes_join_are_promoted_demoted_and_removed() {
     .await;
     eventually("and left raft", || async { worker.nodes().await.err() }).await;
     eventually("the worker is ready", || async { manager.node(&id).await.filter(is_ready) }).await;
-    let refused =
-        manager.client().await.control().remove_node(RemoveNodeRequest { r#ref: id.clone(), force: false }).await;
-    assert_eq!(message(&refused.unwrap_err()), format!("node {id} is not down and can't be removed"));
+    let refused = manager.client().await.remove_node(RemoveNodeRequest { r#ref: id.clone(), force: false }).await;
+    assert_eq!(refused.unwrap_err().message(), format!("node {id} is not down and can't be removed"));
     // It may have heard that it is no manager before it has stopped being one.
     eventually("it may leave", || async { worker.leave(false).await.ok() }).await;
     worker.ended().await.unwrap();
     let left = manager.node(&id).await.unwrap().status.unwrap();
     assert_eq!((left.state(), left.message.as_str()), (NodeState::Down, "the node left the swarm"));
-    manager.client().await.control().remove_node(remove).await.unwrap();
+    manager.client().await.remove_node(remove).await.unwrap();
     assert!(manager.node(&id).await.is_none());
 }
 
@@ -293,7 +291,7 @@ async fn of_five_managers_two_may_fail_and_a_third_may_not() {
     let asked = running[0];
     nodes[running[1]].kill();
     let refused = nodes[asked].create_service("fourth", 1).await.unwrap_err();
-    assert!(message(&refused).starts_with("The swarm does not have a leader."), "{refused:?}");
+    assert!(refused.message().starts_with("The swarm does not have a leader."), "{refused:?}");
     let back = (0..5).find(|index| !nodes[*index].is_running()).unwrap();
     nodes[back].run();
     eventually("a write", || async { nodes[asked].create_service("fifth", 1).await.ok() }).await;
