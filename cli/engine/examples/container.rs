@@ -67,7 +67,7 @@ async fn serve(engine: &Engine, image: &str) -> Result<()> {
     let service = engine
         .swarm()
         .await?
-        .service_create(&spec, &registries, Pinning { no_resolve: true, with_auth: false })
+        .create_service(&spec, &registries, Pinning { no_resolve: true, with_auth: false })
         .await?;
     println!("service {}", service.id);
     Ok(())

@@ -25,7 +25,7 @@ impl Engine {
     /// # Errors
     /// [`ErrorKind::Forbidden`] for callers who are not root, [`ErrorKind::NotInSwarm`], and
     /// [`ErrorKind::Unavailable`] where the agent does not run.
-    pub async fn agent(&self) -> Result<Client> {
+    pub(crate) async fn agent(&self) -> Result<Client> {
         // Before the look into a directory that is root's alone.
         self.require_root()?;
         if !self.is_in_swarm() {

@@ -80,7 +80,7 @@ impl Engine {
         }
         let asked = async { self.swarm().await?.info().await };
         match asked.await {
-            Ok(info) => of_agent(&info),
+            Ok(info) => info,
             Err(error) => {
                 SwarmInfo { local_node_state: "error".to_owned(), error: chain_of(&error), ..SwarmInfo::default() }
             }
@@ -111,7 +111,8 @@ fn inactive() -> SwarmInfo {
     SwarmInfo { local_node_state: "inactive".to_owned(), ..SwarmInfo::default() }
 }
 
-fn of_agent(info: &InfoResponse) -> SwarmInfo {
+/// This node's part in a swarm, as its agent tells it.
+pub(crate) fn of_agent(info: &InfoResponse) -> SwarmInfo {
     let state = match info.state() {
         LocalState::Inactive => "inactive",
         LocalState::Pending => "pending",

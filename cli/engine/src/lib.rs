@@ -32,7 +32,7 @@ pub mod logins;
 pub mod mount;
 pub mod networks;
 pub mod nodes;
-pub mod ports;
+mod ports;
 pub mod services;
 pub mod streams;
 pub mod swarm;

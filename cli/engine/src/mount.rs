@@ -124,7 +124,7 @@ pub fn check(mount: &MountSpec) -> Result<(), String> {
 }
 
 /// The mount as a service's specification has it.
-pub fn to_api(mount: &MountSpec) -> ApiMount {
+pub(crate) fn to_api(mount: &MountSpec) -> ApiMount {
     let kind = match mount.kind {
         Kind::Bind => MountType::Bind,
         Kind::Volume => MountType::Volume,
@@ -147,7 +147,7 @@ pub fn to_api(mount: &MountSpec) -> ApiMount {
 }
 
 /// And back, on the node that makes the container.
-pub fn from_api(mount: &ApiMount) -> MountSpec {
+pub(crate) fn from_api(mount: &ApiMount) -> MountSpec {
     MountSpec {
         kind: match mount.r#type() {
             MountType::Bind => Kind::Bind,

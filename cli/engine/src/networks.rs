@@ -146,6 +146,11 @@ fn not_found(name: &str) -> Error {
     Error::not_found(format!("network {name} not found"))
 }
 
+/// One of the swarm's networks, as a list shows it.
+pub(crate) fn of_swarm(network: &skep_cluster::api::Network) -> Network {
+    shape::listed(network)
+}
+
 /// Refuses what skep's networks do not have, where it is asked for.
 fn refuse_unknown(request: &CreateRequest) -> Result<()> {
     refuse_all(&request.other)?;

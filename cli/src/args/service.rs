@@ -1,9 +1,9 @@
 //! Flags of `service …`; those of `service update` are in [`super::update`].
 
 use clap::{Args, Subcommand};
-use skep_cluster::api::PortConfig;
 use skep_common::{duration, human, limits};
 use skep_engine::docker::create::Ulimit;
+use skep_engine::docker::service::PortConfig;
 use skep_engine::mount::MountSpec;
 
 use super::update::Update;

@@ -4,7 +4,6 @@
 //! depend on it: it may end at any time, and the next one adopts them.
 
 use anyhow::Result;
-use skep_cluster::timing::Timing;
 use skep_engine::swarm::serve::Serving;
 use skep_image::PullOptions;
 
@@ -18,15 +17,14 @@ pub fn run(node: &Node, args: &Agent) -> Result<i32> {
     nix::unistd::setsid().ok();
     let serving = Serving {
         registries: Box::new(|| PullOptions::for_environment(&context::environment())),
-        timing: timing(),
+        time_scale: time_scale(),
         exit_when_idle: args.exit_when_idle,
     };
     context::serve(async { Ok(node.engine().serve_swarm(serving).await?) })?;
     Ok(0)
 }
 
-/// The swarm's time limits, stretched by the environment variable `SKEP_TIME_SCALE` for slow (emulated) machines.
-fn timing() -> Timing {
-    let factor = std::env::var("SKEP_TIME_SCALE").ok().and_then(|text| text.parse().ok());
-    factor.map_or_else(Timing::default, Timing::scaled)
+/// By how much `SKEP_TIME_SCALE` stretches the swarm's time limits, for slow (emulated) machines.
+fn time_scale() -> Option<f64> {
+    std::env::var("SKEP_TIME_SCALE").ok().and_then(|text| text.parse().ok())
 }

@@ -1,10 +1,9 @@
 //! `skep swarm …`.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use skep_engine::docker::swarm::{CaConfig, Dispatcher, InitRequest, JoinRequest, Orchestration, Raft, SwarmSpec};
-use skep_engine::services::words::Word;
 use skep_engine::swarm::start::AgentProgram;
-use skep_engine::swarm::{HowToJoin, SwarmChange};
+use skep_engine::swarm::{HowToJoin, Role, SwarmChange};
 
 use crate::args::swarm::{Command, Init, Join, JoinToken, Leave, Update};
 use crate::context::{self, Node};
@@ -52,13 +51,12 @@ fn init(node: &Node, args: &Init) -> Result<i32> {
         ..InitRequest::default()
     };
     let program = agent_program(node)?;
-    let answer = context::block_on(async { Ok(node.engine().swarm_init(&request, &program).await?) })?;
-    let token = answer.join_tokens.unwrap_or_default().worker;
+    let founded = context::block_on(async { Ok(node.engine().swarm_init(&request, &program).await?) })?;
     output::print(&format!(
         "Swarm initialized: current node ({}) is now a manager.\n\n{}\nTo add a manager to this swarm, run 'skep swarm \
          join-token manager' and follow the instructions.\n\n",
-        answer.node_id,
-        how_to_join("worker", &token, &answer.manager_addr)
+        founded.node_id,
+        how_to_join("worker", &founded.worker_token, &founded.manager_address)
     ))?;
     Ok(0)
 }
@@ -85,11 +83,9 @@ fn join(node: &Node, args: Join) -> Result<i32> {
 }
 
 fn join_token(node: &Node, args: &JoinToken) -> Result<i32> {
-    if !matches!(args.role.as_str(), "worker" | "manager") {
-        bail!("unknown role {}", args.role);
-    }
+    let role = Role::of_word(&args.role)?;
     let HowToJoin { token, address } =
-        context::block_on(async { Ok(node.engine().swarm().await?.how_to_join(&args.role, args.rotate).await?) })?;
+        context::block_on(async { Ok(node.engine().swarm().await?.how_to_join(role, args.rotate).await?) })?;
     if args.quiet {
         output::line(token)?;
         return Ok(0);

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use skep_common::human::duration;
 pub use skep_common::human::{binary_size, size};
 pub use skep_common::names::short_id;
-pub use skep_engine::time::{rfc3339, timestamp};
+pub use skep_engine::time::rfc3339;
 
 /// `4 seconds ago`.
 pub fn ago(then: Timestamp, now: Timestamp) -> String {

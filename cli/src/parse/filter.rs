@@ -1,6 +1,5 @@
 //! `--filter`: `KEY=VALUE`.
 
-use skep_engine::Result;
 use skep_engine::filters::Filters;
 
 /// One `KEY=VALUE` of a `--filter` flag.
@@ -23,13 +22,6 @@ pub fn all(given: &[Filter]) -> Filters {
         filters.add(&filter.key, &filter.value);
     }
     filters
-}
-
-/// All filters of one command, of which it knows these.
-pub fn known(given: &[Filter], keys: &[&str]) -> Result<Filters> {
-    let filters = all(given);
-    filters.accept(keys)?;
-    Ok(filters)
 }
 
 #[cfg(test)]

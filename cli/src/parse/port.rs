@@ -3,9 +3,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use skep_cluster::api::{PortConfig, PublishMode};
 use skep_common::port::{PortProtocolError, parse_exposed, parse_range, split_protocol};
-use skep_engine::ports::api_protocol;
+use skep_engine::docker::service::PortConfig;
 use skep_net::PortProtocol;
 
 use super::csv;
@@ -112,22 +111,20 @@ pub fn service(spec: &str) -> Result<Vec<PortConfig>, String> {
                     "" => PortProtocol::Tcp,
                     text => text.parse().map_err(|_| format!("invalid protocol value {value}"))?,
                 };
-                port.protocol = api_protocol(protocol).into();
+                port.protocol = Some(protocol.to_string());
             }
             "mode" => {
-                port.publish_mode = match value {
-                    "ingress" => PublishMode::Ingress,
-                    "host" => PublishMode::Host,
-                    _ => return Err(format!("invalid publish mode value {value}")),
+                if !matches!(value, "ingress" | "host") {
+                    return Err(format!("invalid publish mode value {value}"));
                 }
-                .into();
+                port.publish_mode = Some(value.to_owned());
             }
-            "target" => port.target_port = number("target", value)?,
-            "published" => port.published_port = number("published", value)?,
+            "target" => port.target_port = Some(number("target", value)?),
+            "published" => port.published_port = Some(number("published", value)?),
             _ => return Err(format!("invalid field key {key}")),
         }
     }
-    if port.target_port == 0 {
+    if port.target_port.unwrap_or_default() == 0 {
         return Err("missing mandatory field 'target'".to_owned());
     }
     Ok(vec![port])
@@ -155,9 +152,9 @@ fn short_service(spec: &str) -> Result<Vec<PortConfig>, String> {
             None => 0,
         };
         Ok(PortConfig {
-            protocol: api_protocol(port.protocol).into(),
-            target_port: port.container.into(),
-            published_port: published.into(),
+            protocol: Some(port.protocol.to_string()),
+            target_port: Some(port.container.into()),
+            published_port: Some(published.into()),
             ..PortConfig::default()
         })
     });
@@ -169,7 +166,6 @@ fn short_service(spec: &str) -> Result<Vec<PortConfig>, String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use skep_cluster::api::PortProtocol as ApiProtocol;
 
     type Expected<'a> = (Option<&'a str>, Option<(u16, u16)>, u16, PortProtocol);
 
@@ -221,14 +217,14 @@ mod tests {
         assert_eq!(
             port,
             [PortConfig {
-                target_port: 80,
-                published_port: 8080,
-                publish_mode: PublishMode::Host.into(),
-                protocol: ApiProtocol::Udp.into(),
+                target_port: Some(80),
+                published_port: Some(8080),
+                publish_mode: Some("host".to_owned()),
+                protocol: Some("udp".to_owned()),
                 ..PortConfig::default()
             }]
         );
-        assert_eq!(service("8080:80").unwrap()[0].published_port, 8080);
+        assert_eq!(service("8080:80").unwrap()[0].published_port, Some(8080));
         assert_eq!(service("8080-8081:80-81").unwrap().len(), 2);
         for (spec, words) in [
             ("127.0.0.1:80:80", "hostip is not supported"),

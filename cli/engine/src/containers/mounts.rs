@@ -78,7 +78,11 @@ pub fn to_docker(spec: &MountSpec) -> Mount {
     mount
 }
 
-fn from_docker(asked: &Mount) -> Result<MountSpec> {
+/// The mount of a request, of a container or of a service.
+///
+/// # Errors
+/// [`crate::ErrorKind::BadArgument`], [`crate::ErrorKind::NotSupported`].
+pub(crate) fn from_docker(asked: &Mount) -> Result<MountSpec> {
     let kind: Kind = asked.kind.parse().map_err(Error::bad_argument)?;
     refuse_all(&asked.other)?;
     let bind = asked.bind_options.clone().unwrap_or_default();

@@ -22,6 +22,13 @@ pub struct Node {
     pub manager_status: Option<ManagerStatus>,
 }
 
+impl Node {
+    /// As its machine calls it; empty before it first registered.
+    pub fn hostname(&self) -> &str {
+        self.description.hostname.as_deref().unwrap_or_default()
+    }
+}
+
 /// What is asked of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

@@ -11,6 +11,7 @@ use serde_json::{Number, Value};
 use super::Empty;
 use super::create::HealthConfig;
 use super::mount::{Driver, Mount};
+use crate::error::{Error, Result};
 
 /// Of an object: a change names the one it has seen.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -40,6 +41,13 @@ pub struct Service {
     pub job_status: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allocation_error: Option<String>,
+}
+
+impl Service {
+    /// As the user calls it.
+    pub fn name(&self) -> &str {
+        self.spec.name.as_deref().unwrap_or_default()
+    }
 }
 
 /// How many tasks run; only of a list that asks for it.
@@ -96,6 +104,13 @@ pub struct Mode {
     pub replicated_job: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global_job: Option<Value>,
+}
+
+impl Mode {
+    /// Docker's word, as lists show it.
+    pub fn word(&self) -> &'static str {
+        if self.global.is_some() { "global" } else { "replicated" }
+    }
 }
 
 /// So many tasks.
@@ -310,31 +325,36 @@ pub struct NetworkAttachmentConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct UpdateConfig {
-    pub parallelism: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallelism: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delay: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_action: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub monitor: Option<i64>,
-    pub max_failure_ratio: Ratio,
-    pub order: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failure_ratio: Option<Ratio>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// A share, as it was written: Go writes 0 and 0.5, others 0.0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ratio(Number);
 
-impl Default for Ratio {
-    fn default() -> Self {
-        Self(Number::from(0))
+impl TryFrom<f32> for Ratio {
+    type Error = Error;
+
+    fn try_from(ratio: f32) -> Result<Self> {
+        // Only what is no share, such as infinity, is no number in JSON.
+        let number = Number::from_f64(f64::from(ratio)).ok_or_else(|| no_share(ratio))?;
+        Self(number).checked()
     }
 }
 
-impl From<f32> for Ratio {
-    fn from(ratio: f32) -> Self {
-        Number::from_f64(f64::from(ratio)).map_or_else(Self::default, Self)
-    }
+fn no_share(ratio: f32) -> Error {
+    Error::bad_argument(format!("the failure ratio {ratio} is not between 0 and 1"))
 }
 
 impl Ratio {
@@ -342,6 +362,15 @@ impl Ratio {
     #[allow(clippy::cast_possible_truncation)] // The swarm keeps no more digits.
     pub fn value(&self) -> f32 {
         self.0.as_f64().unwrap_or_default() as f32
+    }
+
+    /// The same, if it is a share.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::BadArgument`].
+    pub fn checked(self) -> Result<Self> {
+        let ratio = self.value();
+        if (0.0..=1.0).contains(&ratio) { Ok(self) } else { Err(no_share(ratio)) }
     }
 }
 

@@ -39,6 +39,16 @@ pub struct Task {
     pub volumes: Option<Vec<Value>>,
 }
 
+impl Task {
+    /// Its name within a service: `web.1`, or of a global one `web.NODE`.
+    pub fn name_in(&self, service: &str) -> String {
+        match self.slot.unwrap_or_default() {
+            0 => format!("{service}.{}", self.node_id.as_deref().unwrap_or_default()),
+            slot => format!("{service}.{slot}"),
+        }
+    }
+}
+
 /// How far it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

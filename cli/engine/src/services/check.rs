@@ -5,15 +5,15 @@ use skep_cluster::model::constraints;
 use skep_common::{mount_point, names};
 
 use crate::error::{Error, Result};
-use crate::swarm::facts::Named;
 
 /// Checks a service's specification; one without a name may still get one.
 ///
 /// # Errors
 /// [`crate::ErrorKind::BadArgument`].
-pub fn check(spec: &ServiceSpec) -> Result<()> {
-    if !spec.name().is_empty() {
-        names::check_swarm_name(spec.name()).map_err(|error| Error::bad_argument(error.to_string()))?;
+pub(super) fn check(spec: &ServiceSpec) -> Result<()> {
+    let name = spec.annotations.as_ref().map_or("", |annotations| annotations.name.as_str());
+    if !name.is_empty() {
+        names::check_swarm_name(name).map_err(|error| Error::bad_argument(error.to_string()))?;
     }
     let placement = spec.task.as_ref().and_then(|task| task.placement.as_ref());
     constraints::parse(placement.map_or(&[], |placement| placement.constraints.as_slice()))
@@ -34,7 +34,7 @@ pub fn check(spec: &ServiceSpec) -> Result<()> {
 ///
 /// # Errors
 /// [`crate::ErrorKind::BadArgument`], with the target as it was written.
-pub fn mounts(mounts: &[Mount]) -> Result<()> {
+pub(super) fn mounts(mounts: &[Mount]) -> Result<()> {
     match mount_point::duplicate(mounts.iter().map(|mount| mount.target.as_str())) {
         Some(target) => Err(Error::bad_argument(format!("Duplicate mount point: {target}"))),
         None => Ok(()),

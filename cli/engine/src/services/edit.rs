@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use skep_cluster::api::{
-    ContainerSpec, Mount, NetworkAttachmentSpec, PortConfig, ServiceSpec, TaskSpec, Ulimit, service_spec,
-};
+use skep_cluster::api::{ContainerSpec, GetNetworkRequest, PortConfig, ServiceSpec, TaskSpec, service_spec};
 use skep_common::mount_point::same_place;
 
-use super::check;
+use super::{check, request};
+use crate::docker::mount::Mount;
+use crate::docker::service as docker;
 use crate::error::{Error, Result};
 use crate::swarm::Swarm;
 
@@ -42,18 +42,18 @@ pub struct Host {
 /// Changes of a service; the empty one changes nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Edit {
+    /// What replaces what is there; of lists, the whole of them.
+    pub set: docker::ServiceSpec,
     /// Labels of the service, by key.
     pub labels: Change<String, (String, String)>,
     /// Published ports; a removed one without a published port stands for all of its target port.
-    pub ports: Change<PortConfig, PortConfig>,
+    pub ports: Change<docker::PortConfig, docker::PortConfig>,
     /// Constraints.
     pub constraints: Change<String, String>,
     /// Labels over which tasks are spread.
     pub spread: Change<String, String>,
     /// Networks, by id or by name.
-    pub networks: Change<String, NetworkAttachmentSpec>,
-    /// The arguments, all of them.
-    pub args: Option<Vec<String>>,
+    pub networks: Change<String, docker::NetworkAttachmentConfig>,
     /// Labels of the containers, by key.
     pub container_labels: Change<String, (String, String)>,
     /// `NAME=VALUE`, by name.
@@ -71,7 +71,7 @@ pub struct Edit {
     /// Kernel parameters, by name.
     pub sysctls: Change<String, (String, String)>,
     /// Limits, by name.
-    pub ulimits: Change<String, Ulimit>,
+    pub ulimits: Change<String, docker::Ulimit>,
     /// Capabilities to have; they are no longer dropped.
     pub cap_add: Vec<String>,
     /// Capabilities not to have; they are no longer added.
@@ -88,24 +88,30 @@ impl Swarm {
     /// Changes a specification; networks are found by their names.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::BadArgument`] for two new mounts at one place, and for a number of tasks where the nodes say
-    /// how many there are; [`crate::ErrorKind::NotFound`] for a network to be removed that is not there.
-    pub async fn edit(&self, spec: &mut ServiceSpec, edit: &Edit) -> Result<()> {
-        check::mounts(&edit.mounts.added)?;
+    /// [`crate::ErrorKind::BadArgument`] for what cannot be, such as two new mounts at one place, or a number of tasks
+    /// where the nodes say how many there are; [`crate::ErrorKind::NotSupported`] for what skep cannot do;
+    /// [`crate::ErrorKind::NotFound`] for a network to be removed that is not there.
+    pub(super) async fn apply(&self, edit: &Edit, spec: &mut ServiceSpec) -> Result<()> {
         let mut edit = edit.clone();
         for name in edit.networks.removed.clone() {
             // The specification has ids; one that was never resolved has the name.
-            edit.networks.removed.push(self.network(&name).await?.id);
+            let found = self.client().get_network(GetNetworkRequest { r#ref: name }).await?;
+            edit.networks.removed.push(found.network.unwrap_or_default().id);
         }
         edit.apply(spec)
     }
 }
 
 impl Edit {
+    /// The image that it names, which has to be looked up.
+    pub(super) fn image(&self) -> Option<&str> {
+        self.set.task_template.container_spec.as_ref()?.image.as_deref()
+    }
+
     fn apply(&self, spec: &mut ServiceSpec) -> Result<()> {
         pairs(&mut spec.annotations.get_or_insert_default().labels, &self.labels);
-        ports(&mut spec.endpoint.get_or_insert_default().ports, &self.ports);
-        self.task(spec.task.get_or_insert_default());
+        ports(&mut spec.endpoint.get_or_insert_default().ports, &self.ports)?;
+        self.task(spec.task.get_or_insert_default())?;
         if let Some(replicas) = self.replicas {
             match &mut spec.mode {
                 Some(service_spec::Mode::Replicated(mode)) => mode.replicas = replicas,
@@ -116,28 +122,26 @@ impl Edit {
                 }
             }
         }
-        Ok(())
+        request::set(spec, &self.set)?;
+        check::check(spec)
     }
 
-    fn task(&self, task: &mut TaskSpec) {
+    fn task(&self, task: &mut TaskSpec) -> Result<()> {
         let placement = task.placement.get_or_insert_default();
         list(&mut placement.constraints, &self.constraints);
         list(&mut placement.spread, &self.spread);
         task.networks.retain(|attached| !self.networks.removed.contains(&attached.target));
-        for added in &self.networks.added {
+        for added in self.networks.added.iter().map(request::network) {
             task.networks.retain(|attached| attached.target != added.target);
-            task.networks.push(added.clone());
+            task.networks.push(added);
         }
-        self.container(task.container.get_or_insert_default());
         if self.force {
             task.force_update += 1;
         }
+        self.container(task.container.get_or_insert_default())
     }
 
-    fn container(&self, container: &mut ContainerSpec) {
-        if let Some(args) = &self.args {
-            container.args.clone_from(args);
-        }
+    fn container(&self, container: &mut ContainerSpec) -> Result<()> {
         pairs(&mut container.labels, &self.container_labels);
         container.env.retain(|variable| !self.env.removed.iter().any(|removed| removed == name(variable)));
         container.env = overridden(container.env.drain(..).chain(self.env.added.iter().cloned()));
@@ -147,20 +151,23 @@ impl Edit {
         list(&mut container.dns_options, &self.dns_options);
         hosts(&mut container.hosts, &self.hosts);
         pairs(&mut container.sysctls, &self.sysctls);
+        let ulimits: Vec<_> = self.ulimits.added.iter().map(request::ulimit).collect();
         container.ulimits.retain(|limit| {
-            !self.ulimits.removed.contains(&limit.name)
-                && !self.ulimits.added.iter().any(|added| added.name == limit.name)
+            !self.ulimits.removed.contains(&limit.name) && !ulimits.iter().any(|added| added.name == limit.name)
         });
-        container.ulimits.extend(self.ulimits.added.iter().cloned());
+        container.ulimits.extend(ulimits);
         container.cap_add.extend(self.cap_add.iter().cloned());
         container.cap_add.retain(|name| !self.cap_drop.contains(name));
         container.cap_drop.extend(self.cap_drop.iter().cloned());
         container.cap_drop.retain(|name| !self.cap_add.contains(name));
+        let mounts = self.mounts.added.iter().map(request::mount).collect::<Result<Vec<_>>>()?;
+        check::mounts(&mounts)?;
         container.mounts.retain(|old| {
             !self.mounts.removed.iter().any(|target| same_place(target, &old.target))
-                && !self.mounts.added.iter().any(|new| same_place(&new.target, &old.target))
+                && !mounts.iter().any(|new| same_place(&new.target, &old.target))
         });
-        container.mounts.extend(self.mounts.added.iter().cloned());
+        container.mounts.extend(mounts);
+        Ok(())
     }
 }
 
@@ -204,28 +211,31 @@ fn hosts(lines: &mut Vec<String>, change: &Change<Host, Host>) {
     lines.extend(change.added.iter().map(|host| format!("{} {}", host.address, host.name)));
 }
 
-fn ports(ports: &mut Vec<PortConfig>, change: &Change<PortConfig, PortConfig>) {
+fn ports(ports: &mut Vec<PortConfig>, change: &Change<docker::PortConfig, docker::PortConfig>) -> Result<()> {
+    let read = |ports: &[docker::PortConfig]| ports.iter().map(request::port).collect::<Result<Vec<_>>>();
+    let removed = read(&change.removed)?;
     ports.retain(|port| {
-        !change.removed.iter().any(|removed| {
+        !removed.iter().any(|removed| {
             removed.target_port == port.target_port
                 && removed.protocol == port.protocol
                 && (removed.published_port == 0 || removed.published_port == port.published_port)
         })
     });
-    for added in &change.added {
+    for added in read(&change.added)? {
         ports.retain(|port| {
             port.protocol != added.protocol
                 || port.target_port != added.target_port
                 || port.published_port != added.published_port && added.published_port != 0
         });
-        ports.push(added.clone());
+        ports.push(added);
     }
+    Ok(())
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use skep_cluster::api::{EndpointSpec, GlobalService, ReplicatedService};
+    use skep_cluster::api::{EndpointSpec, GlobalService, Mount, NetworkAttachmentSpec, ReplicatedService};
 
     use super::*;
 
@@ -233,8 +243,18 @@ mod tests {
         PortConfig { target_port: 80, published_port, ..PortConfig::default() }
     }
 
+    fn published(published_port: u32) -> docker::PortConfig {
+        docker::PortConfig {
+            target_port: Some(80),
+            published_port: Some(published_port),
+            ..docker::PortConfig::default()
+        }
+    }
+
     fn mount(target: &str) -> Mount {
-        Mount { target: target.to_owned(), ..Mount::default() }
+        let mut mount = Mount { target: target.to_owned(), ..Mount::default() };
+        mount.set_type(skep_cluster::api::MountType::Tmpfs);
+        mount
     }
 
     #[test]
@@ -252,12 +272,17 @@ mod tests {
             ..ServiceSpec::default()
         };
         let host = |address: &str| Host { name: "db".to_owned(), address: address.to_owned() };
+        let tmpfs = crate::docker::mount::Mount {
+            kind: "tmpfs".to_owned(),
+            target: "/a/".to_owned(),
+            ..crate::docker::mount::Mount::default()
+        };
         let edit = Edit {
-            ports: Change { removed: vec![port(0)], added: vec![port(9090)] },
+            ports: Change { removed: vec![published(0)], added: vec![published(9090)] },
             env: Change { removed: vec!["B".to_owned()], added: vec!["A=3".to_owned(), "C=4".to_owned()] },
             hosts: Change { removed: vec![host("10.0.0.1")], added: vec![host("10.0.0.3")] },
             cap_add: vec!["CAP_MKNOD".to_owned()],
-            mounts: Change { removed: Vec::new(), added: vec![mount("/a/")] },
+            mounts: Change { removed: Vec::new(), added: vec![tmpfs] },
             ..Edit::default()
         };
         edit.apply(&mut spec).unwrap();
@@ -285,9 +310,14 @@ mod tests {
             aliases: vec![alias.to_owned()],
             ..NetworkAttachmentSpec::default()
         };
+        let asked = |alias: &str| docker::NetworkAttachmentConfig {
+            target: Some("app".to_owned()),
+            aliases: Some(vec![alias.to_owned()]),
+            driver_opts: None,
+        };
         let task = TaskSpec { networks: vec![network("old")], ..TaskSpec::default() };
         let mut spec = ServiceSpec { task: Some(task), ..ServiceSpec::default() };
-        let networks = Change { removed: vec!["app".to_owned()], added: vec![network("new"), network("newer")] };
+        let networks = Change { removed: vec!["app".to_owned()], added: vec![asked("new"), asked("newer")] };
         Edit { networks, ..Edit::default() }.apply(&mut spec).unwrap();
         assert_eq!(spec.task.unwrap().networks, [network("newer")]);
     }

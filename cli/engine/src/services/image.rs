@@ -19,7 +19,7 @@ pub struct Pinning {
 ///
 /// # Errors
 /// The name is none, or the credentials cannot be read.
-pub async fn settle(task: &mut TaskSpec, registries: &PullOptions, pinning: Pinning) -> Result<Option<String>> {
+pub(super) async fn settle(task: &mut TaskSpec, registries: &PullOptions, pinning: Pinning) -> Result<Option<String>> {
     let container = task.container.get_or_insert_default();
     let reference: Reference = container.image.parse().map_err(|error| Error::bad_argument(chain_of(&error)))?;
     if pinning.with_auth {
@@ -56,7 +56,7 @@ pub async fn settle(task: &mut TaskSpec, registries: &PullOptions, pinning: Pinn
 ///
 /// # Errors
 /// The name is none, or the credentials cannot be read.
-pub async fn send_credentials(task: &mut TaskSpec, registries: &PullOptions) -> Result<()> {
+pub(super) async fn send_credentials(task: &mut TaskSpec, registries: &PullOptions) -> Result<()> {
     let image = task.container.get_or_insert_default().image.clone();
     settle(task, registries, Pinning { no_resolve: true, with_auth: true }).await?;
     task.container.get_or_insert_default().image = image;

@@ -1,25 +1,51 @@
 //! From docker's JSON to the swarm's own specification. The way back is in [`super::shape`].
 //!
-//! What skep cannot do is refused by name, whoever asks; nothing that was asked for is left out in silence.
+//! A request is set over what is there: what it says replaces, what it does not say stays. A new service is a request set
+//! over nothing, so that what is made and what is changed obey the same rules. What skep cannot do is refused by name,
+//! whoever asks; nothing that was asked for is left out in silence.
 
 use serde::Serialize;
 use skep_cluster::api::{
-    Annotations, ContainerSpec, EndpointSpec, GlobalService, HealthCheck, LogDriver, Mount, NetworkAttachmentSpec,
-    Placement, Platform, PortConfig, ReplicatedService, ResourceRequirements, Resources, RestartPolicy, ServiceSpec,
-    TaskSpec, Ulimit, UpdateConfig, service_spec,
+    ContainerSpec, EndpointSpec, GlobalService, HealthCheck, LogDriver, Mount, NetworkAttachmentSpec, Placement,
+    Platform, PortConfig, ReplicatedService, ResourceRequirements, Resources, RestartPolicy, ServiceSpec, TaskSpec,
+    Ulimit, UpdateConfig, UpdateFailureAction, service_spec,
 };
+use skep_common::limits;
 
 use super::words::Word;
+use crate::ErrorKind;
+use crate::containers::mounts::from_docker;
 use crate::docker::create::HealthConfig;
 use crate::docker::mount::{self as docker_mount, Driver};
-use crate::docker::{refuse, refuse_all, service as docker};
+use crate::docker::{refuse, service as docker};
 use crate::error::{Error, Result};
+use crate::mount;
 
-/// The value that a word stands for; `what` names the field when it stands for none.
-fn value<T: Word + Default>(what: &str, word: Option<&str>) -> Result<T> {
-    match word {
-        None | Some("") => Ok(T::default()),
-        Some(word) => T::of_word(word).ok_or_else(|| Error::bad_argument(format!("invalid {what}: {word:?}"))),
+/// What keeps the output of a service that has options for it, but names nobody.
+const LOG_DRIVER_DEFAULT: &str = "json-file";
+
+/// Tasks that an update replaces at a time where its settings do not say: as docker's own client has it.
+const PARALLELISM_DEFAULT: u64 = 1;
+
+/// The value that a word stands for; who has none gets the words of `refused`. Go's empty word says nothing.
+fn word<T: Word>(given: Option<&str>, refused: impl FnOnce(&str) -> String) -> Result<Option<T>> {
+    match given {
+        None | Some("") => Ok(None),
+        Some(word) => match T::of_word(word) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Error::bad_argument(refused(word))),
+        },
+    }
+}
+
+fn invalid(what: &str) -> impl FnOnce(&str) -> String {
+    move |word| format!("invalid {what}: {word:?}")
+}
+
+/// What is given replaces what is there.
+fn replace<T: Clone>(field: &mut T, given: Option<&T>) {
+    if let Some(given) = given {
+        field.clone_from(given);
     }
 }
 
@@ -27,80 +53,123 @@ fn refuse_given<T: Serialize>(name: &str, value: Option<&T>) -> Result<()> {
     value.map_or(Ok(()), |value| refuse(name, value))
 }
 
-/// What is asked of a service.
+/// What is asked of a new service.
 ///
 /// # Errors
-/// [`crate::ErrorKind::BadArgument`] for a word that is none, [`crate::ErrorKind::NotSupported`] for what skep cannot do.
-pub fn spec(spec: &docker::ServiceSpec) -> Result<ServiceSpec> {
-    let mut task = task_spec(&spec.task_template)?;
-    if task.networks.is_empty() {
-        // Where clients of before version 1.25 have them.
-        task.networks = spec.networks.iter().flatten().map(network).collect();
+/// [`ErrorKind::BadArgument`] for what cannot be, [`ErrorKind::NotSupported`] for what skep cannot do.
+pub(super) fn spec(request: &docker::ServiceSpec) -> Result<ServiceSpec> {
+    let placement = request.task_template.placement.as_ref();
+    if request.mode.global.is_some() && placement.is_some_and(|placement| placement.max_replicas.is_some()) {
+        return Err(Error::bad_argument(
+            "replicas-max-per-node can only be used with replicated or replicated-job mode",
+        ));
     }
-    Ok(ServiceSpec {
-        annotations: Some(Annotations {
-            name: spec.name.clone().unwrap_or_default(),
-            labels: spec.labels.clone().unwrap_or_default(),
-        }),
-        task: Some(task),
-        mode: Some(mode(&spec.mode)?),
-        update: spec.update_config.as_ref().map(update_config).transpose()?,
-        rollback: spec.rollback_config.as_ref().map(update_config).transpose()?,
-        endpoint: Some(endpoint(&spec.endpoint_spec.clone().unwrap_or_default())?),
-    })
+    let mut spec = ServiceSpec::default();
+    set(&mut spec, request)?;
+    spec.mode.get_or_insert(service_spec::Mode::Replicated(ReplicatedService { replicas: 1 }));
+    Ok(spec)
 }
 
-fn mode(mode: &docker::Mode) -> Result<service_spec::Mode> {
-    refuse_given("ReplicatedJob", mode.replicated_job.as_ref())?;
+/// Sets what is asked over what is there.
+///
+/// # Errors
+/// As [`spec`].
+pub(super) fn set(spec: &mut ServiceSpec, given: &docker::ServiceSpec) -> Result<()> {
+    let annotations = spec.annotations.get_or_insert_default();
+    replace(&mut annotations.name, given.name.as_ref());
+    replace(&mut annotations.labels, given.labels.as_ref());
+    let task = spec.task.get_or_insert_default();
+    task_spec(task, &given.task_template)?;
+    let in_template = given.task_template.networks.as_ref();
+    // Clients of before version 1.25 have them beside the template.
+    let networks = in_template.filter(|networks| !networks.is_empty()).or(given.networks.as_ref()).or(in_template);
+    if let Some(networks) = networks {
+        task.networks = networks.iter().map(network).collect();
+    }
+    if let Some(mode) = mode(&given.mode)? {
+        spec.mode = Some(mode);
+    }
+    if let Some(given) = &given.update_config {
+        update_config(&mut spec.update, given, true)?;
+    }
+    if let Some(given) = &given.rollback_config {
+        update_config(&mut spec.rollback, given, false)?;
+    }
+    endpoint(spec.endpoint.get_or_insert_default(), &given.endpoint_spec.clone().unwrap_or_default())
+}
+
+fn mode(mode: &docker::Mode) -> Result<Option<service_spec::Mode>> {
     if mode.replicated_job.is_some() || mode.global_job.is_some() {
-        return Err(Error::new(crate::ErrorKind::NotSupported, "jobs are not supported"));
+        return Err(Error::new(ErrorKind::NotSupported, "jobs are not supported"));
     }
     match (&mode.replicated, &mode.global) {
         (Some(_), Some(_)) => Err(Error::bad_argument("must specify only one service mode")),
-        (None, Some(_)) => Ok(service_spec::Mode::Global(GlobalService {})),
-        (replicated, None) => {
-            let replicas = replicated.as_ref().and_then(|mode| mode.replicas).unwrap_or(1);
-            Ok(service_spec::Mode::Replicated(ReplicatedService { replicas }))
+        (None, None) => Ok(None),
+        (None, Some(_)) => Ok(Some(service_spec::Mode::Global(GlobalService {}))),
+        (Some(mode), None) => {
+            let replicas = mode.replicas.unwrap_or(1);
+            Ok(Some(service_spec::Mode::Replicated(ReplicatedService { replicas })))
         }
     }
 }
 
-fn update_config(config: &docker::UpdateConfig) -> Result<UpdateConfig> {
-    let order = Some(config.order.as_str());
-    let mut wanted = UpdateConfig {
-        parallelism: config.parallelism,
-        delay_ns: config.delay.unwrap_or_default(),
-        monitor_ns: config.monitor,
-        max_failure_ratio: config.max_failure_ratio.value(),
-        ..UpdateConfig::default()
-    };
-    wanted.set_failure_action(value("UpdateConfig.FailureAction", config.failure_action.as_deref())?);
-    wanted.set_order(value("UpdateConfig.Order", order)?);
-    Ok(wanted)
+fn update_config(config: &mut Option<UpdateConfig>, given: &docker::UpdateConfig, may_roll_back: bool) -> Result<()> {
+    let config =
+        config.get_or_insert_with(|| UpdateConfig { parallelism: PARALLELISM_DEFAULT, ..UpdateConfig::default() });
+    replace(&mut config.parallelism, given.parallelism.as_ref());
+    replace(&mut config.delay_ns, given.delay.as_ref());
+    config.monitor_ns = given.monitor.or(config.monitor_ns);
+    if let Some(ratio) = given.max_failure_ratio.clone() {
+        config.max_failure_ratio = ratio.checked()?.value();
+    }
+    let refused = |action: &str| format!("invalid failure action {action:?}");
+    match word(given.failure_action.as_deref(), refused)? {
+        Some(UpdateFailureAction::Rollback) if !may_roll_back => {
+            return Err(Error::bad_argument(refused(UpdateFailureAction::Rollback.word())));
+        }
+        Some(action) => config.set_failure_action(action),
+        None => {}
+    }
+    let order = word(given.order.as_deref(), |order| {
+        format!("invalid order {order:?}, only start-first and stop-first are supported")
+    })?;
+    if let Some(order) = order {
+        config.set_order(order);
+    }
+    Ok(())
 }
 
-fn endpoint(spec: &docker::EndpointSpec) -> Result<EndpointSpec> {
-    let mut wanted = EndpointSpec {
-        ports: spec.ports.iter().flatten().map(port).collect::<Result<_>>()?,
-        ..EndpointSpec::default()
-    };
-    wanted.set_mode(value("EndpointSpec.Mode", spec.mode.as_deref())?);
-    Ok(wanted)
+fn endpoint(endpoint: &mut EndpointSpec, given: &docker::EndpointSpec) -> Result<()> {
+    if let Some(ports) = &given.ports {
+        endpoint.ports = ports.iter().map(port).collect::<Result<_>>()?;
+    }
+    let mode = word(given.mode.as_deref(), |mode| {
+        format!("invalid endpoint mode {mode:?}, only vip and dnsrr are supported")
+    })?;
+    if let Some(mode) = mode {
+        endpoint.set_mode(mode);
+    }
+    Ok(())
 }
 
-fn port(port: &docker::PortConfig) -> Result<PortConfig> {
+/// A published port.
+///
+/// # Errors
+/// [`ErrorKind::BadArgument`] for a word that is none.
+pub(super) fn port(port: &docker::PortConfig) -> Result<PortConfig> {
     let mut wanted = PortConfig {
         name: port.name.clone().unwrap_or_default(),
         target_port: port.target_port.unwrap_or_default(),
         published_port: port.published_port.unwrap_or_default(),
         ..PortConfig::default()
     };
-    wanted.set_protocol(value("PortConfig.Protocol", port.protocol.as_deref())?);
-    wanted.set_publish_mode(value("PortConfig.PublishMode", port.publish_mode.as_deref())?);
+    wanted.set_protocol(word(port.protocol.as_deref(), invalid("PortConfig.Protocol"))?.unwrap_or_default());
+    wanted.set_publish_mode(word(port.publish_mode.as_deref(), invalid("PortConfig.PublishMode"))?.unwrap_or_default());
     Ok(wanted)
 }
 
-fn network(network: &docker::NetworkAttachmentConfig) -> NetworkAttachmentSpec {
+/// A network to be on.
+pub(super) fn network(network: &docker::NetworkAttachmentConfig) -> NetworkAttachmentSpec {
     NetworkAttachmentSpec {
         target: network.target.clone().unwrap_or_default(),
         aliases: network.aliases.clone().unwrap_or_default(),
@@ -108,237 +177,175 @@ fn network(network: &docker::NetworkAttachmentConfig) -> NetworkAttachmentSpec {
     }
 }
 
-fn task_spec(task: &docker::TaskSpec) -> Result<TaskSpec> {
-    refuse_given("PluginSpec", task.plugin_spec.as_ref())?;
-    refuse_given("NetworkAttachmentSpec", task.network_attachment_spec.as_ref())?;
-    if let Some(runtime) = task.runtime.as_deref().filter(|runtime| !matches!(*runtime, "" | "container")) {
-        return Err(Error::new(crate::ErrorKind::NotSupported, format!("the runtime {runtime:?} is not supported")));
+/// A limit of the processes.
+pub(super) fn ulimit(limit: &docker::Ulimit) -> Ulimit {
+    Ulimit {
+        name: limit.name.clone().unwrap_or_default(),
+        soft: limit.soft.unwrap_or_default(),
+        hard: limit.hard.unwrap_or_default(),
     }
-    Ok(TaskSpec {
-        container: Some(container(&task.container_spec.clone().unwrap_or_default())?),
-        resources: task.resources.as_ref().map(resources).transpose()?,
-        restart: task.restart_policy.as_ref().map(restart_policy).transpose()?,
-        placement: task.placement.as_ref().map(placement),
-        networks: task.networks.iter().flatten().map(network).collect(),
-        log_driver: task.log_driver.as_ref().map(log_driver).transpose()?,
-        force_update: task.force_update,
-    })
+}
+
+fn task_spec(task: &mut TaskSpec, given: &docker::TaskSpec) -> Result<()> {
+    refuse_given("PluginSpec", given.plugin_spec.as_ref())?;
+    refuse_given("NetworkAttachmentSpec", given.network_attachment_spec.as_ref())?;
+    if let Some(runtime) = given.runtime.as_deref().filter(|runtime| !matches!(*runtime, "" | "container")) {
+        return Err(Error::new(ErrorKind::NotSupported, format!("the runtime {runtime:?} is not supported")));
+    }
+    container(task.container.get_or_insert_default(), &given.container_spec.clone().unwrap_or_default())?;
+    if let Some(given) = &given.resources {
+        resources(task.resources.get_or_insert_default(), given)?;
+    }
+    if let Some(given) = &given.restart_policy {
+        restart_policy(task.restart.get_or_insert_default(), given)?;
+    }
+    if let Some(given) = &given.placement {
+        placement(task.placement.get_or_insert_default(), given);
+    }
+    if let Some(given) = &given.log_driver {
+        task.log_driver = Some(log_driver(given)?);
+    }
+    if given.force_update != 0 {
+        task.force_update = given.force_update;
+    }
+    Ok(())
 }
 
 fn log_driver(driver: &Driver) -> Result<LogDriver> {
-    let name = driver.name.clone().unwrap_or_default();
-    match name.as_str() {
-        "json-file" | "local" | "none" => Ok(LogDriver { name, options: driver.options.clone().unwrap_or_default() }),
+    let name = driver.name.as_deref().filter(|name| !name.is_empty()).unwrap_or(LOG_DRIVER_DEFAULT);
+    match name {
+        "json-file" | "local" | "none" => {
+            Ok(LogDriver { name: name.to_owned(), options: driver.options.clone().unwrap_or_default() })
+        }
         _ => Err(Error::bad_argument(format!(
             "logger: no log driver named '{name}' is registered: use json-file or none"
         ))),
     }
 }
 
-fn resources(requirements: &docker::ResourceRequirements) -> Result<ResourceRequirements> {
-    let amounts = |amounts: &docker::Amounts| {
-        refuse_given("GenericResources", amounts.generic_resources.as_ref())?;
-        let amounts = Resources {
-            nano_cpus: amounts.nano_cpus.unwrap_or_default(),
-            memory_bytes: amounts.memory_bytes.unwrap_or_default(),
-            ..Resources::default()
+fn resources(requirements: &mut ResourceRequirements, given: &docker::ResourceRequirements) -> Result<()> {
+    if let Some(given) = &given.limits {
+        limits::check_memory(given.memory_bytes)?;
+        if given.pids.is_some_and(|pids| pids < 0) {
+            return Err(Error::bad_argument("--limit-pids cannot be negative"));
+        }
+        amounts(&mut requirements.limits, given)?;
+        replace(&mut requirements.limit_pids, given.pids.as_ref());
+    }
+    match &given.reservations {
+        Some(given) => amounts(&mut requirements.reservations, given),
+        None => Ok(()),
+    }
+}
+
+fn amounts(amounts: &mut Option<Resources>, given: &docker::Amounts) -> Result<()> {
+    refuse_given("GenericResources", given.generic_resources.as_ref())?;
+    // An empty object asks for nothing.
+    if given.nano_cpus.is_some() || given.memory_bytes.is_some() {
+        let amounts = amounts.get_or_insert_default();
+        replace(&mut amounts.nano_cpus, given.nano_cpus.as_ref());
+        replace(&mut amounts.memory_bytes, given.memory_bytes.as_ref());
+    }
+    Ok(())
+}
+
+fn restart_policy(policy: &mut RestartPolicy, given: &docker::RestartPolicy) -> Result<()> {
+    let condition = word(given.condition.as_deref(), |condition| {
+        format!("invalid restart condition {condition:?}, only none, on-failure and any are supported")
+    })?;
+    if let Some(condition) = condition {
+        policy.set_condition(condition);
+    }
+    policy.delay_ns = given.delay.or(policy.delay_ns);
+    replace(&mut policy.max_attempts, given.max_attempts.as_ref());
+    replace(&mut policy.window_ns, given.window.as_ref());
+    Ok(())
+}
+
+fn placement(placement: &mut Placement, given: &docker::Placement) {
+    replace(&mut placement.constraints, given.constraints.as_ref());
+    replace(&mut placement.max_replicas_per_node, given.max_replicas.as_ref());
+    if let Some(preferences) = &given.preferences {
+        let spread = preferences.iter().filter_map(|preference| preference.spread.as_ref());
+        placement.spread = spread.map(|spread| spread.spread_descriptor.clone()).collect();
+    }
+    if let Some(platforms) = &given.platforms {
+        let platform = |platform: &docker::Platform| Platform {
+            architecture: platform.architecture.clone().unwrap_or_default(),
+            os: platform.os.clone().unwrap_or_default(),
         };
-        // An empty object asks for nothing.
-        Ok::<_, Error>((amounts != Resources::default()).then_some(amounts))
-    };
-    let part = |part: &Option<docker::Amounts>| part.as_ref().map(amounts).transpose().map(Option::flatten);
-    Ok(ResourceRequirements {
-        limits: part(&requirements.limits)?,
-        reservations: part(&requirements.reservations)?,
-        limit_pids: requirements.limits.as_ref().and_then(|limits| limits.pids).unwrap_or_default(),
-    })
-}
-
-fn restart_policy(policy: &docker::RestartPolicy) -> Result<RestartPolicy> {
-    let mut wanted = RestartPolicy {
-        delay_ns: policy.delay,
-        max_attempts: policy.max_attempts.unwrap_or_default(),
-        window_ns: policy.window.unwrap_or_default(),
-        ..RestartPolicy::default()
-    };
-    wanted.set_condition(value("RestartPolicy.Condition", policy.condition.as_deref())?);
-    Ok(wanted)
-}
-
-fn placement(placement: &docker::Placement) -> Placement {
-    let spread = placement.preferences.iter().flatten().filter_map(|preference| preference.spread.as_ref());
-    let platform = |platform: &docker::Platform| Platform {
-        architecture: platform.architecture.clone().unwrap_or_default(),
-        os: platform.os.clone().unwrap_or_default(),
-    };
-    Placement {
-        constraints: placement.constraints.clone().unwrap_or_default(),
-        spread: spread.map(|spread| spread.spread_descriptor.clone()).collect(),
-        max_replicas_per_node: placement.max_replicas.unwrap_or_default(),
-        platforms: placement.platforms.iter().flatten().map(platform).collect(),
+        placement.platforms = platforms.iter().map(platform).collect();
     }
 }
 
-fn container(spec: &docker::ContainerSpec) -> Result<ContainerSpec> {
-    refuse_given("Privileges", spec.privileges.as_ref())?;
-    refuse_given("Secrets", spec.secrets.as_ref())?;
-    refuse_given("Configs", spec.configs.as_ref())?;
-    if spec.init == Some(true) {
+fn container(container: &mut ContainerSpec, given: &docker::ContainerSpec) -> Result<()> {
+    refuse_given("Privileges", given.privileges.as_ref())?;
+    refuse_given("Secrets", given.secrets.as_ref())?;
+    refuse_given("Configs", given.configs.as_ref())?;
+    if given.init == Some(true) {
         let reason = "--init is not supported: let the image bring an init such as tini as its entrypoint";
-        return Err(Error::new(crate::ErrorKind::NotSupported, reason));
+        return Err(Error::new(ErrorKind::NotSupported, reason));
     }
-    let dns = spec.dns_config.clone().unwrap_or_default();
-    let ulimit = |limit: &docker::Ulimit| Ulimit {
-        name: limit.name.clone().unwrap_or_default(),
-        soft: limit.soft.unwrap_or_default(),
-        hard: limit.hard.unwrap_or_default(),
-    };
-    Ok(ContainerSpec {
-        image: spec.image.clone().unwrap_or_default(),
-        labels: spec.labels.clone().unwrap_or_default(),
-        command: spec.command.clone().unwrap_or_default(),
-        args: spec.args.clone().unwrap_or_default(),
-        hostname: spec.hostname.clone().unwrap_or_default(),
-        env: spec.env.clone().unwrap_or_default(),
-        dir: spec.dir.clone().unwrap_or_default(),
-        user: spec.user.clone().unwrap_or_default(),
-        groups: spec.groups.clone().unwrap_or_default(),
-        tty: spec.tty.unwrap_or_default(),
-        open_stdin: spec.open_stdin.unwrap_or_default(),
-        read_only: spec.read_only.unwrap_or_default(),
-        stop_signal: spec.stop_signal.clone().unwrap_or_default(),
-        stop_grace_period_ns: spec.stop_grace_period,
-        mounts: spec.mounts.iter().flatten().map(mount).collect::<Result<_>>()?,
-        registry_auth: String::new(),
-        hosts: spec.hosts.clone().unwrap_or_default(),
-        dns_nameservers: dns.nameservers.unwrap_or_default(),
-        dns_search: dns.search.unwrap_or_default(),
-        dns_options: dns.options.unwrap_or_default(),
-        health_check: spec.healthcheck.as_ref().map(health_check),
-        init: false,
-        sysctls: spec.sysctls.clone().unwrap_or_default(),
-        cap_add: spec.capability_add.clone().unwrap_or_default(),
-        cap_drop: spec.capability_drop.clone().unwrap_or_default(),
-        ulimits: spec.ulimits.iter().flatten().map(ulimit).collect(),
-        oom_score_adj: spec.oom_score_adj.unwrap_or_default(),
-    })
+    replace(&mut container.image, given.image.as_ref());
+    replace(&mut container.labels, given.labels.as_ref());
+    replace(&mut container.command, given.command.as_ref());
+    replace(&mut container.args, given.args.as_ref());
+    replace(&mut container.hostname, given.hostname.as_ref());
+    replace(&mut container.env, given.env.as_ref());
+    replace(&mut container.dir, given.dir.as_ref());
+    replace(&mut container.user, given.user.as_ref());
+    replace(&mut container.groups, given.groups.as_ref());
+    replace(&mut container.tty, given.tty.as_ref());
+    replace(&mut container.open_stdin, given.open_stdin.as_ref());
+    replace(&mut container.read_only, given.read_only.as_ref());
+    replace(&mut container.stop_signal, given.stop_signal.as_ref());
+    container.stop_grace_period_ns = given.stop_grace_period.or(container.stop_grace_period_ns);
+    replace(&mut container.hosts, given.hosts.as_ref());
+    replace(&mut container.sysctls, given.sysctls.as_ref());
+    replace(&mut container.cap_add, given.capability_add.as_ref());
+    replace(&mut container.cap_drop, given.capability_drop.as_ref());
+    replace(&mut container.oom_score_adj, given.oom_score_adj.as_ref());
+    if let Some(dns) = &given.dns_config {
+        replace(&mut container.dns_nameservers, dns.nameservers.as_ref());
+        replace(&mut container.dns_search, dns.search.as_ref());
+        replace(&mut container.dns_options, dns.options.as_ref());
+    }
+    if let Some(mounts) = &given.mounts {
+        container.mounts = mounts.iter().map(mount).collect::<Result<_>>()?;
+    }
+    if let Some(ulimits) = &given.ulimits {
+        container.ulimits = ulimits.iter().map(ulimit).collect();
+    }
+    if let Some(given) = &given.healthcheck {
+        health_check(container.health_check.get_or_insert_default(), given);
+    }
+    Ok(())
 }
 
-fn health_check(check: &HealthConfig) -> HealthCheck {
-    HealthCheck {
-        test: check.test.clone().unwrap_or_default(),
-        interval_ns: check.interval.unwrap_or_default(),
-        timeout_ns: check.timeout.unwrap_or_default(),
-        start_period_ns: check.start_period.unwrap_or_default(),
-        start_interval_ns: check.start_interval.unwrap_or_default(),
-        retries: u32::try_from(check.retries.unwrap_or_default()).unwrap_or_default(),
+/// In a health check, nought says nothing: it is the image's, or the default.
+fn health_check(check: &mut HealthCheck, given: &HealthConfig) {
+    replace(&mut check.test, given.test.as_ref().filter(|test| !test.is_empty()));
+    let set = |field: &mut i64, given: Option<i64>| replace(field, given.filter(|value| *value != 0).as_ref());
+    set(&mut check.interval_ns, given.interval);
+    set(&mut check.timeout_ns, given.timeout);
+    set(&mut check.start_period_ns, given.start_period);
+    set(&mut check.start_interval_ns, given.start_interval);
+    if let Some(retries) = given.retries.filter(|retries| *retries > 0) {
+        check.retries = u32::try_from(retries).unwrap_or(u32::MAX);
     }
 }
 
-fn mount(mount: &docker_mount::Mount) -> Result<Mount> {
-    let bind = mount.bind_options.clone().unwrap_or_default();
-    let volume = mount.volume_options.clone().unwrap_or_default();
-    let tmpfs = mount.tmpfs_options.clone().unwrap_or_default();
-    for other in [&mount.other, &bind.other, &volume.other, &tmpfs.other] {
-        refuse_all(other)?;
-    }
-    refuse_given("VolumeOptions.Subpath", volume.subpath.as_ref())?;
-    refuse_given("BindOptions.NonRecursive", bind.non_recursive.as_ref())?;
-    let driver = volume.driver_config.unwrap_or_default();
-    let mut wanted = Mount {
-        source: mount.source.clone(),
-        target: mount.target.clone(),
-        read_only: mount.read_only.unwrap_or_default(),
-        bind_propagation: bind.propagation.unwrap_or_default(),
-        bind_create_source: bind.create_mountpoint.unwrap_or_default(),
-        volume_no_copy: volume.no_copy.unwrap_or_default(),
-        volume_labels: volume.labels.unwrap_or_default(),
-        volume_driver: driver.name.unwrap_or_default(),
-        volume_driver_options: driver.options.unwrap_or_default(),
-        tmpfs_size_bytes: tmpfs.size_bytes.unwrap_or_default(),
-        tmpfs_mode: tmpfs.mode.unwrap_or_default(),
-        ..Mount::default()
-    };
-    wanted.set_type(value("Mount.Type", Some(mount.kind.as_str()))?);
-    Ok(wanted)
+/// A mount.
+///
+/// # Errors
+/// [`ErrorKind::BadArgument`] for what cannot be, [`ErrorKind::NotSupported`] for what tasks do not have.
+pub(super) fn mount(given: &docker_mount::Mount) -> Result<Mount> {
+    let wanted = from_docker(given)?;
+    refuse("VolumeOptions.Subpath", &wanted.volume_subpath)?;
+    refuse("BindOptions.NonRecursive", &wanted.not_recursive)?;
+    mount::check(&wanted).map_err(Error::bad_argument)?;
+    Ok(mount::to_api(&wanted))
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::services::shape;
-
-    fn read(body: Value) -> Result<ServiceSpec> {
-        spec(&serde_json::from_value(body).unwrap())
-    }
-
-    fn body(container: Value) -> Value {
-        json!({"Name": "web", "Labels": {}, "TaskTemplate": {"ContainerSpec": container, "ForceUpdate": 0}, "Mode": {}})
-    }
-
-    #[test]
-    fn what_is_asked_for_is_shown() {
-        let asked = json!({
-            "Name": "web", "Labels": {"a": "b"},
-            "TaskTemplate": {
-                "ContainerSpec": {
-                    "Image": "bb:1", "Args": ["sleep", "1"], "Env": ["A=B"], "Init": false, "TTY": true,
-                    "Mounts": [{"Type": "bind", "Source": "/tmp", "Target": "/h", "ReadOnly": true}],
-                    "StopGracePeriod": 3_000_000_000_i64,
-                    "Healthcheck": {"Test": ["CMD-SHELL", "true"], "Interval": 5},
-                    "Hosts": ["1.2.3.4 x"], "DNSConfig": {"Search": ["ex.org"]}, "Isolation": "default",
-                    "Ulimits": [{"Name": "nofile", "Hard": 20, "Soft": 10}],
-                },
-                "Resources": {"Limits": {"MemoryBytes": 67_108_864, "Pids": 20}, "Reservations": {}},
-                "RestartPolicy": {"Condition": "on-failure", "Delay": 2, "MaxAttempts": 3, "Window": 10},
-                "Placement": {
-                    "Constraints": ["node.role==manager"],
-                    "Preferences": [{"Spread": {"SpreadDescriptor": "node.labels.dc"}}], "MaxReplicas": 5,
-                },
-                "Networks": [{"Target": "n1", "Aliases": ["w"]}],
-                "LogDriver": {"Name": "json-file", "Options": {"max-size": "1m"}},
-                "ForceUpdate": 2, "Runtime": "container",
-            },
-            "Mode": {"Replicated": {"Replicas": 2}},
-            "UpdateConfig": {
-                "Parallelism": 2, "Delay": 1, "FailureAction": "rollback", "Monitor": 7, "MaxFailureRatio": 0.5,
-                "Order": "start-first",
-            },
-            "EndpointSpec": {
-                "Mode": "vip",
-                "Ports": [{"Protocol": "udp", "TargetPort": 82, "PublishedPort": 8082, "PublishMode": "host"}],
-            },
-        });
-        let wanted = read(asked.clone()).unwrap();
-        assert_eq!(serde_json::to_value(shape::spec(Some(&wanted))).unwrap(), asked);
-    }
-
-    #[test]
-    fn one_task_unless_told_otherwise() {
-        let wanted = read(body(json!({"Image": "x"}))).unwrap();
-        assert_eq!(wanted.mode, Some(service_spec::Mode::Replicated(ReplicatedService { replicas: 1 })));
-    }
-
-    #[test]
-    fn what_cannot_be_is_refused_by_name() {
-        for (container, name) in [
-            (json!({"Secrets": [{"SecretID": "x"}]}), "Secrets"),
-            (json!({"Privileges": {"CredentialSpec": {"Config": "x"}}}), "Privileges"),
-            (json!({"Init": true}), "--init"),
-            (json!({"Mounts": [{"Type": "npipe", "Target": "/x"}]}), "Mount.Type"),
-            (
-                json!({"Mounts": [{"Type": "bind", "Target": "/x", "BindOptions": {"NonRecursive": true}}]}),
-                "NonRecursive",
-            ),
-            (json!({"Mounts": [{"Type": "cluster", "Target": "/x", "ClusterOptions": {"A": 1}}]}), "ClusterOptions"),
-            (json!({"Mounts": [{"Type": "volume", "Target": "/x", "ImageOptions": {"Subpath": "y"}}]}), "ImageOptions"),
-        ] {
-            let error = read(body(container)).unwrap_err().to_string();
-            assert!(error.contains(name), "{name}: {error}");
-        }
-        read(body(json!({"Secrets": [], "Privileges": {"CredentialSpec": null}}))).unwrap();
-    }
-}
+mod tests;

@@ -56,7 +56,7 @@ fn time(nanoseconds: i64) -> String {
 }
 
 /// A service; with the counts of its tasks where they were asked for.
-pub fn service(service: &Service, counts: Option<ServiceCounts>) -> docker::Service {
+pub(super) fn service(service: &Service, counts: Option<ServiceCounts>) -> docker::Service {
     let meta = service.meta.unwrap_or_default();
     let status = service.update_status.as_ref().filter(|status| status.state() != UpdateState::Unknown);
     docker::Service {
@@ -84,7 +84,7 @@ pub fn service(service: &Service, counts: Option<ServiceCounts>) -> docker::Serv
 }
 
 /// What is asked of a service.
-pub fn spec(spec: Option<&ServiceSpec>) -> docker::ServiceSpec {
+pub(super) fn spec(spec: Option<&ServiceSpec>) -> docker::ServiceSpec {
     let spec = spec.cloned().unwrap_or_default();
     let annotations = spec.annotations.unwrap_or_default();
     let mode = match spec.mode {
@@ -248,12 +248,12 @@ fn mount(mount: &Mount) -> docker_mount::Mount {
 
 fn update_config(config: &UpdateConfig) -> docker::UpdateConfig {
     docker::UpdateConfig {
-        parallelism: config.parallelism,
+        parallelism: Some(config.parallelism),
         delay: config.delay_ns.unless_empty(),
         failure_action: Some(config.failure_action().word().to_owned()),
         monitor: Some(config.monitor_ns.unwrap_or(MONITOR_DEFAULT_NS)),
-        max_failure_ratio: config.max_failure_ratio.into(),
-        order: config.order().word().to_owned(),
+        max_failure_ratio: docker::Ratio::try_from(config.max_failure_ratio).ok(),
+        order: Some(config.order().word().to_owned()),
     }
 }
 
@@ -286,7 +286,7 @@ fn endpoint(service: &Service) -> docker::Endpoint {
 }
 
 /// A task.
-pub fn task(task: &Task) -> docker_task::Task {
+pub(super) fn task(task: &Task) -> docker_task::Task {
     let meta = task.meta.unwrap_or_default();
     let status = task.status.clone().unwrap_or_default();
     let bound = status.port_status.clone().unwrap_or_default();

@@ -2,13 +2,11 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use skep_cluster::api::{
-    Annotations, ClusterSpec, InitRequest, InitResponse, JoinRequest, LeaveRequest, NodeAvailability, NodeRole,
-};
+use skep_cluster::api::{Annotations, ClusterSpec, InitRequest, JoinRequest, LeaveRequest, NodeAvailability, NodeRole};
 
 use super::addresses::{self, InterfaceAddress};
-use super::check_certificate_expiry;
 use super::start::{Agent, AgentProgram};
+use super::{Role, check_certificate_expiry};
 use crate::ErrorKind;
 use crate::docker::swarm as docker;
 use crate::engine::Engine;
@@ -24,6 +22,17 @@ const CERTIFICATE_NS: i64 = 7_776_000_000_000_000;
 /// How often nodes are heard of where the request does not say, nanoseconds.
 const HEARTBEAT_NS: i64 = 5_000_000_000;
 
+/// A swarm that was founded, and how others join it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Founded {
+    /// This node, the swarm's only manager.
+    pub node_id: String,
+    /// What a worker has to show.
+    pub worker_token: String,
+    /// `HOST:PORT` of this node.
+    pub manager_address: String,
+}
+
 /// Where a node listens, and what it tells the others.
 struct Addresses {
     listen: SocketAddr,
@@ -35,7 +44,7 @@ struct Addresses {
 ///
 /// # Errors
 /// [`ErrorKind::BadArgument`].
-pub fn availability(text: &str) -> Result<NodeAvailability> {
+pub(crate) fn availability(text: &str) -> Result<NodeAvailability> {
     NodeAvailability::of_word(&text.to_ascii_lowercase()).ok_or_else(|| {
         Error::bad_argument(format!("invalid availability {text:?}, only active, pause, and drain are supported"))
     })
@@ -52,7 +61,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::BadArgument`], [`ErrorKind::Conflict`] if this node is in a swarm, and what the agent says.
-    pub async fn swarm_init(&self, request: &docker::InitRequest, program: &AgentProgram) -> Result<InitResponse> {
+    pub async fn swarm_init(&self, request: &docker::InitRequest, program: &AgentProgram) -> Result<Founded> {
         let availability = availability_at_first(&request.availability)?;
         self.require_root()?;
         if self.is_in_swarm() && !request.force_new_cluster {
@@ -85,7 +94,11 @@ impl Engine {
         };
         let agent = Agent::get(self, program).await?;
         match agent.client.init(request).await {
-            Ok(answer) => Ok(answer),
+            Ok(answer) => Ok(Founded {
+                node_id: answer.node_id,
+                worker_token: answer.join_tokens.unwrap_or_default().worker,
+                manager_address: answer.manager_addr,
+            }),
             Err(error) => {
                 agent.give_up(self);
                 Err(error.into())
@@ -97,7 +110,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`ErrorKind::BadArgument`], [`ErrorKind::Conflict`] if this node is in a swarm, and what the agent says.
-    pub async fn swarm_join(&self, request: &docker::JoinRequest, program: &AgentProgram) -> Result<NodeRole> {
+    pub async fn swarm_join(&self, request: &docker::JoinRequest, program: &AgentProgram) -> Result<Role> {
         let availability = availability_at_first(&request.availability)?;
         self.require_root()?;
         if self.is_in_swarm() {
@@ -127,7 +140,10 @@ impl Engine {
         };
         let agent = Agent::get(self, program).await?;
         match agent.client.join(request).await {
-            Ok(answer) => Ok(answer.role()),
+            Ok(answer) => Ok(match answer.role() {
+                NodeRole::Worker => Role::Worker,
+                NodeRole::Manager => Role::Manager,
+            }),
             Err(error) => {
                 agent.give_up(self);
                 Err(error.into())

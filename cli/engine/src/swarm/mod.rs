@@ -3,22 +3,24 @@
 //! Services are in [`crate::services`], nodes in [`crate::nodes`].
 
 pub mod addresses;
-pub mod facts;
 mod join;
 pub mod serve;
 pub mod start;
 
+use serde::{Deserialize, Serialize};
 use skep_cluster::api::{
-    Cluster, ClusterSpec, GetClusterRequest, GetNetworkRequest, InfoRequest, InfoResponse, ListNetworksRequest,
-    Network, UpdateClusterRequest,
+    Cluster, ClusterSpec, GetClusterRequest, InfoRequest, ListNetworksRequest, UpdateClusterRequest,
 };
 use skep_cluster::client::Client;
 
 use crate::ErrorKind;
+use crate::docker::info::SwarmInfo;
+use crate::docker::network::Network;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 
-pub use join::availability;
+pub use join::Founded;
+pub(crate) use join::availability;
 
 /// The shortest life a node's certificate may have, nanoseconds.
 const CERTIFICATE_NS_MIN: i64 = 3_600_000_000_000;
@@ -62,6 +64,38 @@ pub struct SwarmChange {
     pub snapshot_interval: Option<u64>,
 }
 
+/// What a node is in its swarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// It runs tasks.
+    Worker,
+    /// It keeps the swarm's state, too.
+    Manager,
+}
+
+impl Role {
+    /// Docker's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Manager => "manager",
+        }
+    }
+
+    /// The role of a word.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadArgument`] for a word that is none.
+    pub fn of_word(word: &str) -> Result<Self> {
+        match word {
+            "worker" => Ok(Self::Worker),
+            "manager" => Ok(Self::Manager),
+            _ => Err(Error::bad_argument(format!("unknown role {word}"))),
+        }
+    }
+}
+
 /// What a new node needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HowToJoin {
@@ -80,15 +114,15 @@ impl Swarm {
     ///
     /// # Errors
     /// The agent cannot be asked.
-    pub async fn info(&self) -> Result<InfoResponse> {
-        Ok(self.client.info(InfoRequest {}).await?)
+    pub async fn info(&self) -> Result<SwarmInfo> {
+        Ok(crate::info::of_agent(&self.client.info(InfoRequest {}).await?))
     }
 
     /// The swarm itself.
     ///
     /// # Errors
     /// [`ErrorKind::NotAManager`].
-    pub async fn cluster(&self) -> Result<Cluster> {
+    async fn cluster(&self) -> Result<Cluster> {
         Ok(self.client.get_cluster(GetClusterRequest {}).await?.cluster.unwrap_or_default())
     }
 
@@ -97,16 +131,8 @@ impl Swarm {
     /// # Errors
     /// [`ErrorKind::NotAManager`].
     pub async fn networks(&self) -> Result<Vec<Network>> {
-        Ok(self.client.list_networks(ListNetworksRequest {}).await?.networks)
-    }
-
-    /// One of them.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NotFound`].
-    pub async fn network(&self, name: &str) -> Result<Network> {
-        let request = GetNetworkRequest { r#ref: name.to_owned() };
-        Ok(self.client.get_network(request).await?.network.unwrap_or_default())
+        let answer = self.client.list_networks(ListNetworksRequest {}).await?;
+        Ok(answer.networks.iter().map(crate::networks::of_swarm).collect())
     }
 
     /// Changes the swarm's specification.
@@ -129,19 +155,15 @@ impl Swarm {
     /// What a new node needs; `rotate` makes the tokens given out so far worthless.
     ///
     /// # Errors
-    /// [`ErrorKind::BadArgument`] for a role that is none, [`ErrorKind::NotAManager`].
-    pub async fn how_to_join(&self, role: &str, rotate: bool) -> Result<HowToJoin> {
-        let for_managers = match role {
-            "worker" => false,
-            "manager" => true,
-            _ => return Err(Error::bad_argument(format!("unknown role {role}"))),
-        };
+    /// [`ErrorKind::NotAManager`].
+    pub async fn how_to_join(&self, role: Role, rotate: bool) -> Result<HowToJoin> {
+        let for_managers = role == Role::Manager;
         let mut cluster = self.cluster().await?;
         if rotate {
             cluster = self.update(&cluster, cluster.spec.clone().unwrap_or_default(), Some(for_managers)).await?;
         }
         let tokens = cluster.root_ca.unwrap_or_default().join_tokens.unwrap_or_default();
-        let info = self.info().await?;
+        let info = self.client.info(InfoRequest {}).await?;
         let own = info.managers.iter().find(|manager| manager.node_id == info.node_id).or(info.managers.first());
         let address = own.map(|manager| manager.addr.clone()).unwrap_or_default();
         Ok(HowToJoin { token: if for_managers { tokens.manager } else { tokens.worker }, address })

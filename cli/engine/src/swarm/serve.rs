@@ -21,8 +21,8 @@ pub use crate::executor::Registries;
 pub struct Serving {
     /// Says anew for each pull how registries are to be asked.
     pub registries: Registries,
-    /// The swarm's time limits.
-    pub timing: Timing,
+    /// By how much the swarm's time limits are longer than usual; `None` or what is not a positive number: not at all.
+    pub time_scale: Option<f64>,
     /// End if no swarm is made or joined within 15 seconds.
     pub exit_when_idle: bool,
 }
@@ -50,7 +50,7 @@ impl Engine {
             run_root: self.roots().run_root.clone(),
             executor: Arc::new(executor),
             idle_exit: serving.exit_when_idle,
-            timing: serving.timing,
+            timing: serving.time_scale.map_or_else(Timing::default, Timing::scaled),
             surroundings: Surroundings::system(),
         };
         let mut beside = tokio::task::JoinSet::new();

@@ -197,7 +197,8 @@ fn security_options(given: &[String]) -> Result<Vec<String>> {
     given.iter().map(read).collect()
 }
 
-fn health_config(spec: HealthCheck) -> HealthConfig {
+/// A health check as docker's request has it.
+pub fn health_config(spec: HealthCheck) -> HealthConfig {
     HealthConfig {
         test: Some(spec.test),
         interval: Some(spec.interval_ns),

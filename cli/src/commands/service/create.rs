@@ -1,7 +1,7 @@
 //! `service create`.
 
 use anyhow::Result;
-use skep_engine::services::image;
+use skep_engine::services;
 use skep_image::PullOptions;
 
 use super::{converge, pinning, spec};
@@ -11,19 +11,18 @@ use crate::format::output;
 
 /// `service create`
 pub fn run(node: &Node, args: Create) -> Result<i32> {
-    let mut wanted = spec::from_flags(&args)?;
+    let request = spec::from_flags(&args)?;
+    services::check(&request)?;
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
-        let task = wanted.task.get_or_insert_default();
-        if let Some(warning) =
-            image::settle(task, &PullOptions::for_environment(&context::environment())?, pinning(&args.common)).await?
-        {
+        let registries = PullOptions::for_environment(&context::environment())?;
+        let created = swarm.create_service(&request, &registries, pinning(&args.common)).await?;
+        for warning in created.warnings.iter().flatten() {
             eprintln!("{warning}");
         }
-        let service = swarm.create_service(wanted).await?;
-        output::line(&service.id)?;
+        output::line(&created.id)?;
         if !args.common.detach {
-            converge::wait(&swarm, &service.id, args.common.quiet).await?;
+            converge::wait(&swarm, &created.id, args.common.quiet).await?;
         }
         Ok(0)
     })

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use serde_json::Value;
-use skep_engine::services::shape;
 
 use super::{get, pretty};
 use crate::args::service::Inspect;
@@ -32,8 +31,10 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
         let pages: Vec<String> = services.iter().map(|service| pretty::page(service, &networks)).collect();
         output::print(&pages.join("\n"))?;
     } else {
-        let shown = services.iter().map(|service| serde_json::to_value(shape::service(service, None)));
-        output::inspect(&shown.collect::<Result<Vec<_>, _>>()?, args.format.as_deref())?;
+        output::inspect(
+            &services.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?,
+            args.format.as_deref(),
+        )?;
     }
     Ok(code)
 }
@@ -42,7 +43,7 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
 pub fn object(node: &Node, name: &str) -> Result<Value> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
-        Ok(serde_json::to_value(shape::service(&get(&swarm, name).await?, None))?)
+        Ok(serde_json::to_value(get(&swarm, name).await?)?)
     })
 }
 
@@ -50,6 +51,6 @@ pub fn object(node: &Node, name: &str) -> Result<Value> {
 pub fn task(node: &Node, name: &str) -> Result<Value> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
-        Ok(serde_json::to_value(shape::task(&swarm.task(name).await?))?)
+        Ok(serde_json::to_value(swarm.task(name).await?)?)
     })
 }

@@ -2,9 +2,8 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use skep_cluster::api::{PortConfig, PublishMode, Service, ServiceCounts, service_spec};
-use skep_engine::services::words::Word;
-use skep_engine::swarm::facts::Named;
+use skep_engine::docker::service::{PortConfig, Service};
+use skep_engine::services::ListServices;
 
 use super::image;
 use crate::args::service::List as Flags;
@@ -13,19 +12,15 @@ use crate::format::human;
 use crate::format::output::List;
 use crate::parse::filter;
 
+/// The order of a service's ports.
+const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
+
 /// `service ls`
 pub fn run(node: &Node, args: &Flags) -> Result<i32> {
-    let filters = filter::known(&args.list.filter, &["id", "label", "mode", "name"])?;
-    let mut found = context::block_on(async { Ok(node.engine().swarm().await?.services().await?) })?;
-    found.retain(|(service, _)| {
-        let annotations = service.spec.clone().unwrap_or_default().annotations.unwrap_or_default();
-        filters.any("id", |id| service.id.starts_with(id))
-            && filters.any("name", |name| annotations.name.starts_with(name))
-            && filters.any("mode", |wanted| wanted == mode(service))
-            && filters.labels("label", &annotations.labels)
-    });
-    found.sort_by(|(a, _), (b, _)| a.name().cmp(b.name()));
-    let rows = found.iter().map(|(service, counts)| row(service, counts)).collect();
+    let request = ListServices { filters: filter::all(&args.list.filter) };
+    request.check()?;
+    let found = context::block_on(async { Ok(node.engine().swarm().await?.list_services(&request).await?) })?;
+    let rows = found.iter().map(row).collect();
     let list = List {
         columns: &[
             ("ID", "ID"),
@@ -42,56 +37,56 @@ pub fn run(node: &Node, args: &Flags) -> Result<i32> {
     Ok(0)
 }
 
-/// `replicated` or `global`.
-pub fn mode(service: &Service) -> &'static str {
-    match service.spec.as_ref().and_then(|spec| spec.mode.as_ref()) {
-        Some(service_spec::Mode::Global(_)) => "global",
-        _ => "replicated",
-    }
-}
-
-fn row(service: &Service, counts: &ServiceCounts) -> Value {
-    let task = service.spec.as_ref().and_then(|spec| spec.task.as_ref());
-    let per_node = task.and_then(|task| task.placement.as_ref()).map_or(0, |placement| placement.max_replicas_per_node);
+fn row(service: &Service) -> Value {
+    let task = &service.spec.task_template;
+    let per_node = task.placement.as_ref().and_then(|placement| placement.max_replicas).unwrap_or_default();
     let limit = if per_node > 0 { format!(" (max {per_node} per node)") } else { String::new() };
-    let container = task.and_then(|task| task.container.as_ref());
+    let image = task.container_spec.as_ref().and_then(|container| container.image.as_deref());
+    let counts = service.service_status.clone().unwrap_or_default();
     json!({
         "ID": human::short_id(&service.id),
         "Name": service.name(),
-        "Mode": mode(service),
-        "Replicas": format!("{}/{}{limit}", counts.running, counts.desired),
-        "Image": container.map(|container| image::shown(&container.image)).unwrap_or_default(),
+        "Mode": service.spec.mode.word(),
+        "Replicas": format!("{}/{}{limit}", counts.running_tasks, counts.desired_tasks),
+        "Image": image.map(image::shown).unwrap_or_default(),
         "Ports": ports(service),
-        "Label": service.spec.as_ref().and_then(|spec| spec.annotations.as_ref()).map(|annotations| &annotations.labels),
+        "Label": service.spec.labels,
     })
 }
 
 fn ports(service: &Service) -> String {
-    let endpoint = service.endpoint.clone().unwrap_or_default();
-    let mut ports: Vec<PortConfig> =
-        endpoint.ports.into_iter().filter(|port| port.publish_mode() == PublishMode::Ingress).collect();
-    ports.sort_by_key(|port| (port.protocol, port.published_port));
-    merged(&ports)
+    let ports = service.endpoint.ports.iter().flatten();
+    let mut ports: Vec<&PortConfig> = ports.filter(|port| port.publish_mode.as_deref() == Some("ingress")).collect();
+    let rank = |port: &PortConfig| PROTOCOLS.iter().position(|protocol| *protocol == protocol_of(port));
+    ports.sort_by_key(|port| (rank(port), port.published_port));
+    merged(ports)
+}
+
+fn protocol_of(port: &PortConfig) -> &str {
+    port.protocol.as_deref().unwrap_or("tcp")
 }
 
 /// `*:8080->80/tcp`; ports in a row become a range.
-pub fn merged(ports: &[PortConfig]) -> String {
-    let mut ranges: Vec<(PortConfig, u32)> = Vec::new();
+pub fn merged<'a>(ports: impl IntoIterator<Item = &'a PortConfig>) -> String {
+    let numbers = |port: &PortConfig| (port.published_port.unwrap_or_default(), port.target_port.unwrap_or_default());
+    let mut ranges: Vec<(&PortConfig, u32)> = Vec::new();
     for port in ports {
         match ranges.last_mut() {
             Some((first, more))
-                if first.protocol == port.protocol
-                    && first.published_port + *more + 1 == port.published_port
-                    && first.target_port + *more + 1 == port.target_port =>
+                if protocol_of(first) == protocol_of(port) && {
+                    let (published, target) = numbers(first);
+                    numbers(port) == (published + *more + 1, target + *more + 1)
+                } =>
             {
                 *more += 1;
             }
-            _ => ranges.push((port.clone(), 0)),
+            _ => ranges.push((port, 0)),
         }
     }
     let shown = ranges.iter().map(|(first, more)| {
         let range = |port: u32| if *more == 0 { port.to_string() } else { format!("{port}-{}", port + more) };
-        format!("*:{}->{}/{}", range(first.published_port), range(first.target_port), first.protocol().word())
+        let (published, target) = numbers(first);
+        format!("*:{}->{}/{}", range(published), range(target), protocol_of(first))
     });
     shown.collect::<Vec<_>>().join(", ")
 }
@@ -102,8 +97,27 @@ mod tests {
 
     #[test]
     fn merges_ranges() {
-        let port = |published_port, target_port| PortConfig { published_port, target_port, ..PortConfig::default() };
+        let port = |published, target| PortConfig {
+            published_port: Some(published),
+            target_port: Some(target),
+            ..PortConfig::default()
+        };
         assert_eq!(merged(&[port(8080, 80)]), "*:8080->80/tcp");
         assert_eq!(merged(&[port(8080, 80), port(8081, 81), port(9000, 90)]), "*:8080-8081->80-81/tcp, *:9000->90/tcp");
+    }
+
+    #[test]
+    fn orders_ports_by_protocol_and_number() {
+        let port = |protocol: &str, published| PortConfig {
+            protocol: Some(protocol.to_owned()),
+            published_port: Some(published),
+            target_port: Some(1),
+            publish_mode: Some("ingress".to_owned()),
+            ..PortConfig::default()
+        };
+        let on_node = PortConfig { publish_mode: Some("host".to_owned()), ..port("tcp", 1) };
+        let mut service = Service::default();
+        service.endpoint.ports = Some(vec![port("sctp", 2), port("udp", 3), on_node, port("tcp", 9), port("tcp", 8)]);
+        assert_eq!(ports(&service), "*:8->1/tcp, *:9->1/tcp, *:3->1/udp, *:2->1/sctp");
     }
 }

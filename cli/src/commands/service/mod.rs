@@ -15,8 +15,8 @@ pub mod tasks;
 pub mod update;
 
 use anyhow::{Result, anyhow};
-use skep_cluster::api::Service;
 use skep_engine::ErrorKind;
+use skep_engine::docker::service::Service;
 use skep_engine::services::image::Pinning;
 use skep_engine::swarm::Swarm;
 

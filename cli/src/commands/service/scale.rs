@@ -35,9 +35,9 @@ pub fn run(node: &Node, args: &Scale) -> Result<i32> {
         let mut code = 0;
         for (name, replicas) in wanted {
             match swarm.scale_service(name, replicas).await {
-                Ok(service) => {
+                Ok(changed) => {
                     output::line(format!("{name} scaled to {replicas}"))?;
-                    scaled.push(service.id);
+                    scaled.push(changed.id);
                 }
                 Err(error) => {
                     eprintln!("{}", failure::describe(&error.into()).message);
