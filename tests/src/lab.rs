@@ -292,6 +292,13 @@ fn address(lab: u32, host: u8) -> Ipv4Addr {
 }
 
 impl Node {
+    /// This node, with the skep at `binary` in place of the one under test.
+    #[must_use]
+    pub fn with_binary(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
+        self
+    }
+
     /// `skep` with `arguments`, inside the node, ready to be started.
     ///
     /// Its environment is empty but for what places the node, and `PATH` is empty: `skep` calls no other program.

@@ -43,9 +43,18 @@ pub struct Contender {
 
 /// skep, on node 1.
 pub fn skep(lab: &Lab) -> Contender {
-    let node = lab.node(1).clone();
+    of_skep("skep", lab.node(1).clone())
+}
+
+/// The skep at `binary`, on node 4: what the one under test is compared with.
+pub fn before(lab: &Lab, binary: PathBuf) -> Result<Contender> {
+    anyhow::ensure!(binary.is_file(), "there is no program at {}", binary.display());
+    Ok(of_skep("before", lab.node(4).clone().with_binary(binary)))
+}
+
+fn of_skep(name: &'static str, node: Node) -> Contender {
     Contender {
-        name: "skep",
+        name,
         address: node.address.to_string(),
         pulls: true,
         networks: true,

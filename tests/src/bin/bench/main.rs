@@ -2,15 +2,17 @@
 //!
 //! Every figure is a median over the rounds; in each round every contender has its turn, so that a busy moment of the
 //! machine meets them all. `SKEP_BENCH_ROUNDS` sets how many (default 15). A contender that cannot be started here is
-//! left out, and the reason is printed.
+//! left out, and the reason is printed. `SKEP_BENCH_PEERS` names those that take part besides skep, parted by commas;
+//! `SKEP_BENCH_BEFORE` is the path of another skep, which then takes part as `before`.
 #![allow(clippy::print_stdout, reason = "this is a program for people")]
 
 mod contender;
 mod measure;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use skep_tests::Lab;
 
 use contender::Contender;
@@ -18,14 +20,20 @@ use measure::{Table, memory_per_container, timed};
 
 fn main() -> Result<()> {
     let rounds = std::env::var("SKEP_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(15);
-    let lab = Lab::new(3)?;
+    let lab = Lab::new(4)?;
     let mut contenders = vec![contender::skep(&lab)];
-    for (name, started) in [
-        ("docker", contender::docker(&lab)),
-        ("podman", contender::podman(&lab)),
-        ("crun", contender::bundle(&lab, "crun")),
-        ("runc", contender::bundle(&lab, "runc")),
-    ] {
+    if let Some(binary) = std::env::var_os("SKEP_BENCH_BEFORE") {
+        contenders.push(contender::before(&lab, PathBuf::from(binary))?);
+    }
+    let wanted = std::env::var("SKEP_BENCH_PEERS").unwrap_or_else(|_| "docker,podman,crun,runc".to_owned());
+    for name in wanted.split(',').filter(|name| !name.is_empty()) {
+        let started = match name {
+            "docker" => contender::docker(&lab),
+            "podman" => contender::podman(&lab),
+            "crun" => contender::bundle(&lab, "crun"),
+            "runc" => contender::bundle(&lab, "runc"),
+            other => bail!("SKEP_BENCH_PEERS: no contender is called {other}: docker, podman, crun and runc are"),
+        };
         match started {
             Ok(contender) => contenders.push(contender),
             Err(error) => println!("left out: {name}: {error:#}"),
@@ -42,10 +50,15 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// The contenders in the order of their turns: every other round backwards, for who follows whom has its price.
+fn turns(contenders: &[Contender], round: usize) -> Box<dyn Iterator<Item = &Contender> + '_> {
+    if round.is_multiple_of(2) { Box::new(contenders.iter()) } else { Box::new(contenders.iter().rev()) }
+}
+
 /// `pull` of `nginx:latest`, gzip as docker has it, into a store without images.
 fn pulls(contenders: &[Contender], table: &mut Table, rounds: usize) -> Result<()> {
-    for _ in 0..rounds {
-        for contender in contenders.iter().filter(|contender| contender.pulls) {
+    for round in 0..rounds {
+        for contender in turns(contenders, round).filter(|contender| contender.pulls) {
             let took = timed(&mut contender.command(&["pull", "-q", "nginx"]))?;
             table.add("pull nginx", contender.name, took);
             timed(&mut contender.command(&["rmi", "nginx"]))?;
@@ -58,8 +71,8 @@ fn pulls(contenders: &[Contender], table: &mut Table, rounds: usize) -> Result<(
 }
 
 fn runs(contenders: &[Contender], table: &mut Table, rounds: usize) -> Result<()> {
-    for _ in 0..rounds {
-        for contender in contenders {
+    for round in 0..rounds {
+        for contender in turns(contenders, round) {
             let plain = contender.run(false, &["true"]);
             table.add("run, no network", contender.name, timed(&mut contender.ready(&plain))?);
             if contender.networks {
@@ -75,8 +88,8 @@ fn execs(contenders: &[Contender], table: &mut Table, rounds: usize) -> Result<(
     for contender in contenders {
         contender.start_sleeper("bench-exec")?;
     }
-    for _ in 0..rounds {
-        for contender in contenders {
+    for round in 0..rounds {
+        for contender in turns(contenders, round) {
             let took = timed(&mut contender.command(&["exec", "bench-exec", "true"]))?;
             table.add("exec", contender.name, took);
         }
@@ -113,8 +126,8 @@ fn scale_up(contenders: &[Contender], table: &mut Table, rounds: usize) -> Resul
     for contender in &swarms {
         timed(&mut contender.command(&["swarm", "init", "--advertise-addr", &contender.address]))?;
     }
-    for _ in 0..rounds {
-        for contender in &swarms {
+    for round in 0..rounds {
+        for contender in turns(contenders, round).filter(|contender| contender.swarms) {
             let create = [
                 "service",
                 "create",
