@@ -39,6 +39,11 @@ pub(crate) fn store<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     Ok(common::store(path, value, Durability::Durable)?)
 }
 
+/// As [`store`], but a power cut may bring the old content back, whole: for what the old content leads to as well.
+pub(crate) fn store_soon<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    Ok(common::store(path, value, Durability::Whole)?)
+}
+
 /// As [`store`], but not safe from a power cut: for what a reboot makes worthless, and for what is written again soon.
 pub(crate) fn store_for_now<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     Ok(common::store(path, value, Durability::Volatile)?)

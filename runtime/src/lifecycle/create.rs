@@ -129,7 +129,8 @@ impl Runtime {
         files::make_directory(&paths.work())?;
         fs::set_permissions(paths.upper(), <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755))
             .map_err(Error::file("change mode of", paths.upper()))?;
-        files::store(&paths.state(), &ContainerState { version: config::VERSION, ..ContainerState::default() })?;
+        // In the directory that the record makes durable.
+        files::store_soon(&paths.state(), &ContainerState { version: config::VERSION, ..ContainerState::default() })?;
         files::store(&paths.record(), &record)
     }
 

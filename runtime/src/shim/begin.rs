@@ -101,6 +101,7 @@ impl Shim {
             Err(error) => {
                 self.not_begun(&error);
                 self.state.status = Status::Exited;
+                self.save();
                 false
             }
         }

@@ -36,16 +36,17 @@ impl Shim {
         } else {
             self.state.status = Status::Exited;
         }
-        self.save();
+        // One that is removed at its end is removed after a power cut, too, whatever it is said to have been.
+        if self.rules.auto_remove { self.save_soon() } else { self.save() }
     }
 
     /// Gives back what the container had of the kernel and the network, in a process of its own:
-    /// this one stays small.
+    /// this one stays small. How the container ended is on record already.
     pub(super) fn tear_down(&mut self) {
         if self.state.status.is_active() {
             self.state.status = Status::Exited;
+            self.save();
         }
-        self.save();
         let place = &self.place;
         let mut command = Command::new("/proc/self/exe");
         command
@@ -59,7 +60,8 @@ impl Shim {
         }
         if place.paths.record().exists() {
             self.state.shim = None;
-            self.save();
+            // After a power cut a shim of before means the same.
+            self.save_soon();
         }
     }
 

@@ -163,6 +163,7 @@ fn run(given: Given) -> Result<()> {
         Ok(warnings) => order::report(&mut starter, &StartReport::Started { warnings }),
         Err(error) => {
             let (message, exit_code) = shim.not_begun(&error);
+            shim.save();
             shim.tear_down();
             order::report(&mut starter, &StartReport::Failed { message, exit_code });
             return Ok(());
@@ -204,7 +205,16 @@ fn enter_name(paths: &ContainerPaths, restarted: bool) -> Result<ContainerState>
 impl Shim {
     /// Writes state.json. A disk that is full must not end the container.
     fn save(&self) {
-        if let Err(error) = files::store(&self.place.paths.state(), &self.state) {
+        self.told(files::store(&self.place.paths.state(), &self.state));
+    }
+
+    /// As [`Self::save`], but a power cut may bring back what state.json said before.
+    fn save_soon(&self) {
+        self.told(files::store_soon(&self.place.paths.state(), &self.state));
+    }
+
+    fn told(&self, written: Result<()>) {
+        if let Err(error) = written {
             tracing::error!(container.id = %self.place.id, %error, "state not written");
         }
     }
