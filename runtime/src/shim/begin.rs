@@ -85,7 +85,7 @@ impl Shim {
         self.state.health = self.rules.health_check.as_ref().map(|_| Health::starting());
         files::store(&self.place.paths.state(), &self.state)?;
         drop(launch);
-        raw::trim_heap();
+        raw::trim_memory();
         Ok(created.warnings)
     }
 

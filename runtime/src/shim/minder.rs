@@ -138,7 +138,7 @@ impl Shim {
         let Ok(launch) = Launch::load(&self.place.paths) else { return };
         let result = prober.begin(&launch.container, life.init);
         drop(launch);
-        raw::trim_heap();
+        raw::trim_memory();
         if let Some(result) = result {
             self.on_probe(result);
         }
