@@ -102,7 +102,6 @@ fn managers_die_one_by_one_and_all_at_once() {
     assert!(swarm::fetch(three, three, 8080, "/").unwrap().contains(&welcome("latest")));
 
     // All of them, and all of them again: everything is as it was.
-    let seen = |what: &[&str]| one.skep(what).ok();
     three.kill_agent();
     for node in &lab.nodes {
         node.start_agent().unwrap();
@@ -111,7 +110,10 @@ fn managers_die_one_by_one_and_all_at_once() {
         let listed = one.skep(&["service", "ls", "--format", "{{.Name}} {{.Replicas}}"]);
         (listed.stdout.trim() == "web 4/4").then_some(()).ok_or(listed.to_string())
     });
-    assert!(seen(&["network", "ls", "--format", "{{.Name}}"]).contains("app"));
+    wait_until(Duration::from_secs(30), "the network to be listed", || {
+        let listed = one.skep(&["network", "ls", "--format", "{{.Name}}"]);
+        listed.stdout.lines().any(|name| name == "app").then_some(()).ok_or(listed.to_string())
+    });
     for node in &lab.nodes {
         wait_status(one, &node.name, "Ready");
     }
