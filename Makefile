@@ -12,6 +12,8 @@ RELEASE := $(TARGET)/$(TRIPLE)/release/skep
 CARGO ?= cargo
 # The programs of the tests crate drive the binary that people get, never a debug one.
 export SKEP_BIN ?= $(RELEASE)
+# Tests wait more than they compute: for each other's programs, for elections, for the kernel.
+export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
 # Where Debian keeps nft, ipvsadm and mkfs.ext4; a plain `su` leaves it out.
 export PATH := $(PATH):/usr/sbin:/sbin
 

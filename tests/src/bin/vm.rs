@@ -56,19 +56,31 @@ fn main() -> ExitCode {
     }
 }
 
+/// A test program, and how it is run in the machine.
+struct Run {
+    test: &'static str,
+    /// How many tests at a time. Most of a test is waiting, even where the processor is emulated.
+    threads: u8,
+    /// Parts of the names of the tests that are run; none: all.
+    filters: Vec<String>,
+}
+
 fn test() -> Result<i32> {
     let chosen: Vec<String> = std::env::args().skip(1).collect();
+    let door = |filters| Run { test: "front_door", threads: 2, filters };
     let runs = match chosen.is_empty() {
-        // The last one spoils the machine.
-        true => vec![("front_door", vec!["network::".to_owned(), "swarm::".to_owned()]), ("kernel", Vec::new())],
-        false => vec![("front_door", chosen)],
+        true => vec![
+            door(vec!["network::".to_owned(), "swarm::".to_owned()]),
+            // The last one, and alone: it spoils the machine.
+            Run { test: "kernel", threads: 1, filters: Vec::new() },
+        ],
+        false => vec![door(chosen)],
     };
     let directory = target()?.join("vm");
     fs::create_dir_all(&directory)?;
     let kernel = Kernel::unpack(&directory)?;
-    let names: Vec<&str> = runs.iter().map(|(name, _)| *name).collect();
-    let tests: Vec<(PathBuf, Vec<String>)> =
-        build_tests(&names)?.into_iter().zip(runs.into_iter().map(|(_, filters)| filters)).collect();
+    let names: Vec<&str> = runs.iter().map(|run| run.test).collect();
+    let tests: Vec<(PathBuf, Run)> = build_tests(&names)?.into_iter().zip(runs).collect();
     let ram_disk = ram_disk(&directory, &kernel)?;
     let disk = disk(&directory, &kernel, &tests)?;
     boot(&kernel, &ram_disk, &disk)
@@ -221,7 +233,7 @@ fn ram_disk(directory: &Path, kernel: &Kernel) -> Result<PathBuf> {
 }
 
 /// The root disk of the machine.
-fn disk(directory: &Path, kernel: &Kernel, tests: &[(PathBuf, Vec<String>)]) -> Result<PathBuf> {
+fn disk(directory: &Path, kernel: &Kernel, tests: &[(PathBuf, Run)]) -> Result<PathBuf> {
     let tree = directory.join("root");
     fs::remove_dir_all(&tree).ok();
     for inside in [
@@ -269,14 +281,15 @@ fn disk(directory: &Path, kernel: &Kernel, tests: &[(PathBuf, Vec<String>)]) -> 
     run(Command::new("cp").arg("-a").arg(images).arg(tree.join("images")))?.success()?;
     drop(lab);
     let mut runs = String::new();
-    for (path, filters) in tests {
+    for (path, run) in tests {
         let name = path.file_name().context("a test without a name")?;
         fs::copy(path, tree.join("tests").join(name))?;
-        let arguments: String = filters.iter().map(|word| format!(" '{word}'")).collect();
+        let arguments: String = run.filters.iter().map(|word| format!(" '{word}'")).collect();
         runs.push_str(&format!(
             "echo; echo '     Running {0} in the virtual machine'\n\
-             /tests/{0} --test-threads=1{arguments} || result=$?\n",
-            name.to_string_lossy()
+             /tests/{0} --test-threads={1}{arguments} || result=$?\n",
+            name.to_string_lossy(),
+            run.threads
         ));
     }
     write_program(&tree.join("init"), &init(&kernel.version, &runs))?;
