@@ -101,15 +101,14 @@ impl ControlService {
         Ok(())
     }
 
-    /// Who leads and who is reachable is never stored: raft knows it best.
+    /// Who leads and who is reachable is never stored: raft knows it best. That a manager has its vote is noted when the
+    /// change of the membership is through: whoever counted on it before could stop one manager too many.
     fn with_raft(&self, node: &Node) -> api::Node {
         let mut node = node.clone();
         let Some(raft) = &self.raft else { return node.into() };
-        let member = raft.members().into_iter().find(|member| node.id == member.node_id);
+        let member = raft.members().into_iter().find(|member| member.voter && node.id == member.node_id);
         node.manager_status = match (member, node.manager_status.take()) {
-            (Some(member), kept) => {
-                let mut status = kept.unwrap_or_default();
-                status.raft_id = member.raft_id;
+            (Some(member), Some(mut status)) if status.raft_id == member.raft_id => {
                 status.addr = member.addr;
                 status.leader = member.raft_id == raft.id();
                 status.set_reachability(match raft.is_reachable(member.raft_id) {
@@ -118,7 +117,7 @@ impl ControlService {
                 });
                 Some(status)
             }
-            (None, _) => None,
+            _ => None,
         };
         node.into()
     }

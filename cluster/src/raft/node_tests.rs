@@ -303,3 +303,35 @@ async fn a_new_member_has_no_vote_before_it_has_caught_up() {
     stop.cancel();
     first.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_does_not_vote_yet_is_not_shown_as_a_manager() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = new_root(SystemTime::now()).unwrap();
+    let first = member(&directory, &root, "a", listener().await).await;
+    first.node.initialize().await.unwrap();
+    first.leads().await;
+    let noted = |id: &str, raft_id| {
+        let manager_status = Some(crate::model::ManagerStatus { raft_id, ..Default::default() });
+        create(crate::model::Node { id: id.into(), manager_status, ..Default::default() })
+    };
+    let unnoted = create(crate::model::Node { id: "c".into(), ..Default::default() });
+    first.node.propose(vec![noted("a", first.node.id()), noted("b", 7), unnoted]).await.unwrap();
+    // Nobody answers there, so that it never catches up.
+    let addr = listener().await.local_addr().unwrap().to_string();
+    for (raft_id, node_id) in [(7, "b"), (8, "c")] {
+        let node = Node { node_id: node_id.into(), addr: addr.clone() };
+        let learner = openraft::ChangeMembers::AddNodes([(raft_id, node)].into());
+        first.node.raft.change_membership(learner, false).await.unwrap();
+    }
+    assert_eq!(first.node.members().len(), 3);
+    let (given, stop) = (Surroundings::system(), CancellationToken::new());
+    let logs = crate::logs::LogBroker::new(first.node.clone(), given.clone(), stop.clone());
+    let (store, raft) = (first.node.clone(), Some(first.node.clone()));
+    let control = crate::control::ControlService::new(store, raft, logs, Timing::default(), given, stop);
+    let request = Request::new(crate::api::ListNodesRequest {});
+    let listed = crate::api::control_server::Control::list_nodes(&control, request).await.unwrap().into_inner().nodes;
+    let shown = |id: &str| listed.iter().find(|node| node.id == id).unwrap().manager_status.is_some();
+    assert!(shown("a") && !shown("b") && !shown("c"), "{listed:?}");
+    first.stop().await;
+}

@@ -516,8 +516,8 @@ async fn a_node_that_takes_no_orders_begins_anew_without_those_that_nobody_reads
     until_subscribed(&logs, |count| count >= 64).await;
     drop(readers);
     until_subscribed(&logs, |count| count == 0).await;
-    let ended = tokio::time::timeout(Duration::from_secs(60), orders.collect::<Vec<_>>()).await;
-    assert_eq!(ended.expect("the stream of orders ends").len(), 64);
+    let ended = tokio::time::timeout(Duration::from_secs(60), orders.count()).await;
+    assert!(ended.expect("the stream of orders ends") >= 64);
 }
 
 async fn until_subscribed(logs: &LogBroker, enough: impl Fn(usize) -> bool) {

@@ -1,12 +1,17 @@
 //! What is said in the log, and of whom: a task can be followed by its id, and a request by what was asked and by whom.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use skep_cluster::api::{ListTasksRequest, RemoveServiceRequest};
+use tracing::subscriber::NoSubscriber;
 use tracing::{Dispatch, Level};
 
 use crate::lab::{TestNode, eventually};
+
+/// While only one is listening, tracing asks whoever meets a place in the code first whether it is of interest, and that
+/// may be another test's thread, on which nobody listens.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 /// What was logged, as a person reads it.
 #[derive(Clone, Default)]
@@ -26,6 +31,7 @@ impl Write for Log {
 impl Log {
     /// Takes what the swarm says, from the decisions on.
     fn dispatch(&self) -> Dispatch {
+        LazyLock::force(&ANOTHER);
         let writer = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)

@@ -1,84 +1,18 @@
-//! What a reader of a task's output leaves behind that goes away, and where the log names the task.
+//! Where the log names the task for which something is done.
 #![allow(clippy::unwrap_used)]
 
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, LazyLock, Mutex};
 
-use futures::{FutureExt, StreamExt};
-use serde_json::json;
 use skep_cluster::executor::Executor;
-use skep_cluster::model::{LogOptions, Task};
-use tracing::Instrument;
+use skep_cluster::model::Task;
+use tracing::subscriber::NoSubscriber;
+use tracing::{Dispatch, Instrument};
 
 use super::pull_tests::World;
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The directory of a container that, for all that its files tell, runs and says nothing: its shim is this process.
-fn silent(world: &World) -> PathBuf {
-    let containers = std::fs::read_dir(world.root().join("containers")).unwrap();
-    let mut directories = containers.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    let directory = directories.next().unwrap();
-    let path = directory.join("state.json");
-    let mut state: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let pid = i32::try_from(std::process::id()).unwrap();
-    let own = json!({"pid": pid, "start_time": skep_common::procfs::start_ticks(pid).unwrap()});
-    state["status"] = json!("running");
-    state["init"] = own.clone();
-    state["shim"] = own;
-    std::fs::write(&path, serde_json::to_vec(&state).unwrap()).unwrap();
-    directory
-}
-
-/// How many inotify(7) instances of this process watch a directory, as proc(5) tells.
-fn watchers(directory: &Path) -> usize {
-    let inode = format!(" ino:{:x} ", std::fs::metadata(directory).unwrap().ino());
-    let infos = std::fs::read_dir("/proc/self/fdinfo").unwrap();
-    // One that was closed meanwhile watches nothing.
-    let info = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(entry.unwrap().path()).ok();
-    infos.filter_map(info).filter(|info| info.starts_with("pos:") && info.contains(&inode)).count()
-}
-
-async fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let reaching = async {
-        while !reached() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(tokio::time::timeout(LIMIT, reaching).await.is_ok(), "not reached: {what}");
-}
-
-async fn followed_and_abandoned() {
-    let world = World::new().await;
-    let task: Arc<Task> = Arc::new(world.task(1, "app:1"));
-    let controller = world.executor.controller(&task);
-    controller.prepare().await.unwrap();
-    let directory = silent(&world);
-    let follow = LogOptions { follow: true, stdout: true, stderr: true, ..LogOptions::default() };
-    for _ in 0..20 {
-        let mut lines = controller.logs(&follow);
-        until("the follower waits", || {
-            assert!(lines.next().now_or_never().is_none(), "it says nothing");
-            watchers(&directory) == 1
-        })
-        .await;
-        drop(lines);
-        until("its instance is gone", || watchers(&directory) == 0).await;
-    }
-    // Of the two threads that there are for what blocks, none is held.
-    let free = tokio::task::spawn_blocking(|| ());
-    assert!(tokio::time::timeout(LIMIT, free).await.is_ok(), "a thread is free");
-}
-
-#[test]
-fn followers_of_a_silent_task_that_are_abandoned_hold_no_thread_and_no_watch() {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.max_blocking_threads(2).enable_all().build().unwrap();
-    runtime.block_on(followed_and_abandoned());
-    runtime.shutdown_background();
-}
+/// While only one is listening, tracing asks whoever meets a place in the code first whether it is of interest, and that
+/// may be another test's thread, on which nobody listens.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::new()));
 
 /// What was logged.
 #[derive(Clone, Default)]
@@ -97,6 +31,7 @@ impl std::io::Write for Log {
 
 #[test]
 fn what_is_done_for_a_task_names_it_in_the_log_on_whatever_thread() {
+    LazyLock::force(&ANOTHER);
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -104,7 +39,7 @@ fn what_is_done_for_a_task_names_it_in_the_log_on_whatever_thread() {
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .finish();
-    let dispatch = tracing::Dispatch::new(subscriber);
+    let dispatch = Dispatch::new(subscriber);
     let hearing = dispatch.clone();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     // Threads for what blocks are born here, and heard until they end.

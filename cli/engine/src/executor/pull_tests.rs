@@ -1,7 +1,6 @@
 //! Tasks of one image, against a registry that counts what it is asked.
 #![allow(clippy::unwrap_used)]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -92,7 +91,7 @@ pub(super) struct World {
     image: Arc<Image>,
     pub(super) executor: Arc<NodeExecutor>,
     registry: String,
-    directory: TempDir,
+    _directory: TempDir,
 }
 
 impl World {
@@ -115,11 +114,7 @@ impl World {
             Ok(PullOptions { settings, ..PullOptions::default() })
         };
         let executor = NodeExecutor::new(Runtime::open(roots).unwrap(), Box::new(options)).unwrap();
-        Self { image, executor: Arc::new(executor), registry, directory }
-    }
-
-    pub(super) fn root(&self) -> PathBuf {
-        self.directory.path().join("root")
+        Self { image, executor: Arc::new(executor), registry, _directory: directory }
     }
 
     pub(super) fn task(&self, slot: u64, image: &str) -> Task {
