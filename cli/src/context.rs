@@ -12,7 +12,7 @@ use crate::args::Global;
 
 /// The node that a command works on.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(crate) struct Node {
     engine: Engine,
     /// `-D` and `-l`, to be passed on to an agent that is started.
     pub log_level: String,
@@ -20,7 +20,7 @@ pub struct Node {
 
 impl Node {
     /// From the global flags.
-    pub fn new(global: &Global, log_level: String) -> Result<Self> {
+    pub(crate) fn new(global: &Global, log_level: String) -> Result<Self> {
         let absolute = |path: &PathBuf| {
             std::path::absolute(path).with_context(|| format!("{} cannot be made an absolute path", path.display()))
         };
@@ -36,12 +36,12 @@ impl Node {
     }
 
     /// Its use cases.
-    pub fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// Its containers.
-    pub fn runtime(&self) -> Result<Runtime> {
+    pub(crate) fn runtime(&self) -> Result<Runtime> {
         Ok(self.engine.runtime()?)
     }
 }
@@ -57,12 +57,12 @@ fn load_balancer() -> Option<Backend> {
 
 /// Runs something async to its end: pulls, and what is asked of the swarm's agent. What concerns this machine only is
 /// done without: threads that have to be started would be a good part of the start of a container.
-pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     to_end(tokio::runtime::Builder::new_multi_thread().worker_threads(2), future)
 }
 
 /// Runs the agent to its end, on all of the machine's processors.
-pub fn serve<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+pub(crate) fn serve<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     to_end(tokio::runtime::Builder::new_multi_thread().thread_name("agent"), future)
 }
 
@@ -76,12 +76,12 @@ fn to_end<T>(runtime: &mut tokio::runtime::Builder, future: impl Future<Output =
 }
 
 /// TLS with ring, once for the whole process.
-pub fn install_crypto() {
+pub(crate) fn install_crypto() {
     // Fails only if it was done before.
     rustls::crypto::ring::default_provider().install_default().ok();
 }
 
 /// What the user's environment says about registries.
-pub fn environment() -> skep_image::Environment {
+pub(crate) fn environment() -> skep_image::Environment {
     skep_image::Environment::new(|name| std::env::var_os(name), rustix::process::getuid().as_raw())
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A failure whose words or exit code are not the usual ones.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// What to print, whole; nothing when empty (it was printed already).
     pub message: String,
     /// The exit code.
@@ -20,7 +20,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// The failure of `run`, `create`: `skep: …`, a hint, and docker's 125, 126 or 127.
-pub fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
+pub(crate) fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
     if error.is::<Failure>() {
         return Failure { message: error.to_string(), code: describe(error).code }.into();
     }
@@ -41,7 +41,7 @@ pub fn of_run(command: &str, error: &anyhow::Error) -> anyhow::Error {
 }
 
 /// Of what kind a use case's failure is.
-pub fn kind(error: &anyhow::Error) -> Option<skep_engine::ErrorKind> {
+pub(crate) fn kind(error: &anyhow::Error) -> Option<skep_engine::ErrorKind> {
     error.chain().find_map(|cause| cause.downcast_ref::<skep_engine::Error>()).map(skep_engine::Error::kind)
 }
 
@@ -56,7 +56,7 @@ fn of_runtime<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a sk
 }
 
 /// What to print about an error.
-pub fn describe(error: &anyhow::Error) -> Failure {
+pub(crate) fn describe(error: &anyhow::Error) -> Failure {
     match error.downcast_ref::<Failure>() {
         Some(failure) => Failure { message: failure.message.clone(), code: failure.code },
         None => Failure { message: format!("Error: {}", chain(error)), code: 1 },
@@ -64,12 +64,12 @@ pub fn describe(error: &anyhow::Error) -> Failure {
 }
 
 /// An error and its causes in one line; a cause that is part of what was said already is left out.
-pub fn chain(error: &anyhow::Error) -> String {
+pub(crate) fn chain(error: &anyhow::Error) -> String {
     skep_engine::error::chain_of(error.as_ref())
 }
 
 /// Does something to each of several objects: prints what it returns, goes on after an error, fails at the end.
-pub fn each<'a, T: AsRef<str> + 'a>(
+pub(crate) fn each<'a, T: AsRef<str> + 'a>(
     names: impl IntoIterator<Item = &'a T>,
     mut action: impl FnMut(&str) -> anyhow::Result<String>,
 ) -> anyhow::Result<i32> {

@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 /// The level of `-l` and `-D`, or else `default`.
-pub fn level(asked: Option<&str>, debug: bool, default: &str) -> String {
+pub(crate) fn level(asked: Option<&str>, debug: bool, default: &str) -> String {
     match asked {
         _ if debug => "debug".to_owned(),
         Some("fatal") => "error".to_owned(),
@@ -18,7 +18,7 @@ pub fn level(asked: Option<&str>, debug: bool, default: &str) -> String {
 }
 
 /// Starts logging, to `file` or to the standard error. `SKEP_LOG` refines the level, as `RUST_LOG` does elsewhere.
-pub fn start(level: &str, file: Option<&Path>) -> Result<()> {
+pub(crate) fn start(level: &str, file: Option<&Path>) -> Result<()> {
     let filter = match std::env::var("SKEP_LOG") {
         Ok(directives) => EnvFilter::try_new(directives).context("SKEP_LOG is not a log filter")?,
         Err(_) => EnvFilter::try_new(format!("{level},h2=warn,hyper=warn,tower=warn,rustls=warn,openraft=off"))

@@ -4,7 +4,6 @@
 //! This crate never touches the kernel: a node's containers and networks are behind [`executor::Executor`],
 //! so that a whole cluster runs in one process under test.
 
-#![warn(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods))]
 
 mod agent;

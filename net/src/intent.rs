@@ -225,7 +225,7 @@ pub struct ServiceIntent {
 }
 
 /// UDP port of VXLAN (RFC 7348, section 5), where a swarm has chosen no other.
-pub const VXLAN_PORT: u16 = 4789;
+pub(crate) const VXLAN_PORT: u16 = 4789;
 
 fn default_data_path_port() -> u16 {
     VXLAN_PORT

@@ -10,19 +10,19 @@ use ipnet::Ipv4Net;
 
 /// A range of addresses handed out in blocks of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pool {
+pub(crate) struct Pool {
     base: Ipv4Net,
     block_prefix: u8,
 }
 
 impl Pool {
     /// `base` cut into blocks of `/block_prefix`; `None` when the blocks would be larger than it.
-    pub fn new(base: Ipv4Net, block_prefix: u8) -> Option<Self> {
+    pub(crate) fn new(base: Ipv4Net, block_prefix: u8) -> Option<Self> {
         (base.prefix_len() <= block_prefix && block_prefix <= 30).then_some(Self { base: base.trunc(), block_prefix })
     }
 
     /// The lowest block that overlaps none of `taken`.
-    pub fn first_free(&self, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
+    pub(crate) fn first_free(&self, taken: &[Ipv4Net]) -> Option<Ipv4Net> {
         let mut candidate = Ipv4Net::new(self.base.network(), self.block_prefix).ok()?;
         loop {
             if !self.base.contains(&candidate) {
@@ -40,7 +40,7 @@ impl Pool {
 }
 
 /// The pools local networks are taken from when no subnet is given: docker's.
-pub fn default_pools() -> Vec<Pool> {
+pub(crate) fn default_pools() -> Vec<Pool> {
     let sixteens = (17..=31).map(|second| (Ipv4Addr::new(172, second, 0, 0), 16, 16));
     let twenties = std::iter::once((Ipv4Addr::new(192, 168, 0, 0), 16, 20));
     sixteens
@@ -50,22 +50,22 @@ pub fn default_pools() -> Vec<Pool> {
 }
 
 /// Whether two networks have an address in common.
-pub fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
+pub(crate) fn overlap(a: &Ipv4Net, b: &Ipv4Net) -> bool {
     a.contains(&b.network()) || b.contains(&a.network())
 }
 
 /// Whether `address` may be given to a host of `subnet`.
-pub fn is_host_address(subnet: &Ipv4Net, address: Ipv4Addr) -> bool {
+pub(crate) fn is_host_address(subnet: &Ipv4Net, address: Ipv4Addr) -> bool {
     subnet.contains(&address) && address != subnet.network() && address != subnet.broadcast()
 }
 
 /// The first host address of a subnet: the gateway unless another is asked for.
-pub fn default_gateway(subnet: &Ipv4Net) -> Option<Ipv4Addr> {
+pub(crate) fn default_gateway(subnet: &Ipv4Net) -> Option<Ipv4Addr> {
     subnet.hosts().next()
 }
 
 /// The lowest free address of `range` (a part of `subnet`, or all of it) that is not in `used`.
-pub fn lowest_free(subnet: &Ipv4Net, range: Option<&Ipv4Net>, used: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
+pub(crate) fn lowest_free(subnet: &Ipv4Net, range: Option<&Ipv4Net>, used: &BTreeSet<Ipv4Addr>) -> Option<Ipv4Addr> {
     let range = range.unwrap_or(subnet);
     let last = u32::from(range.broadcast());
     let mut candidate = u32::from(range.network());

@@ -48,11 +48,9 @@ pub use files::NetPaths;
 pub use ids::{MacAddress, NetworkId, SandboxId, ServiceId};
 pub use intent::{
     DnsPorts, EndpointIntent, NetworkRef, NodeIntent, OverlayEndpoint, OverlayIntent, PortMapping, PublishedPort,
-    SandboxIntent, ServiceIntent, VXLAN_PORT,
+    SandboxIntent, ServiceIntent,
 };
-pub use names::{
-    DEFAULT_BRIDGE, GATEWAY_BRIDGE, GATEWAY_BRIDGE_ALIAS, INGRESS_SANDBOX, mac_of, of_network as name_of_network,
-};
+pub use names::{GATEWAY_BRIDGE, mac_of, of_network as name_of_network};
 pub use net::Net;
 pub use netns::in_namespace;
 pub use results::{

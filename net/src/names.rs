@@ -8,55 +8,55 @@ use std::net::Ipv4Addr;
 use crate::ids::{MacAddress, NetworkId, SandboxId};
 
 /// The Linux bridge of the default network.
-pub const DEFAULT_BRIDGE: &str = "skep0";
+pub(crate) const DEFAULT_BRIDGE: &str = "skep0";
 /// The network, and Linux bridge, through which containers of overlays reach the world.
 pub const GATEWAY_BRIDGE: &str = "skep_gwbridge";
 /// Another name users know [`GATEWAY_BRIDGE`] by.
-pub const GATEWAY_BRIDGE_ALIAS: &str = "docker_gwbridge";
+pub(crate) const GATEWAY_BRIDGE_ALIAS: &str = "docker_gwbridge";
 /// The name under which the network is kept that a user calls `name`.
 pub fn of_network(name: &str) -> &str {
     if name == GATEWAY_BRIDGE_ALIAS { GATEWAY_BRIDGE } else { name }
 }
 
 /// Namespace of the routing mesh.
-pub const INGRESS_SANDBOX: &str = "ingress_sbox";
+pub(crate) const INGRESS_SANDBOX: &str = "ingress_sbox";
 /// What every outer end of a veth pair starts with.
-pub const VETH_PREFIX: &str = "skv";
+pub(crate) const VETH_PREFIX: &str = "skv";
 /// What the name of an overlay's load-balancer namespace starts with.
-pub const BALANCER_PREFIX: &str = "lb_";
+pub(crate) const BALANCER_PREFIX: &str = "lb_";
 /// What the name of an overlay's namespace starts with.
-pub const OVERLAY_PREFIX: &str = "1-";
+pub(crate) const OVERLAY_PREFIX: &str = "1-";
 /// Bridge inside an overlay's namespace.
-pub const OVERLAY_BRIDGE: &str = "br0";
+pub(crate) const OVERLAY_BRIDGE: &str = "br0";
 /// VXLAN link inside an overlay's namespace.
-pub const OVERLAY_VXLAN: &str = "vxlan0";
+pub(crate) const OVERLAY_VXLAN: &str = "vxlan0";
 /// Where a container finds its DNS.
-pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// The nftables table of every namespace.
-pub const TABLE: &str = "skep";
+pub(crate) const TABLE: &str = "skep";
 
 /// File name, below RUN_ROOT/netns, of a container's namespace.
-pub fn sandbox_namespace(id: &SandboxId) -> String {
+pub(crate) fn sandbox_namespace(id: &SandboxId) -> String {
     prefix(id.as_str(), 12)
 }
 
 /// File name of an overlay's namespace.
-pub fn overlay_namespace(id: &NetworkId) -> String {
+pub(crate) fn overlay_namespace(id: &NetworkId) -> String {
     format!("{OVERLAY_PREFIX}{}", prefix(id.as_str(), 10))
 }
 
 /// File name of an overlay's load-balancer namespace.
-pub fn balancer_namespace(id: &NetworkId) -> String {
+pub(crate) fn balancer_namespace(id: &NetworkId) -> String {
     format!("{BALANCER_PREFIX}{}", prefix(id.as_str(), 9))
 }
 
 /// The Linux bridge of a user-defined bridge network.
-pub fn bridge(id: &NetworkId) -> String {
+pub(crate) fn bridge(id: &NetworkId) -> String {
     format!("br-{}", prefix(id.as_str(), 12))
 }
 
 /// The end outside of the container of the veth pair that joins a sandbox to a network.
-pub fn veth(sandbox: &str, network: &str) -> String {
+pub(crate) fn veth(sandbox: &str, network: &str) -> String {
     format!("{VETH_PREFIX}{:012x}", digest(&[sandbox, network]) & 0xffff_ffff_ffff)
 }
 
@@ -67,7 +67,7 @@ pub fn mac_of(address: Ipv4Addr) -> MacAddress {
 }
 
 /// FNV-1a over length-delimited parts: a stable, unkeyed digest for names and change detection.
-pub fn digest(parts: &[&str]) -> u64 {
+pub(crate) fn digest(parts: &[&str]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for part in parts {
         for byte in part.bytes().chain(std::iter::once(0xff)) {

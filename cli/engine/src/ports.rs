@@ -4,7 +4,7 @@ use skep_cluster::api::PortProtocol as ApiProtocol;
 use skep_net::PortProtocol;
 
 /// The protocol as the swarm has it.
-pub fn api_protocol(protocol: PortProtocol) -> ApiProtocol {
+pub(crate) fn api_protocol(protocol: PortProtocol) -> ApiProtocol {
     match protocol {
         PortProtocol::Tcp => ApiProtocol::Tcp,
         PortProtocol::Udp => ApiProtocol::Udp,
@@ -13,7 +13,7 @@ pub fn api_protocol(protocol: PortProtocol) -> ApiProtocol {
 }
 
 /// The protocol as `net` has it.
-pub fn net_protocol(protocol: ApiProtocol) -> PortProtocol {
+pub(crate) fn net_protocol(protocol: ApiProtocol) -> PortProtocol {
     match protocol {
         ApiProtocol::Tcp => PortProtocol::Tcp,
         ApiProtocol::Udp => PortProtocol::Udp,

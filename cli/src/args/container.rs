@@ -12,7 +12,7 @@ use crate::parse::{env, mount, options};
 
 /// `container …`
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Attach local standard input, output, and error streams to a running container
     Attach(Attach),
     /// Create a new container
@@ -62,7 +62,7 @@ pub enum Command {
 /// `run`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] IMAGE [COMMAND] [ARG...]")]
-pub struct Run {
+pub(crate) struct Run {
     /// What `create` has, too.
     #[command(flatten)]
     pub create: ContainerFlags,
@@ -82,12 +82,12 @@ pub struct Run {
 }
 
 /// Bytes of one flag (clap would take a `Vec` for a list of values).
-pub type Bytes = std::vec::Vec<u8>;
+pub(crate) type Bytes = std::vec::Vec<u8>;
 
 /// `create`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] IMAGE [COMMAND] [ARG...]")]
-pub struct Create {
+pub(crate) struct Create {
     /// What `run` has, too.
     #[command(flatten)]
     pub create: ContainerFlags,
@@ -98,7 +98,7 @@ pub struct Create {
 
 /// The flags of `create` and `run`.
 #[derive(Debug, Args)]
-pub struct ContainerFlags {
+pub(crate) struct ContainerFlags {
     /// Add a custom host-to-IP mapping (host:ip)
     #[arg(long, value_name = "list", value_parser = options::host)]
     pub add_host: Vec<(String, String)>,
@@ -283,7 +283,7 @@ pub struct ContainerFlags {
 
 /// Which environment variables a program gets.
 #[derive(Debug, Clone, Args)]
-pub struct EnvFlags {
+pub(crate) struct EnvFlags {
     /// Set environment variables
     #[arg(short, long, value_name = "list", value_parser = env::variable)]
     pub env: Vec<String>,
@@ -294,7 +294,7 @@ pub struct EnvFlags {
 
 /// How much of the processors a container may use.
 #[derive(Debug, Clone, Args)]
-pub struct CpuFlags {
+pub(crate) struct CpuFlags {
     /// Limit CPU CFS (Completely Fair Scheduler) period
     #[arg(long, value_name = "int")]
     pub cpu_period: Option<u64>,
@@ -317,7 +317,7 @@ pub struct CpuFlags {
 
 /// How much memory a container may use.
 #[derive(Debug, Clone, Args)]
-pub struct MemoryFlags {
+pub(crate) struct MemoryFlags {
     /// Memory limit
     #[arg(short, long, value_name = "bytes", value_parser = human::parse_binary_size)]
     pub memory: Option<i64>,
@@ -332,7 +332,7 @@ pub struct MemoryFlags {
 /// `exec`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER COMMAND [ARG...]")]
-pub struct Exec {
+pub(crate) struct Exec {
     /// Detached mode: run command in the background
     #[arg(short, long)]
     pub detach: bool,
@@ -365,7 +365,7 @@ pub struct Exec {
 /// `ps`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct List {
+pub(crate) struct List {
     /// Show all containers (default shows just running)
     #[arg(short, long)]
     pub all: bool,
@@ -389,7 +389,7 @@ pub struct List {
 /// `logs`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER")]
-pub struct Logs {
+pub(crate) struct Logs {
     /// Show extra details provided to logs
     #[arg(long)]
     pub details: bool,
@@ -416,7 +416,7 @@ pub struct Logs {
 /// `inspect`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER [CONTAINER...]")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -431,7 +431,7 @@ pub struct Inspect {
 /// `pause`, `unpause`, `wait`
 #[derive(Debug, Args)]
 #[command(override_usage = "CONTAINER [CONTAINER...]")]
-pub struct Names {
+pub(crate) struct Names {
     /// The containers
     #[arg(required = true, value_name = "CONTAINER")]
     pub containers: Vec<String>,
@@ -440,7 +440,7 @@ pub struct Names {
 /// `attach`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER")]
-pub struct Attach {
+pub(crate) struct Attach {
     /// Override the key sequence for detaching a container
     #[arg(long, value_name = "string", value_parser = options::detach_keys)]
     pub detach_keys: Option<Bytes>,
@@ -459,7 +459,7 @@ pub struct Attach {
 /// `kill`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER [CONTAINER...]")]
-pub struct Kill {
+pub(crate) struct Kill {
     /// Signal to send to the container
     #[arg(short, long, value_name = "string", default_value = "KILL")]
     pub signal: String,
@@ -471,7 +471,7 @@ pub struct Kill {
 /// `stop` and `restart`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER [CONTAINER...]")]
-pub struct Stop {
+pub(crate) struct Stop {
     /// Signal to send to the container
     #[arg(short, long, value_name = "string")]
     pub signal: Option<String>,
@@ -486,7 +486,7 @@ pub struct Stop {
 /// `start`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER [CONTAINER...]")]
-pub struct Start {
+pub(crate) struct Start {
     /// Attach STDOUT/STDERR and forward signals
     #[arg(short, long)]
     pub attach: bool,
@@ -504,7 +504,7 @@ pub struct Start {
 /// `rm`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER [CONTAINER...]")]
-pub struct Remove {
+pub(crate) struct Remove {
     /// Force the removal of a running container (uses SIGKILL)
     #[arg(short, long)]
     pub force: bool,
@@ -519,7 +519,7 @@ pub struct Remove {
 /// `rename`
 #[derive(Debug, Args)]
 #[command(override_usage = "CONTAINER NEW_NAME")]
-pub struct Rename {
+pub(crate) struct Rename {
     /// The container
     #[arg(value_name = "CONTAINER")]
     pub container: String,
@@ -531,7 +531,7 @@ pub struct Rename {
 /// `port`
 #[derive(Debug, Args)]
 #[command(override_usage = "CONTAINER [PRIVATE_PORT[/PROTO]]")]
-pub struct Port {
+pub(crate) struct Port {
     /// The container
     #[arg(value_name = "CONTAINER")]
     pub container: String,
@@ -543,7 +543,7 @@ pub struct Port {
 /// `top`
 #[derive(Debug, Args)]
 #[command(override_usage = "CONTAINER [ps OPTIONS]")]
-pub struct Top {
+pub(crate) struct Top {
     /// The container, and options as of ps (only the columns shown by `-o` are understood)
     #[arg(required = true, trailing_var_arg = true, value_name = "CONTAINER")]
     pub words: Vec<String>,
@@ -552,7 +552,7 @@ pub struct Top {
 /// `stats`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] [CONTAINER...]")]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Show all containers (default shows just running)
     #[arg(short, long)]
     pub all: bool,
@@ -573,7 +573,7 @@ pub struct Stats {
 /// `update`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] CONTAINER [CONTAINER...]")]
-pub struct Update {
+pub(crate) struct Update {
     /// Block IO (relative weight), between 10 and 1000, or 0 to disable (default 0)
     #[arg(long, value_name = "uint16")]
     pub blkio_weight: Option<u16>,

@@ -7,7 +7,7 @@ use crate::parse::filter::{self, Filter};
 
 /// `image …`
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Display detailed information on one or more images
     Inspect(Inspect),
     /// List images
@@ -27,7 +27,7 @@ pub enum Command {
 /// `pull`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] NAME[:TAG|@DIGEST]")]
-pub struct Pull {
+pub(crate) struct Pull {
     /// Set platform if server is multi-platform capable
     #[arg(long, value_name = "string")]
     pub platform: Option<String>,
@@ -42,7 +42,7 @@ pub struct Pull {
 /// `images`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] [REPOSITORY[:TAG]]")]
-pub struct List {
+pub(crate) struct List {
     /// Show all images
     #[arg(short, long)]
     pub all: bool,
@@ -63,7 +63,7 @@ pub struct List {
 /// `rmi`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] IMAGE [IMAGE...]")]
-pub struct Remove {
+pub(crate) struct Remove {
     /// Force removal of the image
     #[arg(short, long)]
     pub force: bool,
@@ -78,7 +78,7 @@ pub struct Remove {
 /// `image inspect`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] IMAGE [IMAGE...]")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -90,7 +90,7 @@ pub struct Inspect {
 /// `tag`
 #[derive(Debug, Args)]
 #[command(override_usage = "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]")]
-pub struct Tag {
+pub(crate) struct Tag {
     /// The image
     #[arg(value_name = "SOURCE_IMAGE")]
     pub source: String,
@@ -102,7 +102,7 @@ pub struct Tag {
 /// `image prune`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Prune {
+pub(crate) struct Prune {
     /// Remove all unused images, not just dangling ones
     #[arg(short, long)]
     pub all: bool,
@@ -117,7 +117,7 @@ pub struct Prune {
 /// `login`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] [SERVER]")]
-pub struct Login {
+pub(crate) struct Login {
     /// Password or Personal Access Token (PAT)
     #[arg(short, long, value_name = "string")]
     pub password: Option<String>,
@@ -135,7 +135,7 @@ pub struct Login {
 /// `logout`
 #[derive(Debug, Args)]
 #[command(override_usage = "[SERVER]")]
-pub struct Logout {
+pub(crate) struct Logout {
     /// The registry
     #[arg(value_name = "SERVER")]
     pub server: Option<String>,

@@ -6,16 +6,16 @@
 // These comments are the help that users read, brackets and all.
 #![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags, rustdoc::bare_urls)]
 
-pub mod container;
-pub mod image;
-pub mod network;
-pub mod node;
-pub mod service;
-pub mod swarm;
-pub mod system;
-pub mod update;
-pub mod usage;
-pub mod volume;
+pub(crate) mod container;
+pub(crate) mod image;
+pub(crate) mod network;
+pub(crate) mod node;
+pub(crate) mod service;
+pub(crate) mod swarm;
+pub(crate) mod system;
+pub(crate) mod update;
+pub(crate) mod usage;
+pub(crate) mod volume;
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ use clap::{Args, Parser, Subcommand};
     disable_version_flag = true,
     override_usage = "[OPTIONS] COMMAND"
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// Flags of every command.
     #[command(flatten)]
     pub global: Global,
@@ -49,7 +49,7 @@ pub struct Cli {
 
 /// Where this node keeps its things; accepted before and after the command.
 #[derive(Debug, Clone, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Directory of what survives a reboot
     #[arg(long, global = true, env = "SKEP_ROOT", default_value = "/var/lib/skep", value_name = "directory")]
     pub root: PathBuf,
@@ -63,7 +63,7 @@ pub struct Global {
 
 /// The commands, those under a noun and docker's short cuts.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Create and run a new container from an image
     Run(Box<container::Run>),
     /// Execute a command in a running container
@@ -155,7 +155,7 @@ pub enum Command {
 
 /// The flags that most lists have.
 #[derive(Debug, Clone, Args)]
-pub struct ListFlags {
+pub(crate) struct ListFlags {
     /// Filter output based on conditions provided
     #[arg(short, long, value_name = "filter", value_parser = crate::parse::filter::filter)]
     pub filter: Vec<crate::parse::filter::Filter>,
@@ -169,7 +169,7 @@ pub struct ListFlags {
 
 /// The flags of `service ps` and `node ps`.
 #[derive(Debug, Clone, Args)]
-pub struct TaskListFlags {
+pub(crate) struct TaskListFlags {
     /// Filter, format, quiet.
     #[command(flatten)]
     pub list: ListFlags,
@@ -184,7 +184,7 @@ pub struct TaskListFlags {
 /// The flags of `container prune` and `network prune`.
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Prune {
+pub(crate) struct Prune {
     /// Provide filter values (e.g. "until=<timestamp>")
     #[arg(long, value_name = "filter", value_parser = crate::parse::filter::filter)]
     pub filter: Vec<crate::parse::filter::Filter>,

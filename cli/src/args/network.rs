@@ -7,7 +7,7 @@ use crate::parse::env;
 
 /// `network …`
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Create a network
     Create(Create),
     /// Display detailed information on one or more networks
@@ -25,7 +25,7 @@ pub enum Command {
 /// `network create`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] NETWORK")]
-pub struct Create {
+pub(crate) struct Create {
     /// Enable manual container attachment
     #[arg(long)]
     pub attachable: bool,
@@ -67,7 +67,7 @@ pub struct Create {
 /// `network ls`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct List {
+pub(crate) struct List {
     /// Filter, format, quiet.
     #[command(flatten)]
     pub list: ListFlags,
@@ -79,7 +79,7 @@ pub struct List {
 /// `network inspect`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] NETWORK [NETWORK...]")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -94,7 +94,7 @@ pub struct Inspect {
 /// `network rm`
 #[derive(Debug, Args)]
 #[command(override_usage = "NETWORK [NETWORK...]")]
-pub struct Remove {
+pub(crate) struct Remove {
     /// Do not error if the network does not exist
     #[arg(short, long)]
     pub force: bool,

@@ -7,7 +7,7 @@ use crate::parse::env;
 
 /// `node …`
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Demote one or more nodes from manager in the swarm
     Demote(Names),
     /// Display detailed information on one or more nodes
@@ -29,7 +29,7 @@ pub enum Command {
 /// `node promote` and `node demote`
 #[derive(Debug, Args)]
 #[command(override_usage = "NODE [NODE...]")]
-pub struct Names {
+pub(crate) struct Names {
     /// The nodes
     #[arg(required = true, value_name = "NODE")]
     pub nodes: Vec<String>,
@@ -38,7 +38,7 @@ pub struct Names {
 /// `node ls`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct List {
+pub(crate) struct List {
     /// Filter, format, quiet.
     #[command(flatten)]
     pub list: ListFlags,
@@ -47,7 +47,7 @@ pub struct List {
 /// `node inspect`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] self|NODE [NODE...]")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -62,7 +62,7 @@ pub struct Inspect {
 /// `node ps`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] [NODE...]")]
-pub struct Tasks {
+pub(crate) struct Tasks {
     /// What is shown of them, and how.
     #[command(flatten)]
     pub shown: TaskListFlags,
@@ -74,7 +74,7 @@ pub struct Tasks {
 /// `node rm`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] NODE [NODE...]")]
-pub struct Remove {
+pub(crate) struct Remove {
     /// Force remove a node from the swarm
     #[arg(short, long)]
     pub force: bool,
@@ -86,7 +86,7 @@ pub struct Remove {
 /// `node update`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] NODE")]
-pub struct Update {
+pub(crate) struct Update {
     /// Availability of the node ("active", "pause", "drain")
     #[arg(long, value_name = "string")]
     pub availability: Option<String>,

@@ -14,7 +14,7 @@ use crate::parse::{env, mount, options, port};
 
 /// `service …`
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Create a new service
     Create(Box<Create>),
     /// Display detailed information on one or more services
@@ -38,14 +38,14 @@ pub enum Command {
 }
 
 /// Ports of one `--publish` (clap would take a `Vec` for a list of values).
-pub type Ports = std::vec::Vec<PortConfig>;
+pub(crate) type Ports = std::vec::Vec<PortConfig>;
 /// Words of one command line.
-pub type Words = std::vec::Vec<String>;
+pub(crate) type Words = std::vec::Vec<String>;
 
 /// `service create`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] IMAGE [COMMAND] [ARG...]")]
-pub struct Create {
+pub(crate) struct Create {
     /// Flags that `service update` has as they are.
     #[command(flatten)]
     pub common: Common,
@@ -110,7 +110,7 @@ pub struct Create {
 
 /// The flags that `service create` and `service update` share.
 #[derive(Debug, Args)]
-pub struct Common {
+pub(crate) struct Common {
     /// Add Linux capabilities
     #[arg(long, value_name = "list")]
     pub cap_add: Vec<String>,
@@ -214,7 +214,7 @@ pub struct Common {
 
 /// `--update-*`
 #[derive(Debug, Clone, Default, Args)]
-pub struct UpdateFlags {
+pub(crate) struct UpdateFlags {
     /// Delay between updates (ns|us|ms|s|m|h) (default 0s)
     #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub update_delay: Option<i64>,
@@ -237,7 +237,7 @@ pub struct UpdateFlags {
 
 /// `--rollback-*`
 #[derive(Debug, Clone, Default, Args)]
-pub struct RollbackFlags {
+pub(crate) struct RollbackFlags {
     /// Delay between task rollbacks (ns|us|ms|s|m|h) (default 0s)
     #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub rollback_delay: Option<i64>,
@@ -261,7 +261,7 @@ pub struct RollbackFlags {
 /// `service ls`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct List {
+pub(crate) struct List {
     /// Filter, format, quiet.
     #[command(flatten)]
     pub list: ListFlags,
@@ -270,7 +270,7 @@ pub struct List {
 /// `service ps`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] SERVICE [SERVICE...]")]
-pub struct Tasks {
+pub(crate) struct Tasks {
     /// What is shown of them, and how.
     #[command(flatten)]
     pub shown: TaskListFlags,
@@ -282,7 +282,7 @@ pub struct Tasks {
 /// `service inspect`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] SERVICE [SERVICE...]")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -297,7 +297,7 @@ pub struct Inspect {
 /// `service logs`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] SERVICE|TASK")]
-pub struct Logs {
+pub(crate) struct Logs {
     /// Show extra details provided to logs
     #[arg(long)]
     pub details: bool,
@@ -333,7 +333,7 @@ pub struct Logs {
 /// `service scale`
 #[derive(Debug, Args)]
 #[command(override_usage = "SERVICE=REPLICAS [SERVICE=REPLICAS...]")]
-pub struct Scale {
+pub(crate) struct Scale {
     /// Exit immediately instead of waiting for the service to converge
     #[arg(short, long)]
     pub detach: bool,
@@ -345,7 +345,7 @@ pub struct Scale {
 /// `service rollback`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] SERVICE")]
-pub struct Rollback {
+pub(crate) struct Rollback {
     /// Exit immediately instead of waiting for the service to converge
     #[arg(short, long)]
     pub detach: bool,
@@ -360,7 +360,7 @@ pub struct Rollback {
 /// `service rm`
 #[derive(Debug, Args)]
 #[command(override_usage = "SERVICE [SERVICE...]")]
-pub struct Remove {
+pub(crate) struct Remove {
     /// The services
     #[arg(required = true, value_name = "SERVICE")]
     pub services: Vec<String>,

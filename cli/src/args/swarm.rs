@@ -5,7 +5,7 @@ use skep_common::duration;
 
 /// `swarm …`
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Initialize a swarm
     Init(Init),
     /// Join a swarm as a node and/or manager
@@ -21,7 +21,7 @@ pub enum Command {
 /// `swarm init`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Init {
+pub(crate) struct Init {
     /// Advertised address (format: <ip|interface>[:port])
     #[arg(long, value_name = "string")]
     pub advertise_addr: Option<String>,
@@ -66,7 +66,7 @@ pub struct Init {
 /// `swarm join`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] HOST:PORT")]
-pub struct Join {
+pub(crate) struct Join {
     /// Advertised address (format: <ip|interface>[:port])
     #[arg(long, value_name = "string")]
     pub advertise_addr: Option<String>,
@@ -90,7 +90,7 @@ pub struct Join {
 /// `swarm join-token`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] (worker|manager)")]
-pub struct JoinToken {
+pub(crate) struct JoinToken {
     /// Only display token
     #[arg(short, long)]
     pub quiet: bool,
@@ -105,7 +105,7 @@ pub struct JoinToken {
 /// `swarm leave`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Leave {
+pub(crate) struct Leave {
     /// Force this node to leave the swarm, ignoring warnings
     #[arg(short, long)]
     pub force: bool,
@@ -114,7 +114,7 @@ pub struct Leave {
 /// `swarm update`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Update {
+pub(crate) struct Update {
     /// Validity period for node certificates (ns|us|ms|s|m|h)
     #[arg(long, value_name = "duration", value_parser = duration::parse_positive_nanoseconds)]
     pub cert_expiry: Option<i64>,

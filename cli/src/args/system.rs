@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 /// `system …`
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Display system-wide information
     Info(Info),
 }
@@ -12,7 +12,7 @@ pub enum Command {
 /// `info`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Info {
+pub(crate) struct Info {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -21,7 +21,7 @@ pub struct Info {
 /// `version`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Version {
+pub(crate) struct Version {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -30,7 +30,7 @@ pub struct Version {
 /// `inspect`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] NAME|ID [NAME|ID...]")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -48,7 +48,7 @@ pub struct Inspect {
 /// `agent`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Agent {
+pub(crate) struct Agent {
     /// Log to this file instead of the standard error
     #[arg(long, value_name = "file")]
     pub log_file: Option<std::path::PathBuf>,
@@ -60,7 +60,7 @@ pub struct Agent {
 /// `completion`
 #[derive(Debug, Args)]
 #[command(override_usage = "SHELL")]
-pub struct Completion {
+pub(crate) struct Completion {
     /// bash, elvish, fish, powershell or zsh
     #[arg(value_name = "SHELL")]
     pub shell: clap_complete::Shell,

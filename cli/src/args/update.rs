@@ -11,7 +11,7 @@ use crate::parse::{env, mount, options, port};
 /// `service update`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] SERVICE")]
-pub struct Update {
+pub(crate) struct Update {
     /// Flags that `service create` has as they are.
     #[command(flatten)]
     pub common: Common,

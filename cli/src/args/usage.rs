@@ -12,7 +12,7 @@ use super::Cli;
 
 /// What to print instead of running a command.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// What to say.
     pub message: String,
     /// Say it on the standard output: it was asked for (`--help`).
@@ -22,14 +22,14 @@ pub struct Refusal {
 }
 
 /// Reads a command line (the program's name first).
-pub fn parse(words: &[OsString]) -> Result<Cli, Refusal> {
+pub(crate) fn parse(words: &[OsString]) -> Result<Cli, Refusal> {
     let command = command();
     let matches = command.clone().try_get_matches_from(words).map_err(|error| refusal(&command, words, &error))?;
     Cli::from_arg_matches(&matches).map_err(|error| refusal(&command, words, &error))
 }
 
 /// The tree, with pflag's habits.
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     bend(Cli::command(), "skep")
 }
 

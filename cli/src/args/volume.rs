@@ -8,7 +8,7 @@ use crate::parse::filter::{self, Filter};
 
 /// `volume …`
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Create a volume
     Create(Create),
     /// Display detailed information on one or more volumes
@@ -26,7 +26,7 @@ pub enum Command {
 /// `volume create`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] [VOLUME]")]
-pub struct Create {
+pub(crate) struct Create {
     /// Specify volume driver name
     #[arg(short, long, value_name = "string", default_value = "local")]
     pub driver: String,
@@ -44,7 +44,7 @@ pub struct Create {
 /// `volume ls`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct List {
+pub(crate) struct List {
     /// Filter, format, quiet.
     #[command(flatten)]
     pub list: ListFlags,
@@ -53,7 +53,7 @@ pub struct List {
 /// `volume inspect`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] VOLUME [VOLUME...]")]
-pub struct Inspect {
+pub(crate) struct Inspect {
     /// Format output using a custom template: 'json', or a Go template
     #[arg(short, long, value_name = "string")]
     pub format: Option<String>,
@@ -65,7 +65,7 @@ pub struct Inspect {
 /// `volume rm`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS] VOLUME [VOLUME...]")]
-pub struct Remove {
+pub(crate) struct Remove {
     /// Force the removal of one or more volumes
     #[arg(short, long)]
     pub force: bool,
@@ -77,7 +77,7 @@ pub struct Remove {
 /// `volume prune`
 #[derive(Debug, Args)]
 #[command(override_usage = "[OPTIONS]")]
-pub struct Prune {
+pub(crate) struct Prune {
     /// Remove all unused volumes, not just anonymous ones
     #[arg(short, long)]
     pub all: bool,

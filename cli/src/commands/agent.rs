@@ -11,7 +11,7 @@ use crate::args::system::Agent;
 use crate::context::{self, Node};
 
 /// `agent`
-pub fn run(node: &Node, args: &Agent) -> Result<i32> {
+pub(super) fn run(node: &Node, args: &Agent) -> Result<i32> {
     node.engine().require_root()?;
     // Out of the session of whoever started it: a terminal that closes takes its session with it.
     nix::unistd::setsid().ok();

@@ -43,7 +43,7 @@ const ORDER: [&str; 25] = [
 const ORDER_WITHOUT_SWARM: [&str; 4] = ["LocalNodeState", "NodeID", "ControlAvailable", "Error"];
 
 /// `info`
-pub fn run(node: &Node, args: &Info) -> Result<i32> {
+pub(super) fn run(node: &Node, args: &Info) -> Result<i32> {
     let mut info = node.engine().machine_info()?;
     if node.engine().is_in_swarm() {
         info.swarm = context::block_on(async { Ok(node.engine().swarm_info().await) })?;

@@ -13,7 +13,7 @@ use crate::format::output;
 const KINDS: [&str; 7] = ["container", "image", "network", "volume", "service", "task", "node"];
 
 /// `inspect`
-pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
+pub(super) fn run(node: &Node, args: &Inspect) -> Result<i32> {
     show(&args.names, args.format.as_deref(), |name| object(node, name, args.r#type.as_deref()))
 }
 

@@ -3,15 +3,15 @@
 //! A command returns its exit code, or an error which `main` prints.
 
 mod agent;
-pub mod container;
+pub(crate) mod container;
 mod image;
 mod info;
 mod inspect;
 mod network;
-pub mod node;
-pub mod service;
+pub(crate) mod node;
+pub(crate) mod service;
 mod swarm;
-pub mod version;
+pub(crate) mod version;
 mod volume;
 
 use anyhow::Result;
@@ -23,7 +23,7 @@ use crate::context::Node;
 use crate::logging;
 
 /// Runs the command that was asked for.
-pub fn dispatch(cli: Cli) -> Result<i32> {
+pub(crate) fn dispatch(cli: Cli) -> Result<i32> {
     if cli.version {
         return version::short();
     }

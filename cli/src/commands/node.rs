@@ -18,7 +18,7 @@ use crate::parse::env;
 use crate::parse::filter;
 
 /// Runs one of them.
-pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
+pub(crate) fn dispatch(node: &Node, command: Command) -> Result<i32> {
     match command {
         Command::Demote(args) => set_role(node, &args, Role::Worker),
         Command::Inspect(args) => inspect(node, &args),
@@ -79,7 +79,7 @@ fn row(node: &SwarmNode, own: &str) -> Value {
 }
 
 /// One node, in docker's shape.
-pub fn object(node: &Node, name: &str) -> Result<Value> {
+pub(crate) fn object(node: &Node, name: &str) -> Result<Value> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
         Ok(serde_json::to_value(swarm.node(name).await?)?)

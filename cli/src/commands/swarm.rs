@@ -10,7 +10,7 @@ use crate::context::{self, Node};
 use crate::format::output;
 
 /// Runs one of them.
-pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
+pub(super) fn dispatch(node: &Node, command: Command) -> Result<i32> {
     match command {
         Command::Init(args) => init(node, &args),
         Command::Join(args) => join(node, args),

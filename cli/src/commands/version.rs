@@ -8,13 +8,13 @@ use crate::args::system::Version;
 use crate::format::output;
 
 /// `-v`
-pub fn short() -> Result<i32> {
+pub(crate) fn short() -> Result<i32> {
     output::line(format!("skep version {VERSION}"))?;
     Ok(0)
 }
 
 /// `version`
-pub fn run(args: &Version) -> Result<i32> {
+pub(crate) fn run(args: &Version) -> Result<i32> {
     let version = info::version();
     if let Some(format) = output::given(args.format.as_deref()) {
         output::inspect(&[json!({"Client": version, "Server": version})], Some(format))?;

@@ -14,7 +14,7 @@ use crate::format::output::{self, List};
 use crate::parse::{env, filter};
 
 /// Runs one of them.
-pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
+pub(super) fn dispatch(node: &Node, command: Command) -> Result<i32> {
     match command {
         Command::Create(args) => create(node, &args),
         Command::Inspect(args) => inspect(node, &args),
@@ -37,7 +37,7 @@ fn create(node: &Node, args: &Create) -> Result<i32> {
 }
 
 /// One volume, in docker's shape.
-pub fn object(node: &Node, name: &str) -> Result<Value> {
+pub(super) fn object(node: &Node, name: &str) -> Result<Value> {
     Ok(serde_json::to_value(node.engine().inspect_volume(name)?)?)
 }
 

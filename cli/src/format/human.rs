@@ -2,22 +2,22 @@
 
 use jiff::Timestamp;
 use skep_common::human::duration;
-pub use skep_common::human::{binary_size, size};
-pub use skep_common::names::short_id;
-pub use skep_engine::time::rfc3339;
+pub(crate) use skep_common::human::{binary_size, size};
+pub(crate) use skep_common::names::short_id;
+pub(crate) use skep_engine::time::rfc3339;
 
 /// `4 seconds ago`.
-pub fn ago(then: Timestamp, now: Timestamp) -> String {
+pub(crate) fn ago(then: Timestamp, now: Timestamp) -> String {
     format!("{} ago", duration(now.as_second() - then.as_second()))
 }
 
 /// As Go prints a time: `2026-01-02 03:04:05 +0000 UTC`.
-pub fn local_time(time: Timestamp) -> String {
+pub(crate) fn local_time(time: Timestamp) -> String {
     time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
 
 /// At most so many characters, the last one `…` when there were more.
-pub fn ellipsis(text: &str, limit: usize) -> String {
+pub(crate) fn ellipsis(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }
@@ -26,7 +26,7 @@ pub fn ellipsis(text: &str, limit: usize) -> String {
 }
 
 /// A text in quotes as Go's `strconv.Quote` has it: nothing in it can act on a terminal.
-pub fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

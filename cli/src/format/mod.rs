@@ -1,6 +1,6 @@
 //! How values and lists look: sizes and times for people, tables, templates, bars.
 
-pub mod human;
-pub mod output;
-pub mod progress;
-pub mod table;
+pub(crate) mod human;
+pub(crate) mod output;
+pub(crate) mod progress;
+pub(crate) mod table;

@@ -7,13 +7,13 @@ use skep_engine::template::{self, Data};
 use super::table;
 
 /// A column of a list: its header and the field that fills it.
-pub type Column = (&'static str, &'static str);
+pub(crate) type Column = (&'static str, &'static str);
 
 /// The field of a row that a column of the default table shows and no template knows.
 const TABLE_ONLY: &str = "IDAndSelf";
 
 /// A list: columns shown by default, and rows as JSON objects of strings.
-pub struct List<'a> {
+pub(crate) struct List<'a> {
     /// The columns of the default table.
     pub columns: &'a [Column],
     /// Headers of fields that are not among the default columns, for `table` templates.
@@ -24,7 +24,7 @@ pub struct List<'a> {
 
 impl List<'_> {
     /// Prints it: `-q` prints the `id_field` only.
-    pub fn print(&self, format: Option<&str>, quiet: Option<&str>) -> Result<()> {
+    pub(crate) fn print(&self, format: Option<&str>, quiet: Option<&str>) -> Result<()> {
         let text = match (quiet, given(format)) {
             (Some(field), None) => self.rows.iter().map(|row| format!("{}\n", cell(row, field))).collect(),
             (_, None | Some("table")) => self.table(),
@@ -80,7 +80,7 @@ impl List<'_> {
 }
 
 /// What was asked for: an empty format asks for nothing.
-pub fn given(format: Option<&str>) -> Option<&str> {
+pub(crate) fn given(format: Option<&str>) -> Option<&str> {
     format.filter(|format| !format.is_empty())
 }
 
@@ -101,7 +101,7 @@ fn cell(row: &Value, field: &str) -> String {
 }
 
 /// Prints the objects of an `inspect`: an indented array, or one line each.
-pub fn inspect(objects: &[Value], format: Option<&str>) -> Result<()> {
+pub(crate) fn inspect(objects: &[Value], format: Option<&str>) -> Result<()> {
     let text = match given(format) {
         None => format!("{}\n", indented(&Value::Array(objects.to_vec()))?),
         Some("json") => objects.iter().map(|object| format!("{object}\n")).collect(),
@@ -119,7 +119,7 @@ pub fn inspect(objects: &[Value], format: Option<&str>) -> Result<()> {
 }
 
 /// JSON with docker's four spaces.
-pub fn indented(value: &Value) -> Result<String> {
+pub(crate) fn indented(value: &Value) -> Result<String> {
     let mut bytes = Vec::new();
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
@@ -128,7 +128,7 @@ pub fn indented(value: &Value) -> Result<String> {
 }
 
 /// Writes to the standard output; a reader who has gone away is no error.
-pub fn print(text: &str) -> Result<()> {
+pub(crate) fn print(text: &str) -> Result<()> {
     use std::io::Write;
     match std::io::stdout().lock().write_all(text.as_bytes()).and_then(|()| std::io::stdout().lock().flush()) {
         Err(failure) if failure.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -137,7 +137,7 @@ pub fn print(text: &str) -> Result<()> {
 }
 
 /// Prints a line; a reader who has gone away is no error.
-pub fn line(text: impl std::fmt::Display) -> Result<()> {
+pub(crate) fn line(text: impl std::fmt::Display) -> Result<()> {
     print(&format!("{text}\n"))
 }
 

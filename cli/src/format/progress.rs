@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use skep_image::{Digest, LayerEvent, Progress};
 
 /// Shows the layers of one pull.
-pub struct PullProgress {
+pub(crate) struct PullProgress {
     bars: Option<MultiProgress>,
     layers: Mutex<HashMap<String, Layer>>,
     to_stderr: bool,
@@ -22,7 +22,7 @@ struct Layer {
 
 impl PullProgress {
     /// With bars when there is a terminal.
-    pub fn new(terminal: bool, to_stderr: bool) -> Self {
+    pub(crate) fn new(terminal: bool, to_stderr: bool) -> Self {
         let target = if to_stderr { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::stdout() };
         Self {
             bars: terminal.then(|| MultiProgress::with_draw_target(target)),
@@ -32,12 +32,12 @@ impl PullProgress {
     }
 
     /// The line before the layers.
-    pub fn heading(&self, text: &str) {
+    pub(crate) fn heading(&self, text: &str) {
         self.line(text);
     }
 
     /// Leaves the bars as they are.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         let layers = self.layers.lock().unwrap_or_else(PoisonError::into_inner);
         for bar in layers.values().filter_map(|layer| layer.bar.as_ref()) {
             bar.abandon();

@@ -4,7 +4,7 @@ const WIDTH_MIN: usize = 10;
 const PADDING: usize = 3;
 
 /// The lines of a table, each cell but the last padded to its column's width.
-pub fn aligned(rows: &[Vec<String>]) -> String {
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let longest = rows.iter().filter(|row| column + 1 < row.len()).map(|row| length(&row[column])).max();
@@ -26,7 +26,7 @@ pub fn aligned(rows: &[Vec<String>]) -> String {
 }
 
 /// Tab-separated lines, aligned.
-pub fn from_tabs(lines: &str) -> String {
+pub(crate) fn from_tabs(lines: &str) -> String {
     let rows: Vec<Vec<String>> = lines.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect();
     aligned(&rows)
 }

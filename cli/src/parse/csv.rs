@@ -1,9 +1,9 @@
 //! One line of comma-separated values, as `--mount`, `--publish` and `--network` take them.
 
-pub use skep_engine::filters::boolean;
+pub(crate) use skep_engine::filters::boolean;
 
 /// The fields of one line; `"` quotes a field that holds commas, `""` is a quote within it.
-pub fn fields(line: &str) -> Result<Vec<String>, String> {
+pub(crate) fn fields(line: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut field = String::new();
     let mut quoted = false;

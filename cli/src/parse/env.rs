@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skep_engine::services::edit::overridden;
 
 /// One `-e`: `NAME=VALUE`, or `NAME` to pass on the caller's.
-pub fn variable(text: &str) -> Result<String, String> {
+pub(crate) fn variable(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('=') {
         return Err(format!("invalid environment variable: {text}"));
     }
@@ -16,7 +16,7 @@ pub fn variable(text: &str) -> Result<String, String> {
 }
 
 /// `NAME` alone is taken from `environment`, and left out when it is not set there.
-pub fn resolved(variables: &[String], environment: impl Fn(&str) -> Option<String>) -> Vec<String> {
+pub(crate) fn resolved(variables: &[String], environment: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let value = |variable: &String| match variable.contains('=') {
         true => Some(variable.clone()),
         false => environment(variable).map(|value| format!("{variable}={value}")),
@@ -25,12 +25,12 @@ pub fn resolved(variables: &[String], environment: impl Fn(&str) -> Option<Strin
 }
 
 /// The process's own environment, for [`resolved`].
-pub fn of_process(name: &str) -> Option<String> {
+pub(crate) fn of_process(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
 /// The lines of an `--env-file` or `--label-file`, without comments.
-pub fn file(path: &str) -> Result<Vec<String>, String> {
+pub(crate) fn file(path: &str) -> Result<Vec<String>, String> {
     let text = std::fs::read_to_string(path).map_err(|failure| match failure.kind() {
         std::io::ErrorKind::NotFound => format!("open {path}: no such file or directory"),
         std::io::ErrorKind::InvalidData => format!("invalid env file ({path}): it is not UTF-8 text"),
@@ -59,7 +59,7 @@ fn lines(path: &str, text: &str) -> Result<Vec<String>, String> {
 }
 
 /// Files first, then flags; the later one wins, in place of the earlier.
-pub fn merged(files: &[String], flags: &[String]) -> Result<Vec<String>, String> {
+pub(crate) fn merged(files: &[String], flags: &[String]) -> Result<Vec<String>, String> {
     let mut all = Vec::new();
     for path in files {
         all.extend(file(path)?);
@@ -69,7 +69,7 @@ pub fn merged(files: &[String], flags: &[String]) -> Result<Vec<String>, String>
 }
 
 /// One `--label`: `KEY` or `KEY=VALUE`.
-pub fn label(text: &str) -> Result<String, String> {
+pub(crate) fn label(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('=') {
         Err(format!("invalid label '{text}': empty name"))
     } else {
@@ -78,7 +78,7 @@ pub fn label(text: &str) -> Result<String, String> {
 }
 
 /// Labels from files and flags.
-pub fn labels(files: &[String], flags: &[String]) -> Result<BTreeMap<String, String>, String> {
+pub(crate) fn labels(files: &[String], flags: &[String]) -> Result<BTreeMap<String, String>, String> {
     let mut all = Vec::new();
     for path in files {
         all.extend(file(path).map_err(|error| error.replace("invalid env file", "invalid label file"))?);
@@ -88,7 +88,7 @@ pub fn labels(files: &[String], flags: &[String]) -> Result<BTreeMap<String, Str
 }
 
 /// `KEY=VALUE` words as a map; a key alone has an empty value.
-pub fn pairs(words: &[String]) -> BTreeMap<String, String> {
+pub(crate) fn pairs(words: &[String]) -> BTreeMap<String, String> {
     words
         .iter()
         .map(|word| word.split_once('=').unwrap_or((word, "")))
@@ -97,7 +97,7 @@ pub fn pairs(words: &[String]) -> BTreeMap<String, String> {
 }
 
 /// One `KEY=VALUE` flag, such as `--sysctl` and `--opt`.
-pub fn pair(text: &str) -> Result<String, String> {
+pub(crate) fn pair(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
         _ => Err(format!("bad format for key=value: {text}")),

@@ -4,19 +4,19 @@ use skep_engine::filters::Filters;
 
 /// One `KEY=VALUE` of a `--filter` flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
+pub(crate) struct Filter {
     key: String,
     value: String,
 }
 
 /// Reads one `--filter`.
-pub fn filter(text: &str) -> Result<Filter, String> {
+pub(crate) fn filter(text: &str) -> Result<Filter, String> {
     let (key, value) = text.split_once('=').ok_or("bad format of filter (expected name=value)")?;
     Ok(Filter { key: key.trim().to_ascii_lowercase(), value: value.trim().to_owned() })
 }
 
 /// All filters of one command.
-pub fn all(given: &[Filter]) -> Filters {
+pub(crate) fn all(given: &[Filter]) -> Filters {
     let mut filters = Filters::default();
     for filter in given {
         filters.add(&filter.key, &filter.value);

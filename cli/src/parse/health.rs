@@ -5,7 +5,7 @@ use skep_common::{HealthCheck, duration};
 
 /// The flags of a health check.
 #[derive(Debug, Clone, Default, Args)]
-pub struct HealthFlags {
+pub(crate) struct HealthFlags {
     /// Command to run to check health
     #[arg(long, value_name = "string")]
     pub health_cmd: Option<String>,
@@ -31,7 +31,7 @@ pub struct HealthFlags {
 
 impl HealthFlags {
     /// The check, if any flag is given. What is not given is nought, and inherited.
-    pub fn spec(&self) -> Result<Option<HealthCheck>, String> {
+    pub(crate) fn spec(&self) -> Result<Option<HealthCheck>, String> {
         let any = self.health_cmd.is_some()
             || self.health_retries.is_some()
             || [self.health_interval, self.health_start_interval, self.health_start_period, self.health_timeout]

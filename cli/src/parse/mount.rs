@@ -8,7 +8,7 @@ use skep_engine::mount::{MountSpec, PROPAGATIONS, check};
 use super::csv;
 
 /// One `--mount`.
-pub fn long(text: &str) -> Result<MountSpec, String> {
+pub(crate) fn long(text: &str) -> Result<MountSpec, String> {
     let mut mount = MountSpec::default();
     let mut groups = Vec::new();
     for field in csv::fields(text)? {
@@ -76,7 +76,7 @@ fn set(mount: &mut MountSpec, key: &str, value: &str, field: &str) -> Result<(),
 }
 
 /// One `-v`: `[SOURCE:]TARGET[:OPTIONS]`.
-pub fn short(text: &str) -> Result<MountSpec, String> {
+pub(crate) fn short(text: &str) -> Result<MountSpec, String> {
     bind_from(text, host_path)
 }
 
@@ -92,7 +92,7 @@ fn host_path(source: &str) -> String {
 }
 
 /// One `--tmpfs`: `TARGET[:OPTIONS]`.
-pub fn tmpfs(text: &str) -> Result<MountSpec, String> {
+pub(crate) fn tmpfs(text: &str) -> Result<MountSpec, String> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
     if !target.starts_with('/') {
         return Err(format!("invalid tmpfs mount '{text}': mount path must be absolute"));

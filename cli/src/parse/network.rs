@@ -7,7 +7,7 @@ use super::csv;
 
 /// One network to join.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NetworkSpec {
+pub(crate) struct NetworkSpec {
     /// Name or id; `host`, `none`, `bridge` or `container:ID` have meanings of their own.
     pub name: String,
     /// More names by which the container is found there.
@@ -23,7 +23,7 @@ pub struct NetworkSpec {
 }
 
 /// One `--network`, short (`NAME`) or long (`name=NAME,alias=…`).
-pub fn network(text: &str) -> Result<NetworkSpec, String> {
+pub(crate) fn network(text: &str) -> Result<NetworkSpec, String> {
     let mut network = NetworkSpec::default();
     if !text.contains('=') {
         network.name = text.to_owned();
@@ -58,7 +58,7 @@ pub fn network(text: &str) -> Result<NetworkSpec, String> {
 }
 
 /// An IPv4 address of a flag.
-pub fn address(text: &str) -> Result<Ipv4Addr, String> {
+pub(crate) fn address(text: &str) -> Result<Ipv4Addr, String> {
     text.parse().map_err(|_| format!("invalid IPv4 address: {text}"))
 }
 

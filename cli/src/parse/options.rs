@@ -25,7 +25,7 @@ const ULIMITS: [&str; 16] = [
 ];
 
 /// One `--ulimit`: `NAME=SOFT[:HARD]`.
-pub fn ulimit(text: &str) -> Result<Ulimit, String> {
+pub(crate) fn ulimit(text: &str) -> Result<Ulimit, String> {
     let (name, limits) = text.split_once('=').ok_or_else(|| format!("invalid ulimit argument: {text}"))?;
     if !ULIMITS.contains(&name) {
         return Err(format!("invalid ulimit type: {name}"));
@@ -43,12 +43,12 @@ pub fn ulimit(text: &str) -> Result<Ulimit, String> {
 }
 
 /// Bytes in binary units, or -1 for "without limit".
-pub fn bytes_or_unlimited(text: &str) -> Result<i64, SizeError> {
+pub(crate) fn bytes_or_unlimited(text: &str) -> Result<i64, SizeError> {
     if text == "-1" { Ok(-1) } else { human::parse_binary_size(text) }
 }
 
 /// `--restart`: `NAME[:COUNT]`.
-pub fn restart(text: &str) -> Result<RestartPolicy, String> {
+pub(crate) fn restart(text: &str) -> Result<RestartPolicy, String> {
     let (name, count) = match text.split_once(':') {
         Some((name, count)) => (name, Some(count)),
         None => (text, None),
@@ -72,12 +72,12 @@ pub fn restart(text: &str) -> Result<RestartPolicy, String> {
 }
 
 /// `--stop-signal`, kept as it was written.
-pub fn signal_name(text: &str) -> Result<String, SignalError> {
+pub(crate) fn signal_name(text: &str) -> Result<String, SignalError> {
     signal::parse(text).map(|_| text.to_owned())
 }
 
 /// `NAME:IP` or `NAME=IP`, as `--add-host` and `--host` take it.
-pub fn host(text: &str) -> Result<(String, String), String> {
+pub(crate) fn host(text: &str) -> Result<(String, String), String> {
     let invalid = || format!("bad format for add-host: {text:?}");
     let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(invalid)?;
     if name.is_empty() {
@@ -90,12 +90,12 @@ pub fn host(text: &str) -> Result<(String, String), String> {
 }
 
 /// `--dns`.
-pub fn address(text: &str) -> Result<std::net::IpAddr, String> {
+pub(crate) fn address(text: &str) -> Result<std::net::IpAddr, String> {
     text.trim().parse().map_err(|_| format!("{text} is not an ip address"))
 }
 
 /// A container's or service's name.
-pub fn container_name(text: &str) -> Result<String, String> {
+pub(crate) fn container_name(text: &str) -> Result<String, String> {
     let text = text.strip_prefix('/').unwrap_or(text);
     if names::is_object_name(text) {
         return Ok(text.to_owned());
@@ -104,7 +104,7 @@ pub fn container_name(text: &str) -> Result<String, String> {
 }
 
 /// The words of a shell-like command line (`--entrypoint` and `--args` of services).
-pub fn words(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn words(text: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote: Option<char> = None;
@@ -134,7 +134,7 @@ pub fn words(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// Detach keys: `ctrl-p,ctrl-q`, as bytes.
-pub fn detach_keys(text: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn detach_keys(text: &str) -> Result<Vec<u8>, String> {
     let key = |name: &str| match name.strip_prefix("ctrl-") {
         Some(letter) => match letter.as_bytes() {
             [byte @ (b'a'..=b'z' | b'@' | b'[' | b'\\' | b']' | b'^' | b'_')] => Ok(byte.to_ascii_uppercase() & 0x1f),

@@ -11,7 +11,7 @@ use super::csv;
 
 /// One published port, before a range of host ports is narrowed to one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortSpec {
+pub(crate) struct PortSpec {
     /// Address to publish on.
     pub host_ip: Option<Ipv4Addr>,
     /// First and last possible host port; `None` for any.
@@ -51,7 +51,7 @@ fn parts(spec: &str) -> Result<(Option<&str>, &str, &str), String> {
 }
 
 /// One `-p` of `run`: one or, of ranges, several ports.
-pub fn published(spec: &str) -> Result<Vec<PortSpec>, String> {
+pub(crate) fn published(spec: &str) -> Result<Vec<PortSpec>, String> {
     let (address, host_text, container) = parts(spec)?;
     let (container, protocol_text) = split_protocol(container);
     if container.is_empty() {
@@ -89,14 +89,14 @@ pub fn published(spec: &str) -> Result<Vec<PortSpec>, String> {
 }
 
 /// `80`, `80/udp` or `8000-8010/tcp` of `--expose` and of an image.
-pub fn exposed(spec: &str) -> Result<Vec<(u16, PortProtocol)>, String> {
+pub(crate) fn exposed(spec: &str) -> Result<Vec<(u16, PortProtocol)>, String> {
     let ports = parse_exposed(spec).ok_or_else(|| format!("invalid range format for --expose: {spec}"))?;
     let (first, last, protocol) = ports;
     Ok((first..=last).map(|port| (port, protocol)).collect())
 }
 
 /// One `--publish` of a service, short or long.
-pub fn service(spec: &str) -> Result<Vec<PortConfig>, String> {
+pub(crate) fn service(spec: &str) -> Result<Vec<PortConfig>, String> {
     if !spec.contains('=') {
         return short_service(spec);
     }

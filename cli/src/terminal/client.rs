@@ -24,7 +24,7 @@ const WRITE: &str = "write the container's output failed";
 
 /// How a session is attended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Keys that leave the program running; `None` is Ctrl-P Ctrl-Q, empty is none.
     pub detach_keys: Option<Vec<u8>>,
     /// When the signals that this process gets are the program's.
@@ -33,7 +33,7 @@ pub struct Options {
 
 /// When the signals that this process gets are the program's. Others do to this process what they do by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Forward {
+pub(crate) enum Forward {
     /// Always.
     Always,
     /// Unless its terminal is raw: a window that is closed ends the client, not a container that ran before.
@@ -44,7 +44,7 @@ pub enum Forward {
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The program ended with this exit code.
     Exited(i32),
     /// The user left it running.
@@ -57,7 +57,7 @@ pub enum End {
 ///
 /// # Errors
 /// The terminal, an output of this process, or the session failed.
-pub fn attend(session: Session, signals: Signals, options: &Options) -> Result<End> {
+pub(crate) fn attend(session: Session, signals: Signals, options: &Options) -> Result<End> {
     let with_keys = session.has_terminal() && session.takes_input();
     let raw = match with_keys {
         true => RawTerminal::enter(io::stdin().as_fd()).context("set the terminal up failed")?,

@@ -15,6 +15,6 @@ mod raw;
 mod signals;
 mod sink;
 
-pub use client::{End, Forward, Options, attend};
-pub use raw::size;
-pub use signals::Signals;
+pub(crate) use client::{End, Forward, Options, attend};
+pub(crate) use raw::size;
+pub(crate) use signals::Signals;

@@ -43,7 +43,7 @@ impl Drop for RawTerminal {
 }
 
 /// Rows and columns of the terminal on standard output, or else on standard input; `None` when neither is one.
-pub fn size() -> Option<(u16, u16)> {
+pub(crate) fn size() -> Option<(u16, u16)> {
     of(io::stdout()).or_else(|| of(io::stdin()))
 }
 

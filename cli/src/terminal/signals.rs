@@ -12,7 +12,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// Signals that wait to be read, from [`Signals::hold`] until this is dropped.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     waiting: SignalFd,
     before: SigSet,
 }
@@ -31,7 +31,7 @@ impl Signals {
     ///
     /// # Errors
     /// The kernel has no descriptor left.
-    pub fn hold() -> io::Result<Self> {
+    pub(crate) fn hold() -> io::Result<Self> {
         use Signal::{SIGCHLD, SIGPIPE, SIGTTIN, SIGTTOU, SIGURG};
         // The real-time signals have no names to be added by.
         let mut mask = SigSet::all();

@@ -26,16 +26,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::Dispatch;
 
 /// Longer than anything here may take, also on a loaded machine.
-pub const LIMIT: Duration = Duration::from_secs(90);
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
 
 /// The system's clocks, the wall clock set forward by a test. Clones are the same clock.
 #[derive(Debug, Clone, Default)]
-pub struct Shifted(Arc<AtomicU64>);
+pub(crate) struct Shifted(Arc<AtomicU64>);
 
 impl Shifted {
-    pub fn forward(&self, by: Duration) {
+    pub(crate) fn forward(&self, by: Duration) {
         self.0.fetch_add(by.as_secs(), Ordering::SeqCst);
     }
 }
@@ -64,7 +64,7 @@ impl Clock for Shifted {
 }
 
 /// A node, running or not.
-pub struct TestNode {
+pub(crate) struct TestNode {
     pub machine: Machine,
     pub addr: String,
     pub clock: Shifted,
@@ -82,12 +82,12 @@ struct Running {
 
 impl TestNode {
     /// A machine that is in no swarm, with its agent running.
-    pub fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         Self::started(name, None)
     }
 
     /// The same, with what its agent logs.
-    pub fn start_heard(name: &str, log: Dispatch) -> Self {
+    pub(crate) fn start_heard(name: &str, log: Dispatch) -> Self {
         Self::started(name, Some(log))
     }
 
@@ -108,7 +108,7 @@ impl TestNode {
         node
     }
 
-    pub fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.directory.path().join("root")
     }
 
@@ -116,7 +116,7 @@ impl TestNode {
         self.directory.path().join("run")
     }
 
-    pub fn config(&self) -> NodeConfig {
+    pub(crate) fn config(&self) -> NodeConfig {
         NodeConfig {
             root: self.root(),
             run_root: self.run_root(),
@@ -128,7 +128,7 @@ impl TestNode {
     }
 
     /// Starts the agent.
-    pub fn run(&mut self) {
+    pub(crate) fn run(&mut self) {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.worker_threads(2).enable_all();
         if let Some(log) = self.log.clone() {
@@ -141,12 +141,12 @@ impl TestNode {
         self.running = Some(Running { runtime, stop, task });
     }
 
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.running.is_some()
     }
 
     /// Ends the agent as `kill -9` does.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(running) = self.running.take() {
             running.runtime.shutdown_background();
         }
@@ -155,7 +155,7 @@ impl TestNode {
     }
 
     /// Ends the agent as SIGTERM does.
-    pub async fn stop(&mut self) -> Result<(), NodeError> {
+    pub(crate) async fn stop(&mut self) -> Result<(), NodeError> {
         let Some(running) = self.running.take() else { return Ok(()) };
         running.stop.cancel();
         let result = tokio::time::timeout(LIMIT, running.task).await.unwrap().unwrap();
@@ -164,28 +164,28 @@ impl TestNode {
     }
 
     /// Waits until the agent has ended by itself.
-    pub async fn ended(&mut self) -> Result<(), NodeError> {
+    pub(crate) async fn ended(&mut self) -> Result<(), NodeError> {
         let running = self.running.take().unwrap();
         let result = tokio::time::timeout(LIMIT, running.task).await.unwrap().unwrap();
         running.runtime.shutdown_background();
         result
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         let socket = socket_path(&self.run_root());
         eventually("the agent's socket", || async { Client::connect(&socket).await.ok() }).await
     }
 
-    pub async fn init(&self) {
+    pub(crate) async fn init(&self) {
         self.init_with(ClusterSpec::default()).await;
     }
 
-    pub async fn init_with(&self, spec: ClusterSpec) {
+    pub(crate) async fn init_with(&self, spec: ClusterSpec) {
         let request = InitRequest { listen_addr: self.addr.clone(), spec: Some(spec), ..InitRequest::default() };
         self.client().await.init(request).await.unwrap();
     }
 
-    pub async fn join(&self, token: &str, remote: &TestNode) -> Result<NodeRole, Error> {
+    pub(crate) async fn join(&self, token: &str, remote: &TestNode) -> Result<NodeRole, Error> {
         let request = JoinRequest {
             listen_addr: self.addr.clone(),
             token: token.into(),
@@ -196,25 +196,25 @@ impl TestNode {
     }
 
     /// The warning, if there is one.
-    pub async fn leave(&self, force: bool) -> Result<Option<String>, Error> {
+    pub(crate) async fn leave(&self, force: bool) -> Result<Option<String>, Error> {
         let answer = self.client().await.leave(LeaveRequest { force }).await?;
         Ok(Some(answer.warning).filter(|warning| !warning.is_empty()))
     }
 
-    pub async fn info(&self) -> InfoResponse {
+    pub(crate) async fn info(&self) -> InfoResponse {
         self.client().await.info(InfoRequest {}).await.unwrap()
     }
 
-    pub async fn id(&self) -> String {
+    pub(crate) async fn id(&self) -> String {
         self.info().await.node_id
     }
 
-    pub async fn is_leader(&self) -> bool {
+    pub(crate) async fn is_leader(&self) -> bool {
         self.client().await.info(InfoRequest {}).await.is_ok_and(|info| info.is_leader)
     }
 
     /// Worker's and manager's join token.
-    pub async fn tokens(&self) -> (String, String) {
+    pub(crate) async fn tokens(&self) -> (String, String) {
         let answer = self.client().await.get_cluster(GetClusterRequest {}).await.unwrap();
         let root = answer.cluster.unwrap().root_ca.unwrap();
         assert!(root.key_pem.is_empty(), "the root's key must never leave the managers");
@@ -222,26 +222,26 @@ impl TestNode {
         (tokens.worker, tokens.manager)
     }
 
-    pub async fn nodes(&self) -> Result<Vec<Node>, Error> {
+    pub(crate) async fn nodes(&self) -> Result<Vec<Node>, Error> {
         Ok(self.client().await.list_nodes(ListNodesRequest {}).await?.nodes)
     }
 
-    pub async fn node(&self, id: &str) -> Option<Node> {
+    pub(crate) async fn node(&self, id: &str) -> Option<Node> {
         self.nodes().await.ok()?.into_iter().find(|node| node.id == id)
     }
 
-    pub async fn create_service(&self, name: &str, replicas: u64) -> Result<Service, Error> {
+    pub(crate) async fn create_service(&self, name: &str, replicas: u64) -> Result<Service, Error> {
         let request = CreateServiceRequest { spec: Some(service(name, replicas)) };
         Ok(self.client().await.create_service(request).await?.service.unwrap())
     }
 
-    pub async fn service(&self, name: &str) -> Result<Service, Error> {
+    pub(crate) async fn service(&self, name: &str) -> Result<Service, Error> {
         let request = GetServiceRequest { r#ref: name.into() };
         Ok(self.client().await.get_service(request).await?.service.unwrap())
     }
 
     /// Running tasks of all services.
-    pub async fn running_tasks(&self) -> Option<u64> {
+    pub(crate) async fn running_tasks(&self) -> Option<u64> {
         let answer = self.client().await.list_services(ListServicesRequest {}).await.ok()?;
         Some(answer.counts.iter().map(|counts| counts.running).sum())
     }
@@ -255,7 +255,7 @@ impl Drop for TestNode {
     }
 }
 
-pub fn service(name: &str, replicas: u64) -> ServiceSpec {
+pub(crate) fn service(name: &str, replicas: u64) -> ServiceSpec {
     ServiceSpec {
         annotations: Some(Annotations { name: name.into(), ..Annotations::default() }),
         task: Some(TaskSpec {
@@ -268,7 +268,7 @@ pub fn service(name: &str, replicas: u64) -> ServiceSpec {
 }
 
 /// Asks again and again until there is an answer.
-pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
+pub(crate) async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {
@@ -283,7 +283,7 @@ where
 }
 
 /// Asks for another role of a node.
-pub async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), Error> {
+pub(crate) async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), Error> {
     loop {
         // A manager that was demoted and promoted may answer as the one of old, and then not, before it begins anew.
         let node = at.nodes().await?.into_iter().find(|node| node.id == id).unwrap();
@@ -297,7 +297,7 @@ pub async fn set_role(at: &TestNode, id: &str, role: NodeRole) -> Result<(), Err
 }
 
 /// A swarm of managers, the first being the one that made it.
-pub async fn swarm(names: &[&str]) -> Vec<TestNode> {
+pub(crate) async fn swarm(names: &[&str]) -> Vec<TestNode> {
     let nodes: Vec<TestNode> = names.iter().map(|name| TestNode::start(name)).collect();
     nodes[0].init().await;
     let (_, token) = nodes[0].tokens().await;
@@ -307,12 +307,12 @@ pub async fn swarm(names: &[&str]) -> Vec<TestNode> {
     nodes
 }
 
-pub fn is_ready(node: &Node) -> bool {
+pub(crate) fn is_ready(node: &Node) -> bool {
     node.status.as_ref().is_some_and(|status| status.state() == NodeState::Ready)
 }
 
 /// All regular files below a directory.
-pub fn files(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()

@@ -6,7 +6,8 @@
 mod files;
 mod login;
 
-pub use files::{CredentialFiles, StoredCredentials};
+pub use files::CredentialFiles;
+pub(crate) use files::StoredCredentials;
 pub use login::{LoginOptions, LoginOutcome, LogoutOutcome, login, logout};
 
 use std::io;

@@ -19,12 +19,12 @@ use skep_image::{Digest, ImageStore, LayerEvent, Progress, PullOptions, Referenc
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// A request as the registry saw it.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     pub method: String,
     pub path: String,
     pub query: String,
@@ -37,7 +37,7 @@ type Fault = Box<dyn Fn(&Seen, &Content) -> Option<Response> + Send + Sync>;
 
 /// Blobs and manifests, by digest and by tag.
 #[derive(Default)]
-pub struct Content {
+pub(crate) struct Content {
     pub blobs: HashMap<String, Vec<u8>>,
     pub manifests: HashMap<String, (String, Vec<u8>)>,
 }
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 /// A running registry; it stops when dropped.
-pub struct Registry {
+pub(crate) struct Registry {
     pub address: SocketAddr,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
@@ -63,13 +63,13 @@ impl Drop for Registry {
 }
 
 impl Registry {
-    pub async fn start() -> Registry {
+    pub(crate) async fn start() -> Registry {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         Registry::serve(listener, address)
     }
 
-    pub fn serve<L>(listener: L, address: SocketAddr) -> Registry
+    pub(crate) fn serve<L>(listener: L, address: SocketAddr) -> Registry
     where
         L: axum::serve::Listener<Addr = SocketAddr>,
     {
@@ -81,43 +81,43 @@ impl Registry {
         Registry { address, shared, server }
     }
 
-    pub fn reference(&self, rest: &str) -> Reference {
+    pub(crate) fn reference(&self, rest: &str) -> Reference {
         format!("{}/{rest}", self.address).parse().unwrap()
     }
 
-    pub fn fault(&self, fault: impl Fn(&Seen, &Content) -> Option<Response> + Send + Sync + 'static) {
+    pub(crate) fn fault(&self, fault: impl Fn(&Seen, &Content) -> Option<Response> + Send + Sync + 'static) {
         *self.shared.fault.lock().unwrap() = Some(Box::new(fault));
     }
 
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         *self.shared.fault.lock().unwrap() = None;
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
 
-    pub fn forget_seen(&self) {
+    pub(crate) fn forget_seen(&self) {
         self.shared.seen.lock().unwrap().clear();
     }
 
     /// How often a path was asked for with GET.
-    pub fn gets(&self, part: &str) -> usize {
+    pub(crate) fn gets(&self, part: &str) -> usize {
         self.seen().iter().filter(|seen| seen.method == "GET" && seen.path.contains(part)).count()
     }
 
-    pub fn blob(&self, bytes: Vec<u8>) -> Digest {
+    pub(crate) fn blob(&self, bytes: Vec<u8>) -> Digest {
         let digest = Digest::of(&bytes);
         self.shared.content.lock().unwrap().blobs.insert(digest.to_string(), bytes);
         digest
     }
 
     /// Stores a manifest under its digest and the given tags.
-    pub fn manifest(&self, media_type: &str, manifest: &Value, tags: &[&str]) -> Digest {
+    pub(crate) fn manifest(&self, media_type: &str, manifest: &Value, tags: &[&str]) -> Digest {
         self.manifest_bytes(media_type, serde_json::to_vec(manifest).unwrap(), tags)
     }
 
-    pub fn manifest_bytes(&self, media_type: &str, bytes: Vec<u8>, tags: &[&str]) -> Digest {
+    pub(crate) fn manifest_bytes(&self, media_type: &str, bytes: Vec<u8>, tags: &[&str]) -> Digest {
         let digest = Digest::of(&bytes);
         let mut content = self.shared.content.lock().unwrap();
         for name in tags.iter().map(|tag| (*tag).to_owned()).chain([digest.to_string()]) {
@@ -127,7 +127,7 @@ impl Registry {
     }
 
     /// An image of layers that are given as archives, plain or compressed.
-    pub fn image(&self, layers: &[(Vec<u8>, Vec<u8>)], tags: &[&str]) -> Digest {
+    pub(crate) fn image(&self, layers: &[(Vec<u8>, Vec<u8>)], tags: &[&str]) -> Digest {
         let diff_ids: Vec<Digest> = layers.iter().map(|(plain, _)| Digest::of(plain)).collect();
         let config = json!({
             "architecture": "amd64", "os": "linux", "created": "2024-01-01T00:00:00Z",
@@ -167,7 +167,7 @@ async fn handle(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 /// What an honest registry answers.
-pub fn good(seen: &Seen, content: &Content) -> Response {
+pub(crate) fn good(seen: &Seen, content: &Content) -> Response {
     if seen.path == "/v2/" {
         return text(StatusCode::OK, "{}");
     }
@@ -188,7 +188,7 @@ pub fn good(seen: &Seen, content: &Content) -> Response {
     }
 }
 
-pub fn start_of(seen: &Seen) -> usize {
+pub(crate) fn start_of(seen: &Seen) -> usize {
     let range = seen.range.as_deref().and_then(|range| range.strip_prefix("bytes="));
     range.and_then(|range| range.trim_end_matches('-').parse().ok()).unwrap_or(0)
 }
@@ -205,16 +205,16 @@ fn blob_from(bytes: &[u8], start: usize) -> Response {
     response.body(Body::from(bytes[start..].to_vec())).unwrap()
 }
 
-pub fn text(status: StatusCode, body: &str) -> Response {
+pub(crate) fn text(status: StatusCode, body: &str) -> Response {
     Response::builder().status(status).body(Body::from(body.to_owned())).unwrap()
 }
 
-pub fn registry_error(status: StatusCode, code: &str, message: &str) -> Response {
+pub(crate) fn registry_error(status: StatusCode, code: &str, message: &str) -> Response {
     text(status, &json!({"errors": [{"code": code, "message": message}]}).to_string())
 }
 
 /// Announces all bytes from `start`, sends some, and then breaks the connection or falls silent.
-pub fn part_of(bytes: &[u8], start: usize, sent: usize, silent: bool) -> Response {
+pub(crate) fn part_of(bytes: &[u8], start: usize, sent: usize, silent: bool) -> Response {
     let piece = Bytes::copy_from_slice(&bytes[start..(start + sent).min(bytes.len())]);
     let first = stream::once(async move { Ok::<_, std::io::Error>(piece) });
     let rest = stream::once(async move {
@@ -235,24 +235,24 @@ pub fn part_of(bytes: &[u8], start: usize, sent: usize, silent: bool) -> Respons
     response.body(Body::from_stream(first.chain(rest))).unwrap()
 }
 
-pub fn redirect(location: &str) -> Response {
+pub(crate) fn redirect(location: &str) -> Response {
     Response::builder().status(307).header(header::LOCATION, location).body(Body::empty()).unwrap()
 }
 
-pub fn challenge(value: &str) -> Response {
+pub(crate) fn challenge(value: &str) -> Response {
     let mut response = registry_error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "authentication required");
     *response.headers_mut() = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, value.parse().unwrap())]);
     response
 }
 
 /// Counts calls, for faults that go away.
-pub fn counter() -> impl Fn() -> usize + Send + Sync {
+pub(crate) fn counter() -> impl Fn() -> usize + Send + Sync {
     let count = AtomicUsize::new(0);
     move || count.fetch_add(1, Ordering::Relaxed)
 }
 
 /// An archive of one kind of entries: name and content, `None` for a directory.
-pub fn archive(entries: &[(&str, Option<&[u8]>)]) -> Vec<u8> {
+pub(crate) fn archive(entries: &[(&str, Option<&[u8]>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in entries {
         let mut header = tar::Header::new_gnu();
@@ -265,7 +265,7 @@ pub fn archive(entries: &[(&str, Option<&[u8]>)]) -> Vec<u8> {
 }
 
 /// An archive of one entry as it would be refused by honest writers.
-pub fn raw_archive(entries: &[(tar::EntryType, &str, &str)]) -> Vec<u8> {
+pub(crate) fn raw_archive(entries: &[(tar::EntryType, &str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for (kind, name, link) in entries {
         let mut header = tar::Header::new_gnu();
@@ -284,14 +284,14 @@ pub fn raw_archive(entries: &[(tar::EntryType, &str, &str)]) -> Vec<u8> {
     bytes
 }
 
-pub fn gzip(plain: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(plain).unwrap();
     encoder.finish().unwrap()
 }
 
 /// Bytes that do not compress.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         state ^= state << 13;
@@ -303,18 +303,18 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A layer of one file, gzipped.
-pub fn layer(name: &str, content: &[u8]) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn layer(name: &str, content: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let plain = archive(&[(name, Some(content))]);
     let compressed = gzip(&plain);
     (plain, compressed)
 }
 
-pub struct Store {
+pub(crate) struct Store {
     pub directory: tempfile::TempDir,
     pub store: ImageStore,
 }
 
-pub fn store() -> Store {
+pub(crate) fn store() -> Store {
     // In memory: a busy disk would make the tests wait for others' data.
     let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let store = ImageStore::open(directory.path()).unwrap();
@@ -322,13 +322,13 @@ pub fn store() -> Store {
 }
 
 /// A store on a file system of its own, of so many bytes.
-pub struct SmallStore {
+pub(crate) struct SmallStore {
     directory: tempfile::TempDir,
     pub store: ImageStore,
 }
 
 impl SmallStore {
-    pub fn new(bytes: u64) -> SmallStore {
+    pub(crate) fn new(bytes: u64) -> SmallStore {
         let directory = tempfile::tempdir().unwrap();
         let size = std::ffi::CString::new(format!("size={bytes},mode=700")).unwrap();
         rustix::mount::mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), size.as_c_str()).unwrap();
@@ -336,12 +336,12 @@ impl SmallStore {
         SmallStore { directory, store }
     }
 
-    pub fn grow(&self, bytes: u64) {
+    pub(crate) fn grow(&self, bytes: u64) {
         let size = std::ffi::CString::new(format!("size={bytes}")).unwrap();
         rustix::mount::mount_remount(self.directory.path(), MountFlags::empty(), size.as_c_str()).unwrap();
     }
 
-    pub fn path(&self) -> &std::path::Path {
+    pub(crate) fn path(&self) -> &std::path::Path {
         self.directory.path()
     }
 }
@@ -353,20 +353,20 @@ impl Drop for SmallStore {
 }
 
 impl Store {
-    pub fn count(&self, directory: &str) -> usize {
+    pub(crate) fn count(&self, directory: &str) -> usize {
         std::fs::read_dir(self.directory.path().join(directory)).unwrap().count()
     }
 
     /// Nothing of an image is here, and no unfinished file either.
     #[track_caller]
-    pub fn assert_untouched(&self) {
+    pub(crate) fn assert_untouched(&self) {
         assert!(self.store.list().unwrap().is_empty());
         assert_eq!((self.count("layers"), self.count("l"), self.count("work")), (0, 0, 0));
     }
 }
 
 /// Options for a registry that answers quickly or never.
-pub fn options() -> PullOptions {
+pub(crate) fn options() -> PullOptions {
     PullOptions {
         platform: "linux/amd64".parse().unwrap(),
         settings: RegistrySettings {
@@ -385,7 +385,7 @@ pub fn options() -> PullOptions {
 
 /// Remembers what was told.
 #[derive(Default)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     events: Mutex<Vec<LayerEvent>>,
     messages: Mutex<Vec<String>>,
 }
@@ -401,17 +401,17 @@ impl Progress for Recorder {
 }
 
 impl Recorder {
-    pub fn events(&self) -> Vec<LayerEvent> {
+    pub(crate) fn events(&self) -> Vec<LayerEvent> {
         self.events.lock().unwrap().clone()
     }
 
-    pub fn messages(&self) -> Vec<String> {
+    pub(crate) fn messages(&self) -> Vec<String> {
         self.messages.lock().unwrap().clone()
     }
 }
 
 /// An error with its causes, as the command line shows it.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(current) = cause {

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use skep_net::{Net, NetPaths, SandboxId, in_namespace};
 
 /// Runs a test body as the only inhabitant of a machine.
-pub fn on_a_host(body: impl FnOnce() + Send + 'static) {
+pub(crate) fn on_a_host(body: impl FnOnce() + Send + 'static) {
     let thread = std::thread::Builder::new().spawn(move || {
         isolate();
         body();
@@ -32,7 +32,7 @@ fn isolate() {
 }
 
 /// Whether bridged frames pass the rules for routed packets, where the kernel can do that.
-pub fn filter_bridged(value: &str) {
+pub(crate) fn filter_bridged(value: &str) {
     let path = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables");
     if path.exists() {
         std::fs::write(path, value).unwrap();
@@ -40,7 +40,7 @@ pub fn filter_bridged(value: &str) {
 }
 
 /// Test set-up only: the product calls no program.
-pub fn run(program: &str, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(
         output.status.success(),
@@ -52,13 +52,13 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// Networks in a temporary directory.
-pub struct Machine {
+pub(crate) struct Machine {
     pub net: Net,
     pub directory: tempfile::TempDir,
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("skep-net-test-").tempdir().unwrap();
         // A mount of its own, so that namespaces bound in it go with it.
         mount(Some("tmpfs"), directory.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
@@ -66,7 +66,7 @@ impl Machine {
         Self { net, directory }
     }
 
-    pub fn namespaces(&self) -> Vec<String> {
+    pub(crate) fn namespaces(&self) -> Vec<String> {
         let mut names: Vec<String> = std::fs::read_dir(self.net.paths().namespaces())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -83,24 +83,24 @@ impl Drop for Machine {
 }
 
 /// A container's id from a number.
-pub fn id(number: u32) -> SandboxId {
+pub(crate) fn id(number: u32) -> SandboxId {
     SandboxId::new(format!("{number:012x}{:052x}", 0)).unwrap()
 }
 
 /// A TCP server that answers each connection with its name and the peer's address.
-pub struct Server {
+pub(crate) struct Server {
     pub connections: Arc<AtomicUsize>,
 }
 
 impl Server {
     /// Listens in the namespace at `path`.
-    pub fn start(path: &Path, port: u16, name: &str) -> Self {
+    pub(crate) fn start(path: &Path, port: u16, name: &str) -> Self {
         let listener = in_namespace(path, || TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap()).unwrap();
         Self::serve(listener, name)
     }
 
     /// Listens in the namespace of the calling thread.
-    pub fn start_here(address: Ipv4Addr, port: u16, name: &str) -> Self {
+    pub(crate) fn start_here(address: Ipv4Addr, port: u16, name: &str) -> Self {
         Self::serve(TcpListener::bind((address, port)).unwrap(), name)
     }
 
@@ -126,7 +126,7 @@ impl Server {
 }
 
 /// What a server at this address answers, or why none does.
-pub fn ask(address: Ipv4Addr, port: u16) -> std::io::Result<String> {
+pub(crate) fn ask(address: Ipv4Addr, port: u16) -> std::io::Result<String> {
     let target = SocketAddr::V4(SocketAddrV4::new(address, port));
     let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(3))?;
     stream.set_read_timeout(Some(Duration::from_secs(3)))?;
@@ -136,12 +136,12 @@ pub fn ask(address: Ipv4Addr, port: u16) -> std::io::Result<String> {
 }
 
 /// The same, asked in a namespace.
-pub fn ask_in(path: &Path, address: Ipv4Addr, port: u16) -> std::io::Result<String> {
+pub(crate) fn ask_in(path: &Path, address: Ipv4Addr, port: u16) -> std::io::Result<String> {
     in_namespace(path, || ask(address, port)).unwrap()
 }
 
 /// Asks until there is an answer: a link's carrier and a bridge's port take a moment.
-pub fn ask_patiently(path: Option<&Path>, address: Ipv4Addr, port: u16) -> String {
+pub(crate) fn ask_patiently(path: Option<&Path>, address: Ipv4Addr, port: u16) -> String {
     let end = Instant::now() + Duration::from_secs(10);
     loop {
         let answer = match path {
@@ -157,13 +157,13 @@ pub fn ask_patiently(path: Option<&Path>, address: Ipv4Addr, port: u16) -> Strin
 }
 
 /// A second machine, joined to this one by a cable: a namespace with an address and no more.
-pub struct Outside {
+pub(crate) struct Outside {
     pub path: PathBuf,
 }
 
 impl Outside {
     /// The cable's near end is named `up0` here and has `here`; the far one `eth0` and `there`.
-    pub fn new(machine: &Machine, here: &str, there: &str) -> Self {
+    pub(crate) fn new(machine: &Machine, here: &str, there: &str) -> Self {
         let path = machine.directory.path().join("outside");
         make_namespace(&path);
         run("ip", &["link", "add", "up0", "type", "veth", "peer", "name", "far0"]);
@@ -178,7 +178,7 @@ impl Outside {
     }
 }
 
-pub fn make_namespace(path: &Path) {
+pub(crate) fn make_namespace(path: &Path) {
     std::fs::File::create(path).unwrap();
     let path = path.to_owned();
     std::thread::spawn(move || {
@@ -190,12 +190,12 @@ pub fn make_namespace(path: &Path) {
 }
 
 /// Runs a program in a namespace.
-pub fn inside(path: &Path, program: &str, arguments: &[&str]) -> String {
+pub(crate) fn inside(path: &Path, program: &str, arguments: &[&str]) -> String {
     in_namespace(path, || run(program, arguments)).unwrap()
 }
 
 /// Moves a link of this namespace into another. `ip` takes a process for it.
-pub fn move_link(link: &str, path: &Path) {
+pub(crate) fn move_link(link: &str, path: &Path) {
     let mut sleeper = in_namespace(path, || Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
     run("ip", &["link", "set", link, "netns", &sleeper.id().to_string()]);
     sleeper.kill().unwrap();

@@ -13,7 +13,7 @@ use skep_runtime::kernel::{self, CgroupPath, KernelConfig, Rootfs, Shm, Stdio};
 use crate::lab::process;
 
 /// Prints the times.
-pub fn run(arguments: &[String]) {
+pub(crate) fn run(arguments: &[String]) {
     kernel::prepare_process().unwrap();
     let layer = PathBuf::from(&arguments[0]);
     let number: usize = arguments[1].parse().unwrap();

@@ -9,7 +9,7 @@ use skep_runtime::kernel::{Namespace, Seccomp, User};
 use crate::lab::{Lab, process};
 use crate::{Case, lab::Running};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("confinement::status_is_dockers_for_start_and_exec", status_is_dockers_for_start_and_exec),
     ("confinement::no_new_privileges_holds_for_start_and_exec", no_new_privileges_holds_for_start_and_exec),
     ("confinement::kernel_paths_are_masked_and_read_only", kernel_paths_are_masked_and_read_only),

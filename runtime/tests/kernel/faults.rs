@@ -8,7 +8,7 @@ use crate::Case;
 use crate::lab::{Lab, process, wait_for};
 use crate::roles::Started;
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("faults::failed_starts_leave_nothing", failed_starts_leave_nothing),
     ("faults::killed_shim_is_cleaned_up_from_outside", killed_shim_is_cleaned_up_from_outside),
     ("faults::killed_shim_is_cleaned_up_by_the_next_start", killed_shim_is_cleaned_up_by_the_next_start),

@@ -14,7 +14,7 @@ use skep_runtime::kernel::{
 use crate::roles::{ExecRequest, Outcome, Request, Started};
 
 /// Layers, states and containers in a temporary directory of their own.
-pub struct Lab {
+pub(crate) struct Lab {
     pub directory: tempfile::TempDir,
     next: Cell<u32>,
 }
@@ -26,7 +26,7 @@ const APPLETS: [&str; 34] = [
 ];
 
 impl Lab {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("rtk-kernel-").tempdir().unwrap();
         let lab = Self { directory, next: Cell::new(0) };
         let root = lab.path("layers/base");
@@ -51,12 +51,12 @@ impl Lab {
         lab
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// A container as docker makes it without any option.
-    pub fn config(&self, arguments: &[&str]) -> KernelConfig {
+    pub(crate) fn config(&self, arguments: &[&str]) -> KernelConfig {
         let number = self.next.get();
         self.next.set(number + 1);
         let id = format!("rtk-{}-{number}", std::process::id());
@@ -98,32 +98,32 @@ impl Lab {
     }
 
     /// Runs a container to its end.
-    pub fn run(&self, config: &KernelConfig) -> Outcome {
+    pub(crate) fn run(&self, config: &KernelConfig) -> Outcome {
         self.start(config).finish()
     }
 
     /// Runs the shell script in a container as docker makes it.
-    pub fn script(&self, script: &str) -> Outcome {
+    pub(crate) fn script(&self, script: &str) -> Outcome {
         self.run(&self.config(&["sh", "-c", script]))
     }
 
     /// Starts a container; it need not come up.
-    pub fn start(&self, config: &KernelConfig) -> Running {
+    pub(crate) fn start(&self, config: &KernelConfig) -> Running {
         self.start_by(config, &[], "")
     }
 
     /// Starts a container by way of another role, with something to type if it has a terminal.
-    pub fn start_by(&self, config: &KernelConfig, role: &[&str], input: &str) -> Running {
+    pub(crate) fn start_by(&self, config: &KernelConfig, role: &[&str], input: &str) -> Running {
         self.start_with(config, role, Request { input: input.to_owned(), ..self.request(config) })
     }
 
     /// What is asked of a shim, as a rule.
-    pub fn request(&self, config: &KernelConfig) -> Request {
+    pub(crate) fn request(&self, config: &KernelConfig) -> Request {
         let bundle = self.own(config).join("bundle");
         Request { container: config.clone(), bundle, input: String::new(), starts: 1, probe: None }
     }
 
-    pub fn start_with(&self, config: &KernelConfig, role: &[&str], request: Request) -> Running {
+    pub(crate) fn start_with(&self, config: &KernelConfig, role: &[&str], request: Request) -> Running {
         let own = self.own(config);
         let out = own.join(format!("out-{}", self.bump()));
         let shim = spawn(role, "__container", &request, &out);
@@ -142,7 +142,7 @@ impl Lab {
     }
 
     /// Mounts, cgroups and processes of ours on the host.
-    pub fn leaks(&self) -> Vec<String> {
+    pub(crate) fn leaks(&self) -> Vec<String> {
         let base = self.directory.path().display().to_string();
         let mut found: Vec<String> = fs::read_to_string("/proc/self/mountinfo")
             .unwrap()
@@ -176,7 +176,7 @@ impl Drop for Lab {
     }
 }
 
-pub fn process(arguments: &[&str]) -> Process {
+pub(crate) fn process(arguments: &[&str]) -> Process {
     Process {
         args: arguments.iter().map(|word| (*word).to_owned()).collect(),
         env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
@@ -206,7 +206,7 @@ fn spawn(way: &[impl AsRef<str>], role: &str, request: &impl serde::Serialize, o
 }
 
 /// Looks until there is something to see; half a minute is a failure.
-pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(found) = look() {
@@ -218,7 +218,7 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A container with its shim.
-pub struct Running {
+pub(crate) struct Running {
     pub config: KernelConfig,
     shim: Option<Child>,
     role: Vec<String>,
@@ -228,12 +228,12 @@ pub struct Running {
 
 impl Running {
     /// Waits until its program runs.
-    pub fn up(self) -> Self {
+    pub(crate) fn up(self) -> Self {
         self.started();
         self
     }
 
-    pub fn started(&self) -> Started {
+    pub(crate) fn started(&self) -> Started {
         wait_for("the start", || {
             let ended = kernel::start_time(self.shim_pid()).is_none();
             if ended && !self.out.join("started.json").exists() {
@@ -244,27 +244,27 @@ impl Running {
         })
     }
 
-    pub fn shim_pid(&self) -> i32 {
+    pub(crate) fn shim_pid(&self) -> i32 {
         self.shim.as_ref().unwrap().id() as i32
     }
 
     /// Executes a program inside.
-    pub fn exec(&self, process: Process) -> Outcome {
+    pub(crate) fn exec(&self, process: Process) -> Outcome {
         self.exec_with(process, false, "")
     }
 
-    pub fn exec_script(&self, script: &str) -> Outcome {
+    pub(crate) fn exec_script(&self, script: &str) -> Outcome {
         self.exec(process(&["sh", "-c", script]))
     }
 
-    pub fn exec_with(&self, process: Process, privileged: bool, input: &str) -> Outcome {
+    pub(crate) fn exec_with(&self, process: Process, privileged: bool, input: &str) -> Outcome {
         let started = self.started();
         let request =
             ExecRequest { container: self.config.clone(), started, process, privileged, input: input.to_owned() };
         self.exec_request(&request)
     }
 
-    pub fn exec_request(&self, request: &ExecRequest) -> Outcome {
+    pub(crate) fn exec_request(&self, request: &ExecRequest) -> Outcome {
         self.next.set(self.next.get() + 1);
         let out = self.out.join(format!("exec-{}", self.next.get()));
         let mut child = spawn(&self.role, "__exec", request, &out);
@@ -273,20 +273,20 @@ impl Running {
     }
 
     /// Waits for its end.
-    pub fn finish(mut self) -> Outcome {
+    pub(crate) fn finish(mut self) -> Outcome {
         self.shim.take().unwrap().wait().unwrap();
         read_outcome(&self.out)
     }
 
     /// Kills everything in it and waits for its end.
-    pub fn stop(self) -> Outcome {
+    pub(crate) fn stop(self) -> Outcome {
         self.started();
         kernel::kill_all(&self.config, 9).unwrap();
         self.finish()
     }
 
     /// `kill -9` of the shim, which leaves everything behind.
-    pub fn kill_shim(&mut self) {
+    pub(crate) fn kill_shim(&mut self) {
         let mut shim = self.shim.take().unwrap();
         shim.kill().unwrap();
         shim.wait().unwrap();
@@ -309,7 +309,7 @@ fn read_outcome(out: &Path) -> Outcome {
 }
 
 /// Executes a program in a container, apart from [`Running`].
-pub fn execute(request: &ExecRequest, out: &Path) -> Outcome {
+pub(crate) fn execute(request: &ExecRequest, out: &Path) -> Outcome {
     spawn(&[""; 0], "__exec", request, out).wait().unwrap();
     read_outcome(out)
 }

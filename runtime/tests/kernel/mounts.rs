@@ -9,7 +9,7 @@ use skep_runtime::kernel::{FileBind, Mount, MountKind, Propagation, Shm};
 use crate::Case;
 use crate::lab::Lab;
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("mounts::standard_tree_is_complete", standard_tree_is_complete),
     ("mounts::binds_of_directories_and_files", binds_of_directories_and_files),
     ("mounts::read_only_reaches_what_is_mounted_below", read_only_reaches_what_is_mounted_below),

@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::Case;
 use crate::lab::{Lab, process};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("old_kernel::new_calls_are_missing_there", new_calls_are_missing_there),
     ("old_kernel::start_and_exec_work", start_and_exec_work),
     ("old_kernel::terminals_work", terminals_work),
@@ -22,7 +22,7 @@ const ROLE: &[&str] = &["__old-kernel"];
 const FIRST_MISSING: u32 = 424;
 
 /// Puts the filter on and becomes this program in another role.
-pub fn become_old(arguments: &[String]) {
+pub(crate) fn become_old(arguments: &[String]) {
     sys::hide_calls_from(FIRST_MISSING);
     let error = Command::new(std::env::current_exe().unwrap()).args(arguments).exec();
     panic!("{error}");
@@ -98,7 +98,7 @@ mod sys {
 
     /// From here on, system calls numbered `first` and above answer ENOSYS, in this process and
     /// in all it executes.
-    pub fn hide_calls_from(first: u32) {
+    pub(super) fn hide_calls_from(first: u32) {
         let op = |code: u32, jump_true, jump_false, operand| libc::sock_filter {
             code: code as u16,
             jt: jump_true,
@@ -118,7 +118,7 @@ mod sys {
     }
 
     /// Whether a thread that hid them finds calls missing; other threads keep them.
-    pub fn is_missing_after_hiding(first: u32) -> bool {
+    pub(super) fn is_missing_after_hiding(first: u32) -> bool {
         let thread = std::thread::spawn(move || {
             hide_calls_from(first);
             // SAFETY: an invalid descriptor and no memory: fails in either case.

@@ -7,7 +7,7 @@ use skep_runtime::kernel::{KernelConfig, Ulimit};
 use crate::Case;
 use crate::lab::{Lab, process};
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("processes::exit_codes_are_those_of_the_program", exit_codes_are_those_of_the_program),
     ("processes::programs_that_cannot_run_are_named_in_dockers_words", programs_that_cannot_run),
     ("processes::users_groups_and_homes", users_groups_and_homes),

@@ -8,7 +8,7 @@ use skep_runtime::kernel::{self, CgroupLimits};
 use crate::Case;
 use crate::lab::Lab;
 
-pub const CASES: &[Case] = &[
+pub(crate) const CASES: &[Case] = &[
     ("resources::limits_are_seen_from_inside", limits_are_seen_from_inside),
     ("resources::memory_limit_kills_and_is_counted", memory_limit_kills_and_is_counted),
     ("resources::process_limit_holds_for_executed_ones", process_limit_holds_for_executed_ones),

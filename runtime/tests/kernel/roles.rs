@@ -13,7 +13,7 @@ use skep_runtime::kernel::exec::{self, ExecConfig};
 use skep_runtime::kernel::{self, KernelConfig, KernelError, Process, Stdio, cgroup};
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Request {
+pub(crate) struct Request {
     pub container: KernelConfig,
     pub bundle: PathBuf,
     /// Typed into the terminal.
@@ -25,7 +25,7 @@ pub struct Request {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ExecRequest {
+pub(crate) struct ExecRequest {
     pub container: KernelConfig,
     pub started: Started,
     pub process: Process,
@@ -35,14 +35,14 @@ pub struct ExecRequest {
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Started {
+pub(crate) struct Started {
     pub pid: i32,
     pub start_time: u64,
 }
 
 /// What became of a program.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     pub stdout: String,
     pub stderr: String,
     /// As a shell shows it: 128 and the signal for a killed one.
@@ -59,13 +59,13 @@ pub struct Outcome {
 impl Outcome {
     /// What it wrote, if all went well.
     #[track_caller]
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         assert_eq!((&self.error, self.code), (&None, Some(0)), "{self:?}");
         self.stdout.trim_end()
     }
 
     #[track_caller]
-    pub fn failure(&self) -> &str {
+    pub(crate) fn failure(&self) -> &str {
         match &self.error {
             Some(error) => error,
             None => panic!("it ran: {self:?}"),
@@ -86,7 +86,7 @@ impl Outcome {
 }
 
 /// Plays the role named by the arguments, if any. Returns the exit code.
-pub fn dispatch(arguments: &[String]) -> Option<i32> {
+pub(crate) fn dispatch(arguments: &[String]) -> Option<i32> {
     let out = arguments.get(2).map(PathBuf::from);
     match arguments.get(1)?.as_str() {
         "__old-kernel" => crate::old_kernel::become_old(&arguments[2..]),

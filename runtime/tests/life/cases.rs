@@ -16,7 +16,7 @@ use skep_runtime::{Error, ExecOptions, LogOptions, LogStream, RemoveOptions, Sto
 
 use crate::fixture::{Case, Node, bind, is_running, is_there, volume};
 
-pub const ALL: &[Case] = &[
+pub(crate) const ALL: &[Case] = &[
     ("output_and_exit_code_are_kept", output_and_exit_code_are_kept),
     ("a_foreground_run_misses_nothing", a_foreground_run_misses_nothing),
     ("input_reaches_the_container_and_ends", input_reaches_the_container_and_ends),

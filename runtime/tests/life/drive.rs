@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use skep_runtime::{Input, Output, OutputDecoder, Result, Session};
 
 /// Copies until the program ends; its exit code.
-pub fn drive(session: Session) -> Result<i32> {
+pub(crate) fn drive(session: Session) -> Result<i32> {
     let takes_input = session.takes_input();
     let (socket, peer) = session.into_parts();
     socket.set_nonblocking(false).unwrap();

@@ -14,7 +14,7 @@ use skep_runtime::{RemoveOptions, Runtime, StopOptions, WaitCondition};
 
 use crate::fixture::{Case, Node, bind, is_there, roots, volume};
 
-pub const ALL: &[Case] = &[
+pub(crate) const ALL: &[Case] = &[
     ("a_killed_shim_takes_its_container_along", a_killed_shim_takes_its_container_along),
     ("a_killed_shim_is_followed_by_another_where_the_policy_says_so", a_killed_shim_is_followed_by_another),
     ("whoever_waits_learns_of_a_killed_shim", whoever_waits_learns_of_a_killed_shim),

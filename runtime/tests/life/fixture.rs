@@ -13,39 +13,39 @@ use skep_runtime::state::{ContainerState, Status};
 use skep_runtime::{LogOptions, LogStream, RemoveOptions, Roots, Runtime};
 
 /// A test, by its name.
-pub type Case = (&'static str, fn(&Node));
+pub(crate) type Case = (&'static str, fn(&Node));
 
-pub const IMAGE: &str = "busybox:test";
+pub(crate) const IMAGE: &str = "busybox:test";
 
-pub struct Node {
+pub(crate) struct Node {
     pub runtime: Runtime,
     pub directory: tempfile::TempDir,
 }
 
-pub fn roots(directory: &Path) -> Roots {
+pub(crate) fn roots(directory: &Path) -> Roots {
     let name = directory.file_name().unwrap().to_str().unwrap().trim_start_matches('.');
     Roots { root: directory.join("root"), run_root: directory.join("run"), cgroup_parent: format!("/skep-life-{name}") }
 }
 
-pub fn volume(name: &str, target: &str) -> MountSpec {
+pub(crate) fn volume(name: &str, target: &str) -> MountSpec {
     let kind = MountType::Volume { name: name.to_owned(), no_copy: false, labels: Default::default() };
     MountSpec { kind, target: target.to_owned(), read_only: false }
 }
 
-pub fn bind(source: &Path, target: &str, create_source: bool) -> MountSpec {
+pub(crate) fn bind(source: &Path, target: &str, create_source: bool) -> MountSpec {
     let kind =
         MountType::Bind { source: source.to_owned(), create_source, propagation: String::new(), non_recursive: false };
     MountSpec { kind, target: target.to_owned(), read_only: false }
 }
 
 /// A network namespace for this process: nothing here touches the machine's own network.
-pub fn isolate() {
+pub(crate) fn isolate() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
     assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
 }
 
 impl Node {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("skep-life-").tempdir().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         write_image(&directory.path().join("root/images"));
@@ -53,7 +53,7 @@ impl Node {
         Self { runtime, directory }
     }
 
-    pub fn config(&self, cmd: &[&str]) -> ContainerConfig {
+    pub(crate) fn config(&self, cmd: &[&str]) -> ContainerConfig {
         ContainerConfig {
             image: IMAGE.to_owned(),
             cmd: cmd.iter().map(|text| (*text).to_owned()).collect(),
@@ -62,26 +62,26 @@ impl Node {
         }
     }
 
-    pub fn shell(&self, script: &str) -> ContainerConfig {
+    pub(crate) fn shell(&self, script: &str) -> ContainerConfig {
         self.config(&["sh", "-c", script])
     }
 
-    pub fn create(&self, config: &ContainerConfig) -> String {
+    pub(crate) fn create(&self, config: &ContainerConfig) -> String {
         self.runtime.create(config).unwrap().id
     }
 
-    pub fn run(&self, config: &ContainerConfig) -> String {
+    pub(crate) fn run(&self, config: &ContainerConfig) -> String {
         let id = self.create(config);
         self.runtime.start(&id).unwrap();
         id
     }
 
-    pub fn state(&self, id: &str) -> ContainerState {
+    pub(crate) fn state(&self, id: &str) -> ContainerState {
         self.runtime.record(id).unwrap().1
     }
 
     /// Waits until the state is as wanted; the state is read again with every look.
-    pub fn until(&self, id: &str, wanted: impl Fn(&ContainerState) -> bool) -> ContainerState {
+    pub(crate) fn until(&self, id: &str, wanted: impl Fn(&ContainerState) -> bool) -> ContainerState {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let state = self.state(id);
@@ -93,14 +93,14 @@ impl Node {
         }
     }
 
-    pub fn log(&self, id: &str, stream: LogStream) -> String {
+    pub(crate) fn log(&self, id: &str, stream: LogStream) -> String {
         let reader = self.runtime.logs(id, LogOptions::default()).unwrap();
         let lines = reader.map(Result::unwrap).filter(|entry| entry.stream == stream);
         String::from_utf8(lines.flat_map(|entry| entry.line).collect()).unwrap()
     }
 
     /// Waits for a text on standard output.
-    pub fn until_printed(&self, id: &str, text: &str) {
+    pub(crate) fn until_printed(&self, id: &str, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(60);
         while !self.log(id, LogStream::Stdout).contains(text) {
             assert!(Instant::now() < deadline, "{text:?} never came");
@@ -109,19 +109,19 @@ impl Node {
     }
 
     /// This program as a helper: `__start` or `__execute`.
-    pub fn helper(&self, verb: &str, id: &str, rest: &[&str]) -> Command {
+    pub(crate) fn helper(&self, verb: &str, id: &str, rest: &[&str]) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command.arg(verb).arg(self.directory.path()).arg(id).args(rest);
         command
     }
 
-    pub fn exec(&self, id: &str, args: &[&str]) -> Output {
+    pub(crate) fn exec(&self, id: &str, args: &[&str]) -> Output {
         let rest: Vec<&str> = ["-"].iter().chain(args).copied().collect();
         self.helper("__execute", id, &rest).stdin(Stdio::null()).output().unwrap()
     }
 
     /// Nothing of the kernel's may be left once all containers are removed.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         for summary in self.runtime.list(true).unwrap() {
             self.runtime.remove(&summary.id, &RemoveOptions { force: true, volumes: true }).unwrap();
         }
@@ -162,7 +162,7 @@ impl Drop for Node {
 }
 
 /// Command lines that name a directory, but for this process itself.
-pub fn processes_of(name: &str) -> Vec<String> {
+pub(crate) fn processes_of(name: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|text| text.parse::<u32>().ok()) else { continue };
@@ -175,11 +175,11 @@ pub fn processes_of(name: &str) -> Vec<String> {
     found
 }
 
-pub fn is_there(pid: i32) -> bool {
+pub(crate) fn is_there(pid: i32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-pub fn is_running(state: &ContainerState) -> bool {
+pub(crate) fn is_running(state: &ContainerState) -> bool {
     state.status == Status::Running
 }
 

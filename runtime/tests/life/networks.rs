@@ -10,7 +10,7 @@ use skep_runtime::{LogStream, RemoveOptions, WaitCondition};
 
 use crate::fixture::{Case, Node};
 
-pub const ALL: &[Case] = &[
+pub(crate) const ALL: &[Case] = &[
     ("a_published_port_answers", a_published_port_answers),
     ("a_shared_network_comes_with_its_names", a_shared_network_comes_with_its_names),
     ("a_namespace_of_another_is_not_joined_by_number", a_namespace_of_another_is_not_joined_by_number),

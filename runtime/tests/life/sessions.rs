@@ -7,7 +7,7 @@ use skep_runtime::{Attach, ExecOptions, Input, LogOptions, LogRead, Output, Outp
 
 use crate::fixture::{Case, Node};
 
-pub const ALL: &[Case] = &[
+pub(crate) const ALL: &[Case] = &[
     ("a_dropped_session_ends_the_input_and_nothing_else", a_dropped_session_ends_the_input_and_nothing_else),
     ("whoever_leaves_keeps_the_input_open", whoever_leaves_keeps_the_input_open),
     ("a_terminal_takes_keys_sizes_and_signals", a_terminal_takes_keys_sizes_and_signals),

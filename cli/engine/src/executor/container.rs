@@ -17,7 +17,7 @@ use super::{Assigned, TASK_LABEL};
 use crate::{mount, ports};
 
 /// The container's name: `web.1.TASKID`, or `web.NODEID.TASKID` of a global service.
-pub fn name(task: &Task) -> String {
+pub(super) fn name(task: &Task) -> String {
     let service = &task.service_annotations.name;
     match task.slot {
         0 => format!("{service}.{}.{}", task.node_id, task.id),
@@ -26,7 +26,7 @@ pub fn name(task: &Task) -> String {
 }
 
 /// The container of a task; `assigned` tells what this node knows of a network.
-pub fn config(
+pub(super) fn config(
     task: &Task,
     hostname: &str,
     assigned: impl Fn(&str) -> Option<Assigned>,

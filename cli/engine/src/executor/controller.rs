@@ -26,7 +26,7 @@ const NETWORK_PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The handle of one task's container.
-pub struct TaskController {
+pub(super) struct TaskController {
     machine: Arc<Machine>,
     task: Arc<Task>,
     /// Kept between waits, so that nothing that happens in between is missed.

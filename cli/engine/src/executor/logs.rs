@@ -15,7 +15,7 @@ use crate::time::timestamp;
 
 /// The stream; it ends with the log, or with the container when it is followed. Dropping it is all it takes to be rid of
 /// a follower.
-pub fn stream(
+pub(super) fn stream(
     machine: Arc<Machine>,
     task: Arc<Task>,
     options: LogOptions,

@@ -33,10 +33,10 @@ use crate::error::chain_of;
 use crate::host::{hostname, load_balancer, memory_bytes};
 
 /// The label by which a task's container is found.
-pub const TASK_LABEL: &str = "com.docker.swarm.task.id";
+pub(crate) const TASK_LABEL: &str = "com.docker.swarm.task.id";
 
 /// One machine.
-pub struct NodeExecutor {
+pub(crate) struct NodeExecutor {
     machine: Arc<Machine>,
 }
 
@@ -76,7 +76,7 @@ impl NodeExecutor {
     ///
     /// # Errors
     /// When the kernel has no inotify instance left.
-    pub fn new(runtime: Runtime, registries: Registries) -> std::io::Result<Self> {
+    pub(crate) fn new(runtime: Runtime, registries: Registries) -> std::io::Result<Self> {
         let watcher = watch::Watcher::new()?;
         let pulls = pulls::Pulls::new(runtime.images().clone(), registries);
         let machine = Machine { runtime, networks: Mutex::default(), watcher, pulls };

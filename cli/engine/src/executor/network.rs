@@ -15,7 +15,7 @@ use crate::ports::net_protocol;
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
 
 /// Makes the data plane as it is assigned.
-pub fn configure(machine: &Machine, network: &NodeNetwork) -> Result<Configured, ExecutorError> {
+pub(super) fn configure(machine: &Machine, network: &NodeNetwork) -> Result<Configured, ExecutorError> {
     let tables = &network.tables;
     if tables.networks.is_empty() && tables.endpoints.is_empty() && network.data_path_addr.is_empty() {
         *machine.networks() = Networks::default();
@@ -77,7 +77,7 @@ fn network_id(text: &str) -> Result<NetworkId, ExecutorError> {
 
 /// The intent, and the networks that cannot be in it, by id, with the reason: one that makes no sense must not stand
 /// in the way of the others. Which containers are this node's needs not be told: they connect by themselves.
-pub fn intent(network: &NodeNetwork) -> Result<(NodeIntent, HashMap<model::NetworkId, String>), ExecutorError> {
+pub(super) fn intent(network: &NodeNetwork) -> Result<(NodeIntent, HashMap<model::NetworkId, String>), ExecutorError> {
     let mut refused = HashMap::new();
     let mut intent = NodeIntent::new(network.node_id.to_string(), address(&network.data_path_addr)?);
     let tables = &network.tables;

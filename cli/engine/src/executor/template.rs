@@ -7,11 +7,11 @@ use skep_cluster::model::Task;
 use crate::template;
 
 /// What the templates of one task can name.
-pub struct Facts(Value);
+pub(super) struct Facts(Value);
 
 impl Facts {
     /// Of a task on the node with this host name.
-    pub fn new(task: &Task, hostname: &str) -> Self {
+    pub(super) fn new(task: &Task, hostname: &str) -> Self {
         let service = &task.service_annotations;
         let slot = if task.slot == 0 { task.node_id.to_string() } else { task.slot.to_string() };
         Self(json!({
@@ -26,7 +26,7 @@ impl Facts {
     }
 
     /// The text with its templates expanded.
-    pub fn expand(&self, text: &str) -> Result<String, ExecutorError> {
+    pub(super) fn expand(&self, text: &str) -> Result<String, ExecutorError> {
         if !text.contains("{{") {
             return Ok(text.to_owned());
         }

@@ -6,7 +6,7 @@ use skep_cluster::api::{
 };
 
 /// A value with a word.
-pub trait Word: Sized + Copy + 'static {
+pub(crate) trait Word: Sized + Copy + 'static {
     /// Every value with its word.
     const ALL: &'static [(Self, &'static str)];
 

@@ -35,7 +35,7 @@ enum Use {
 }
 
 /// The lookups of one template.
-pub struct Fields<'a> {
+pub(super) struct Fields<'a> {
     source: &'a str,
     data: Data,
     sites: Vec<Site>,
@@ -50,19 +50,19 @@ struct Site {
 
 impl<'a> Fields<'a> {
     /// Of a template with this text.
-    pub fn new(source: &'a str, data: Data) -> Self {
+    pub(super) fn new(source: &'a str, data: Data) -> Self {
         Self { source, data, sites: Vec::new() }
     }
 
     /// Gives the template the functions that were named in its trees.
-    pub fn add(self, template: Template) -> Template {
+    pub(super) fn add(self, template: Template) -> Template {
         self.sites.into_iter().enumerate().fold(template, |template, (index, site)| {
             template.func(&name_of(index), move |arguments| site.find(arguments))
         })
     }
 
     /// Turns the lookups of a tree to calls; refuses functions that are not there.
-    pub fn list(&mut self, list: &mut ListNode) -> std::result::Result<(), String> {
+    pub(super) fn list(&mut self, list: &mut ListNode) -> std::result::Result<(), String> {
         for node in &mut list.nodes {
             match node {
                 Node::List(list) => self.list(list)?,

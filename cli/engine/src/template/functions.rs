@@ -8,7 +8,7 @@ use super::Data;
 type Function = fn(&[Item]) -> Result<Item>;
 
 /// What a template can call: Go's own and docker's.
-pub const NAMES: [&str; 27] = [
+pub(super) const NAMES: [&str; 27] = [
     "and", "call", "eq", "ge", "gt", "html", "index", "join", "js", "json", "le", "len", "lower", "lt", "ne", "not",
     "or", "pad", "print", "printf", "println", "slice", "split", "title", "truncate", "upper", "urlquery",
 ];
@@ -17,7 +17,7 @@ pub const NAMES: [&str; 27] = [
 const PAD_MAX: i64 = 4096;
 
 /// Gives a template its functions.
-pub fn add(template: Template, data: Data) -> Template {
+pub(super) fn add(template: Template, data: Data) -> Template {
     let functions: [(&str, Function); 10] = [
         ("index", index),
         ("len", len),
@@ -37,7 +37,7 @@ pub fn add(template: Template, data: Data) -> Template {
 }
 
 /// The method that finds one label among all.
-pub fn label(labels: Item) -> Item {
+pub(super) fn label(labels: Item) -> Item {
     Item::Function(std::sync::Arc::new(move |arguments| {
         let [Item::String(name)] = arguments else {
             return fail(format!("wrong number of args for Label: want 1 got {}", arguments.len()));
@@ -47,7 +47,7 @@ pub fn label(labels: Item) -> Item {
 }
 
 /// The column's header of one label: the last part of its name.
-pub fn label_header() -> Item {
+pub(super) fn label_header() -> Item {
     Item::Function(std::sync::Arc::new(|arguments| {
         let name = text(arguments, 0)?;
         Ok(string(name.rsplit('.').next().unwrap_or_default().replace(['-', '_'], " ")))
@@ -55,7 +55,7 @@ pub fn label_header() -> Item {
 }
 
 /// Fails with these words.
-pub fn fail<T>(words: String) -> Result<T> {
+pub(super) fn fail<T>(words: String) -> Result<T> {
     Err(TemplateError::Exec(words))
 }
 

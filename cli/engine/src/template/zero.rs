@@ -113,7 +113,7 @@ const NULL_LISTS: [&str; 27] = [
 const NULL_MAPS: [&str; 6] = ["ExposedPorts", "LogOpts", "Options", "PortBindings", "Tmpfs", "Volumes"];
 
 /// How a field that is null is printed: Go knows whether it is one of no elements.
-pub fn printed(name: &str) -> Item {
+pub(super) fn printed(name: &str) -> Item {
     let text = match name {
         _ if LISTS.contains(&name) || NULL_LISTS.contains(&name) => "[]",
         _ if MAPS.contains(&name) || NULL_MAPS.contains(&name) => "map[]",
@@ -124,7 +124,7 @@ pub fn printed(name: &str) -> Item {
 
 /// The value of a field that the map is without, if docker's type has the field; nil for lists and maps too, unless it
 /// is to be printed.
-pub fn of(map: &Item, name: &str, printed: bool) -> Option<Item> {
+pub(super) fn of(map: &Item, name: &str, printed: bool) -> Option<Item> {
     let shown = |text: &str| if printed { Item::String(text.into()) } else { Item::Nil };
     // A mount has a name and a driver if it is of a volume.
     let mount = map.field("Destination").is_some() && matches!(name, "Name" | "Driver" | "Source");

@@ -9,7 +9,7 @@ use crate::context::Node;
 use crate::terminal::{self, End, Forward, Signals};
 
 /// `attach`
-pub fn run(node: &Node, args: &Flags) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Flags) -> Result<i32> {
     let runtime = node.runtime()?;
     let (record, state) = runtime.record(&args.container)?;
     match state.status {

@@ -10,7 +10,7 @@ use crate::parse::env;
 use crate::terminal::{self, End, Forward, Signals};
 
 /// `exec`
-pub fn run(node: &Node, args: Exec) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: Exec) -> Result<i32> {
     let mut words = args.words.into_iter();
     let container = words.next().unwrap_or_default();
     let options = ExecOptions {

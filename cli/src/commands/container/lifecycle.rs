@@ -14,7 +14,7 @@ use crate::parse::options;
 use crate::terminal::{self, End, Forward, Signals};
 
 /// `start`
-pub fn start(node: &Node, args: &Start) -> Result<i32> {
+pub(crate) fn start(node: &Node, args: &Start) -> Result<i32> {
     let runtime = node.runtime()?;
     if !args.attach && !args.interactive {
         return each(&args.containers, |name| {
@@ -39,7 +39,7 @@ pub fn start(node: &Node, args: &Start) -> Result<i32> {
 }
 
 /// Tells what the user should know, as docker does.
-pub fn warn(warnings: &[String]) {
+pub(crate) fn warn(warnings: &[String]) {
     for warning in warnings {
         eprintln!("WARNING: {warning}");
     }
@@ -53,7 +53,7 @@ fn stop_options(args: &Stop) -> Result<StopOptions> {
 }
 
 /// `stop`
-pub fn stop(node: &Node, args: &Stop) -> Result<i32> {
+pub(crate) fn stop(node: &Node, args: &Stop) -> Result<i32> {
     node.runtime()?;
     let options = stop_options(args)?;
     each(&args.containers, |name| {
@@ -63,7 +63,7 @@ pub fn stop(node: &Node, args: &Stop) -> Result<i32> {
 }
 
 /// `restart`
-pub fn restart(node: &Node, args: &Stop) -> Result<i32> {
+pub(crate) fn restart(node: &Node, args: &Stop) -> Result<i32> {
     node.runtime()?;
     let options = stop_options(args)?;
     each(&args.containers, |name| {
@@ -73,7 +73,7 @@ pub fn restart(node: &Node, args: &Stop) -> Result<i32> {
 }
 
 /// `kill`
-pub fn kill(node: &Node, args: &Kill) -> Result<i32> {
+pub(crate) fn kill(node: &Node, args: &Kill) -> Result<i32> {
     node.runtime()?;
     signal::parse(&args.signal)?;
     each(&args.containers, |name| {
@@ -83,7 +83,7 @@ pub fn kill(node: &Node, args: &Kill) -> Result<i32> {
 }
 
 /// `rm`
-pub fn remove(node: &Node, args: &Remove) -> Result<i32> {
+pub(crate) fn remove(node: &Node, args: &Remove) -> Result<i32> {
     node.runtime()?;
     let how = RemoveContainer { force: args.force, volumes: args.volumes };
     each(&args.containers, |name| match remove_one(node, name, how) {
@@ -103,7 +103,7 @@ fn remove_one(node: &Node, name: &str, how: RemoveContainer) -> Result<()> {
 }
 
 /// `pause`
-pub fn pause(node: &Node, args: &Names) -> Result<i32> {
+pub(crate) fn pause(node: &Node, args: &Names) -> Result<i32> {
     node.runtime()?;
     each(&args.containers, |name| {
         node.engine().pause_container(name)?;
@@ -112,7 +112,7 @@ pub fn pause(node: &Node, args: &Names) -> Result<i32> {
 }
 
 /// `unpause`
-pub fn unpause(node: &Node, args: &Names) -> Result<i32> {
+pub(crate) fn unpause(node: &Node, args: &Names) -> Result<i32> {
     node.runtime()?;
     each(&args.containers, |name| {
         node.engine().unpause_container(name)?;
@@ -121,7 +121,7 @@ pub fn unpause(node: &Node, args: &Names) -> Result<i32> {
 }
 
 /// `rename`
-pub fn rename(node: &Node, args: &Rename) -> Result<i32> {
+pub(crate) fn rename(node: &Node, args: &Rename) -> Result<i32> {
     if args.name.is_empty() {
         bail!("neither old nor new names may be empty");
     }
@@ -131,7 +131,7 @@ pub fn rename(node: &Node, args: &Rename) -> Result<i32> {
 }
 
 /// `wait`
-pub fn wait(node: &Node, args: &Names) -> Result<i32> {
+pub(crate) fn wait(node: &Node, args: &Names) -> Result<i32> {
     node.runtime()?;
     each(&args.containers, |name| Ok(node.engine().wait_container(name, WaitCondition::NotRunning)?.to_string()))
 }

@@ -14,7 +14,7 @@ use crate::format::output::List;
 use crate::parse::filter;
 
 /// `ps`
-pub fn run(node: &Node, args: &Flags) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Flags) -> Result<i32> {
     let limit = match (args.latest, args.last) {
         (true, _) => Some(1),
         (false, last) => last.and_then(|last| usize::try_from(last).ok()).filter(|last| *last > 0),

@@ -12,7 +12,7 @@ use crate::context::Node;
 use crate::format::human;
 
 /// `logs`
-pub fn run(node: &Node, args: &Logs) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Logs) -> Result<i32> {
     let runtime = node.runtime()?;
     let now = Timestamp::now();
     let options = LogOptions {
@@ -44,7 +44,7 @@ pub fn run(node: &Node, args: &Logs) -> Result<i32> {
 }
 
 /// `--tail`: a number, or all.
-pub fn tail(text: &str) -> Result<Option<u64>> {
+pub(crate) fn tail(text: &str) -> Result<Option<u64>> {
     match text {
         "all" => Ok(None),
         number if number.starts_with('-') => Ok(None),

@@ -1,18 +1,18 @@
 //! `skep container …` and its short cuts.
 
-pub mod attach;
-pub mod exec;
-pub mod inspect;
-pub mod lifecycle;
-pub mod list;
-pub mod logs;
-pub mod port;
-pub mod prune;
-pub mod request;
-pub mod run;
-pub mod stats;
-pub mod top;
-pub mod update;
+pub(crate) mod attach;
+pub(crate) mod exec;
+pub(crate) mod inspect;
+pub(crate) mod lifecycle;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod port;
+pub(crate) mod prune;
+pub(crate) mod request;
+pub(crate) mod run;
+pub(crate) mod stats;
+pub(crate) mod top;
+pub(crate) mod update;
 
 use anyhow::Result;
 
@@ -20,7 +20,7 @@ use crate::args::container::Command;
 use crate::context::Node;
 
 /// Runs one of them.
-pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
+pub(crate) fn dispatch(node: &Node, command: Command) -> Result<i32> {
     match command {
         Command::Attach(args) => attach::run(node, &args),
         Command::Create(args) => run::create(node, *args),

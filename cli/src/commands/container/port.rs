@@ -8,7 +8,7 @@ use crate::context::Node;
 use crate::format::output;
 
 /// `port`
-pub fn run(node: &Node, args: &Flags) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Flags) -> Result<i32> {
     let ports = node.engine().container_ports(&args.container)?;
     let host = |port: &Port| {
         let address = port.ip.clone().unwrap_or_default();

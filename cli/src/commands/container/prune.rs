@@ -11,7 +11,7 @@ use crate::format::{human, output};
 use crate::parse::filter;
 
 /// `container prune`
-pub fn run(node: &Node, args: &Prune) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Prune) -> Result<i32> {
     let request = PruneContainers { filters: filter::all(&args.filter) };
     request.check()?;
     if !args.force && !confirmed("WARNING! This will remove all stopped containers.")? {
@@ -23,7 +23,7 @@ pub fn run(node: &Node, args: &Prune) -> Result<i32> {
 }
 
 /// Asks, as docker does; no terminal to ask is a no.
-pub fn confirmed(warning: &str) -> Result<bool> {
+pub(crate) fn confirmed(warning: &str) -> Result<bool> {
     print!("{warning}\nAre you sure you want to continue? [y/N] ");
     std::io::stdout().flush()?;
     let mut answer = String::new();
@@ -36,7 +36,7 @@ pub fn confirmed(warning: &str) -> Result<bool> {
 }
 
 /// What was removed, and how much was gained.
-pub fn report(title: &str, removed: &[String], bytes: u64) -> Result<()> {
+pub(crate) fn report(title: &str, removed: &[String], bytes: u64) -> Result<()> {
     if !removed.is_empty() {
         output::print(&format!("{title}\n{}\n\n", removed.join("\n")))?;
     }

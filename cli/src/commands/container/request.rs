@@ -22,7 +22,7 @@ fn said<T>(result: Result<T, String>) -> Result<T> {
 }
 
 /// What a user's flags ask for. The terminal that the container begins with has this many rows and columns.
-pub fn from_flags(
+pub(crate) fn from_flags(
     flags: &ContainerFlags,
     words: &[String],
     streams: Attach,
@@ -125,7 +125,7 @@ fn resources(flags: &ContainerFlags) -> Result<Resources> {
 }
 
 /// What is asked of processors and memory.
-pub fn limits(processors: &CpuFlags, memory: &MemoryFlags) -> Resources {
+pub(crate) fn limits(processors: &CpuFlags, memory: &MemoryFlags) -> Resources {
     let signed = |value: Option<u64>| value.map(|value| i64::try_from(value).unwrap_or(i64::MAX));
     Resources {
         cpu_shares: signed(processors.cpu_shares),
@@ -198,7 +198,7 @@ fn security_options(given: &[String]) -> Result<Vec<String>> {
 }
 
 /// A health check as docker's request has it.
-pub fn health_config(spec: HealthCheck) -> HealthConfig {
+pub(crate) fn health_config(spec: HealthCheck) -> HealthConfig {
     HealthConfig {
         test: Some(spec.test),
         interval: Some(spec.interval_ns),

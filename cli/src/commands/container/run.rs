@@ -20,7 +20,7 @@ use crate::format::output;
 use crate::terminal::{self, End, Forward, Signals};
 
 /// `run`
-pub fn run(node: &Node, args: Run) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: Run) -> Result<i32> {
     let detach = args.detach;
     if detach && !args.create.attach.is_empty() {
         return Err(failure::of_run("run", &anyhow!("conflicting options: cannot specify both --attach and --detach")));
@@ -38,7 +38,7 @@ pub fn run(node: &Node, args: Run) -> Result<i32> {
 }
 
 /// `create`
-pub fn create(node: &Node, args: Create) -> Result<i32> {
+pub(crate) fn create(node: &Node, args: Create) -> Result<i32> {
     let streams = streams(&args.create, false);
     let made = made(node, &args.create, &args.words, streams).map_err(|error| failure::of_run("create", &error))?;
     output::line(&made.id)?;
@@ -156,7 +156,7 @@ fn forget_if_transient(node: &Node, made: &Made) {
 }
 
 /// Gives back what was lent to a container that is gone.
-pub fn release(node: &Node, leases: &[Lease]) -> Result<()> {
+pub(crate) fn release(node: &Node, leases: &[Lease]) -> Result<()> {
     match leases.is_empty() {
         true => Ok(()),
         false => context::block_on(async {

@@ -14,7 +14,7 @@ use crate::format::output::{self, List};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// `stats`
-pub fn run(node: &Node, args: &Stats) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Stats) -> Result<i32> {
     let runtime = node.runtime()?;
     for name in &args.containers {
         runtime.resolve(name)?;

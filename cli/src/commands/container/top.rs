@@ -9,7 +9,7 @@ use crate::context::Node;
 use crate::format::{output, table};
 
 /// `top`
-pub fn run(node: &Node, args: &Top) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Top) -> Result<i32> {
     let name = args.words.first().map_or("", String::as_str);
     let mut rows = vec![["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"].map(str::to_owned).to_vec()];
     let now = Timestamp::now();

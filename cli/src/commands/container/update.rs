@@ -11,7 +11,7 @@ use crate::failure::each;
 use crate::parse::options;
 
 /// `update`
-pub fn run(node: &Node, args: &Flags) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Flags) -> Result<i32> {
     let resources = Resources {
         blkio_weight: args.blkio_weight,
         pids_limit: args.pids_limit.map(Some),

@@ -8,12 +8,12 @@ use crate::commands::inspect::show;
 use crate::context::Node;
 
 /// `image inspect`
-pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Inspect) -> Result<i32> {
     node.runtime()?;
     show(&args.images, args.format.as_deref(), |name| object(node, name))
 }
 
 /// One image, in docker's shape.
-pub fn object(node: &Node, name: &str) -> Result<Value> {
+pub(crate) fn object(node: &Node, name: &str) -> Result<Value> {
     Ok(serde_json::to_value(node.engine().inspect_image(name)?)?)
 }

@@ -14,7 +14,7 @@ use crate::format::output::{self, List};
 use crate::parse::filter;
 
 /// `images`
-pub fn run(node: &Node, args: &Flags) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Flags) -> Result<i32> {
     let request = ListImages { name: args.repository.clone(), filters: filter::all(&args.list.filter) };
     let images = node.engine().list_images(&request)?;
     let now = Timestamp::now();

@@ -10,7 +10,7 @@ use crate::context;
 use crate::format::output;
 
 /// `login`
-pub fn login(args: &Login) -> Result<i32> {
+pub(crate) fn login(args: &Login) -> Result<i32> {
     if args.password.is_some() && args.password_stdin {
         bail!("conflicting options: cannot specify both --password and --password-stdin");
     }
@@ -44,7 +44,7 @@ pub fn login(args: &Login) -> Result<i32> {
 }
 
 /// `logout`
-pub fn logout(args: &Logout) -> Result<i32> {
+pub(crate) fn logout(args: &Logout) -> Result<i32> {
     let outcome = logins::logout(args.server.as_deref(), &context::environment())?;
     match outcome.removed {
         true => output::line(format!("Removing login credentials for {}", outcome.server))?,

@@ -1,10 +1,10 @@
 //! `skep image …`, `pull`, `images`, `rmi`, `tag`, `login`, `logout`.
 
-pub mod inspect;
-pub mod list;
-pub mod login;
-pub mod pull;
-pub mod remove;
+pub(super) mod inspect;
+pub(super) mod list;
+pub(super) mod login;
+pub(super) mod pull;
+pub(super) mod remove;
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use crate::args::image::Command;
 use crate::context::Node;
 
 /// Runs one of them.
-pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
+pub(super) fn dispatch(node: &Node, command: Command) -> Result<i32> {
     match command {
         Command::Inspect(args) => inspect::run(node, &args),
         Command::Ls(args) => list::run(node, &args),

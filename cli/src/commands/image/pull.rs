@@ -10,7 +10,7 @@ use crate::format::output;
 use crate::format::progress::PullProgress;
 
 /// `pull`
-pub fn run(node: &Node, args: &Pull) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Pull) -> Result<i32> {
     node.runtime()?;
     let reference = reference(&args.image)?;
     let platform = PlatformChoice::read(args.platform.as_deref())?;
@@ -64,7 +64,7 @@ fn canonical(reference: &Reference) -> String {
 }
 
 /// The image of `run` and `create`: as docker, what is said goes to the standard error.
-pub fn for_container(node: &Node, image: &str, platform: &PlatformChoice, quiet: bool) -> Result<()> {
+pub(crate) fn for_container(node: &Node, image: &str, platform: &PlatformChoice, quiet: bool) -> Result<()> {
     let reference = reference(image)?;
     if quiet {
         pull(node, &reference, platform, &NoProgress)?;

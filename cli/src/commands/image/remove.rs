@@ -13,7 +13,7 @@ use crate::format::{human, output};
 use crate::parse::filter;
 
 /// `rmi`
-pub fn run(node: &Node, args: &Remove) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Remove) -> Result<i32> {
     node.runtime()?;
     each(&args.images, |name| {
         let line = |removed: &Deleted| match removed {
@@ -26,7 +26,7 @@ pub fn run(node: &Node, args: &Remove) -> Result<i32> {
 }
 
 /// `image prune`
-pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
+pub(crate) fn prune(node: &Node, args: &Prune) -> Result<i32> {
     let mut request = PruneImages { filters: filter::all(&args.filter) };
     if args.all {
         request.filters.set("dangling", "false");
@@ -54,7 +54,7 @@ pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
 }
 
 /// `tag`
-pub fn tag(node: &Node, args: &Tag) -> Result<i32> {
+pub(crate) fn tag(node: &Node, args: &Tag) -> Result<i32> {
     node.runtime()?;
     let target: Reference = args.target.parse()?;
     node.engine().tag_image(&args.source, &target)?;

@@ -9,7 +9,7 @@ use crate::format::output;
 use crate::parse::env;
 
 /// `network create`
-pub fn run(node: &Node, args: &Create) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Create) -> Result<i32> {
     let (engine, request) = (node.engine(), request(args));
     let id = match engine.begin_network(&request)? {
         Some(id) => id,

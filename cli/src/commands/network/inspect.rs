@@ -8,12 +8,12 @@ use crate::commands::inspect::show;
 use crate::context::{self, Node};
 
 /// `network inspect`
-pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Inspect) -> Result<i32> {
     show(&args.networks, args.format.as_deref(), |name| object(node, name))
 }
 
 /// One network, in docker's shape: what this machine has of it, and what the swarm knows.
-pub fn object(node: &Node, name: &str) -> Result<Value> {
+pub(crate) fn object(node: &Node, name: &str) -> Result<Value> {
     let network = match node.engine().begin_network_inspection(name)? {
         Some(network) => network,
         None => context::block_on(async { Ok(node.engine().inspect_overlay(name).await?) })?,

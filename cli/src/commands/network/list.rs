@@ -13,7 +13,7 @@ use crate::format::output::List;
 use crate::parse::filter;
 
 /// `network ls`
-pub fn run(node: &Node, args: &Flags) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Flags) -> Result<i32> {
     let request = ListNetworks { filters: filter::all(&args.list.filter) };
     let listed = match node.engine().begin_network_list(&request)? {
         Some(listed) => listed,

@@ -1,9 +1,9 @@
 //! `skep network …`: this machine's networks and, where there is one, the swarm's.
 
-pub mod create;
-pub mod inspect;
-pub mod list;
-pub mod remove;
+pub(super) mod create;
+pub(super) mod inspect;
+pub(super) mod list;
+pub(super) mod remove;
 
 use anyhow::Result;
 
@@ -11,7 +11,7 @@ use crate::args::network::Command;
 use crate::context::Node;
 
 /// Runs one of them.
-pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
+pub(super) fn dispatch(node: &Node, command: Command) -> Result<i32> {
     match command {
         Command::Create(args) => create::run(node, &args),
         Command::Inspect(args) => inspect::run(node, &args),

@@ -13,7 +13,7 @@ use crate::format::output;
 use crate::parse::filter;
 
 /// `network rm`
-pub fn run(node: &Node, args: &Remove) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Remove) -> Result<i32> {
     each(&args.networks, |name| match remove(node, name) {
         Ok(()) => Ok(name.to_owned()),
         Err(error) if args.force && failure::kind(&error) == Some(ErrorKind::NotFound) => Ok(String::new()),
@@ -29,7 +29,7 @@ fn remove(node: &Node, name: &str) -> Result<()> {
 }
 
 /// `network prune`
-pub fn prune(node: &Node, args: &Prune) -> Result<i32> {
+pub(crate) fn prune(node: &Node, args: &Prune) -> Result<i32> {
     let request = PruneNetworks { filters: filter::all(&args.filter) };
     request.check()?;
     if !args.force && !confirmed("WARNING! This will remove all custom networks not used by at least one container.")? {

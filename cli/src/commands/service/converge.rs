@@ -15,7 +15,7 @@ const BARS_MAX: usize = 20;
 const STATE_WIDTH: usize = 9;
 
 /// Waits until every task runs and has done so for the update's monitor time.
-pub async fn wait(swarm: &Swarm, service: &str, quiet: bool) -> Result<()> {
+pub(crate) async fn wait(swarm: &Swarm, service: &str, quiet: bool) -> Result<()> {
     let mut events = swarm.follow_service(service).await?;
     let mut board = Board::new(Screen::new(quiet));
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());

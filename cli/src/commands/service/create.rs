@@ -10,7 +10,7 @@ use crate::context::{self, Node};
 use crate::format::output;
 
 /// `service create`
-pub fn run(node: &Node, args: Create) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: Create) -> Result<i32> {
     let request = spec::from_flags(&args)?;
     services::check(&request)?;
     context::block_on(async {

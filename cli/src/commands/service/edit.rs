@@ -11,7 +11,7 @@ use crate::args::update::Update;
 use crate::parse::env;
 
 /// What the flags ask for.
-pub fn of_flags(args: &Update) -> Result<Edit> {
+pub(crate) fn of_flags(args: &Update) -> Result<Edit> {
     let mut set = ServiceSpec::default();
     spec::common(&mut set, &args.common)?;
     let container = set.task_template.container_spec.get_or_insert_default();

@@ -1,7 +1,7 @@
 //! The image of a service, for people.
 
 /// An image as lists show it: without its digest, when it has a tag.
-pub fn shown(image: &str) -> String {
+pub(crate) fn shown(image: &str) -> String {
     match image.split_once('@') {
         Some((tagged, _)) if tagged.rsplit('/').next().is_some_and(|last| last.contains(':')) => tagged.to_owned(),
         _ => image.to_owned(),

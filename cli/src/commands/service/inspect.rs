@@ -10,7 +10,7 @@ use crate::failure;
 use crate::format::output;
 
 /// `service inspect`
-pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Inspect) -> Result<i32> {
     let mut code = 0;
     let (services, networks) = context::block_on(async {
         let swarm = node.engine().swarm().await?;
@@ -40,7 +40,7 @@ pub fn run(node: &Node, args: &Inspect) -> Result<i32> {
 }
 
 /// One service, in docker's shape.
-pub fn object(node: &Node, name: &str) -> Result<Value> {
+pub(crate) fn object(node: &Node, name: &str) -> Result<Value> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
         Ok(serde_json::to_value(get(&swarm, name).await?)?)
@@ -48,7 +48,7 @@ pub fn object(node: &Node, name: &str) -> Result<Value> {
 }
 
 /// One task, in docker's shape.
-pub fn task(node: &Node, name: &str) -> Result<Value> {
+pub(crate) fn task(node: &Node, name: &str) -> Result<Value> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
         Ok(serde_json::to_value(swarm.task(name).await?)?)

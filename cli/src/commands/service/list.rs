@@ -16,7 +16,7 @@ use crate::parse::filter;
 const PROTOCOLS: [&str; 3] = ["tcp", "udp", "sctp"];
 
 /// `service ls`
-pub fn run(node: &Node, args: &Flags) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Flags) -> Result<i32> {
     let request = ListServices { filters: filter::all(&args.list.filter) };
     request.check()?;
     let found = context::block_on(async { Ok(node.engine().swarm().await?.list_services(&request).await?) })?;
@@ -67,7 +67,7 @@ fn protocol_of(port: &PortConfig) -> &str {
 }
 
 /// `*:8080->80/tcp`; ports in a row become a range.
-pub fn merged<'a>(ports: impl IntoIterator<Item = &'a PortConfig>) -> String {
+pub(crate) fn merged<'a>(ports: impl IntoIterator<Item = &'a PortConfig>) -> String {
     let numbers = |port: &PortConfig| (port.published_port.unwrap_or_default(), port.target_port.unwrap_or_default());
     let mut ranges: Vec<(&PortConfig, u32)> = Vec::new();
     for port in ports {

@@ -21,7 +21,7 @@ use crate::context::{self, Node};
 use crate::format::human;
 
 /// `service logs`
-pub fn run(node: &Node, args: &Logs) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Logs) -> Result<i32> {
     let since = args.since.as_deref().map(|text| moment(text, Timestamp::now())).transpose()?;
     let asked = ReadServiceLogs { follow: args.follow, tail: tail(&args.tail)?, since };
     context::block_on(async {

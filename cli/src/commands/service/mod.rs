@@ -1,18 +1,18 @@
 //! `skep service …`.
 
-pub mod converge;
-pub mod create;
-pub mod edit;
-pub mod image;
-pub mod inspect;
-pub mod list;
-pub mod logs;
-pub mod pretty;
-pub mod remove;
-pub mod scale;
-pub mod spec;
-pub mod tasks;
-pub mod update;
+pub(crate) mod converge;
+pub(crate) mod create;
+pub(crate) mod edit;
+pub(crate) mod image;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod logs;
+pub(crate) mod pretty;
+pub(crate) mod remove;
+pub(crate) mod scale;
+pub(crate) mod spec;
+pub(crate) mod tasks;
+pub(crate) mod update;
 
 use anyhow::{Result, anyhow};
 use skep_engine::ErrorKind;
@@ -24,7 +24,7 @@ use crate::args::service::{Command, Common};
 use crate::context::Node;
 
 /// Runs one of them.
-pub fn dispatch(node: &Node, command: Command) -> Result<i32> {
+pub(crate) fn dispatch(node: &Node, command: Command) -> Result<i32> {
     match command {
         Command::Create(args) => create::run(node, *args),
         Command::Inspect(args) => inspect::run(node, &args),

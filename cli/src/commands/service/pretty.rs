@@ -15,7 +15,7 @@ use crate::format::human;
 const MONITOR_NS: i64 = 5_000_000_000;
 
 /// One service, for people.
-pub fn page(service: &Service, networks: &[Network]) -> String {
+pub(crate) fn page(service: &Service, networks: &[Network]) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     write_page(&mut text, service, networks).ok();

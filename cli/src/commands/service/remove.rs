@@ -8,7 +8,7 @@ use crate::failure;
 use crate::format::output;
 
 /// `service rm`
-pub fn run(node: &Node, args: &Remove) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Remove) -> Result<i32> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
         let mut code = 0;

@@ -11,7 +11,7 @@ use crate::failure::{self, Failure};
 use crate::format::output;
 
 /// `service scale`
-pub fn run(node: &Node, args: &Scale) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Scale) -> Result<i32> {
     let mut wanted = Vec::new();
     for text in &args.services {
         let Some((name, count)) = text.split_once('=') else {

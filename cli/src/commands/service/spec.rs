@@ -19,7 +19,7 @@ fn said<T>(result: Result<T, String>) -> Result<T> {
 }
 
 /// The whole request; networks by the names given.
-pub fn from_flags(args: &Create) -> Result<ServiceSpec> {
+pub(crate) fn from_flags(args: &Create) -> Result<ServiceSpec> {
     let (image, words) = args.words.split_first().ok_or_else(|| anyhow!("no image given"))?;
     let common_flags = &args.common;
     let container = ContainerSpec {
@@ -79,7 +79,7 @@ fn mode(word: &str, replicas: Option<u64>) -> Result<Mode> {
 }
 
 /// What `create` and `update` set alike; what no flag names is left out.
-pub fn common(spec: &mut ServiceSpec, flags: &Common) -> Result<()> {
+pub(crate) fn common(spec: &mut ServiceSpec, flags: &Common) -> Result<()> {
     let task = &mut spec.task_template;
     container(task.container_spec.get_or_insert_default(), flags)?;
     task.resources = Some(ResourceRequirements {
@@ -159,7 +159,7 @@ fn rollback_config(flags: &RollbackFlags) -> Result<UpdateConfig> {
 }
 
 /// A network by the name given.
-pub fn network(spec: &NetworkSpec) -> Result<NetworkAttachmentConfig, String> {
+pub(crate) fn network(spec: &NetworkSpec) -> Result<NetworkAttachmentConfig, String> {
     if spec.address.is_some() || spec.mac_address.is_some() || spec.gateway_priority != 0 {
         let name = &spec.name;
         return Err(format!(
@@ -174,7 +174,7 @@ pub fn network(spec: &NetworkSpec) -> Result<NetworkAttachmentConfig, String> {
 }
 
 /// `spread=node.labels.zone`
-pub fn preference(text: &str) -> Result<String, String> {
+pub(crate) fn preference(text: &str) -> Result<String, String> {
     match text.split_once('=') {
         Some(("spread", descriptor)) if !descriptor.is_empty() => Ok(descriptor.to_owned()),
         Some((strategy, _)) => Err(format!("unsupported placement preference {strategy} (only spread is supported)")),
@@ -183,7 +183,7 @@ pub fn preference(text: &str) -> Result<String, String> {
 }
 
 /// A limit as docker's request has it.
-pub fn ulimit(limit: &create::Ulimit) -> Ulimit {
+pub(crate) fn ulimit(limit: &create::Ulimit) -> Ulimit {
     Ulimit { name: Some(limit.name.clone()), soft: Some(limit.soft), hard: Some(limit.hard) }
 }
 

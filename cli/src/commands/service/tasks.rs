@@ -19,7 +19,7 @@ use crate::parse::filter;
 const ERROR_LENGTH_MAX: usize = 30;
 
 /// `service ps`
-pub fn run(node: &Node, args: &Tasks) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Tasks) -> Result<i32> {
     let mut code = 0;
     let tasks = context::block_on(async {
         let swarm = node.engine().swarm().await?;
@@ -47,7 +47,7 @@ pub fn run(node: &Node, args: &Tasks) -> Result<i32> {
 }
 
 /// Prints the table.
-pub fn print(mut tasks: Vec<ListedTask>, shown: &TaskListFlags) -> Result<()> {
+pub(crate) fn print(mut tasks: Vec<ListedTask>, shown: &TaskListFlags) -> Result<()> {
     let flags = &shown.list;
     if shown.no_resolve {
         for listed in &mut tasks {
@@ -124,7 +124,7 @@ fn row(listed: &ListedTask, name: &str, now: Timestamp, no_trunc: bool) -> Value
 }
 
 /// With a capital at its beginning, as tables have the words of the JSON.
-pub fn capital(word: &str) -> String {
+pub(crate) fn capital(word: &str) -> String {
     let mut characters = word.chars();
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }

@@ -10,7 +10,7 @@ use crate::context::{self, Node};
 use crate::format::output;
 
 /// `service update`
-pub fn run(node: &Node, args: &Update) -> Result<i32> {
+pub(crate) fn run(node: &Node, args: &Update) -> Result<i32> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
         let changed = match args.roll_back {
@@ -33,7 +33,7 @@ pub fn run(node: &Node, args: &Update) -> Result<i32> {
 }
 
 /// `service rollback`
-pub fn rollback(node: &Node, args: &Rollback) -> Result<i32> {
+pub(crate) fn rollback(node: &Node, args: &Rollback) -> Result<i32> {
     context::block_on(async {
         let swarm = node.engine().swarm().await?;
         let changed = swarm.roll_back_service(&args.service).await?;

@@ -10,7 +10,7 @@ use super::{check, own};
 /// One eBPF instruction.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Instruction {
+pub(crate) struct Instruction {
     /// What to do.
     pub code: u8,
     /// Destination register in the low half, source register in the high half.
@@ -28,7 +28,7 @@ const ATTACH_TYPE_CGROUP_DEVICE: u32 = 6;
 const FLAG_ALLOW_MULTI: u32 = 2;
 
 /// Loads a program that decides about device access in a cgroup.
-pub fn load_device_program(program: &[Instruction]) -> io::Result<OwnedFd> {
+pub(crate) fn load_device_program(program: &[Instruction]) -> io::Result<OwnedFd> {
     #[repr(C)]
     #[derive(Default)]
     struct Attributes {
@@ -56,7 +56,7 @@ pub fn load_device_program(program: &[Instruction]) -> io::Result<OwnedFd> {
 }
 
 /// Attaches a loaded program to the cgroup whose directory is given.
-pub fn attach_device_program(program: &OwnedFd, cgroup: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn attach_device_program(program: &OwnedFd, cgroup: BorrowedFd<'_>) -> io::Result<()> {
     #[repr(C)]
     struct Attributes {
         target: u32,

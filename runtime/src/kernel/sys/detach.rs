@@ -15,7 +15,7 @@ use super::check;
 ///
 /// With `program`, it is also in a mount namespace of its own, in which that path is mounted read-only over itself;
 /// `command` should execute just that path.
-pub fn detach(command: &mut Command, program: Option<CString>) {
+pub(crate) fn detach(command: &mut Command, program: Option<CString>) {
     // SAFETY: the closure makes system calls only, on strings that were allocated before the fork.
     unsafe { command.pre_exec(move || enter(program.as_deref())) };
 }

@@ -10,13 +10,13 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-pub mod bpf;
-pub mod detach;
-pub mod terminal;
+pub(crate) mod bpf;
+pub(crate) mod detach;
+pub(crate) mod terminal;
 
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fork {
+pub(crate) enum Fork {
     /// The process that called; the child's id as the caller sees it.
     Parent(i32),
     /// The new process.
@@ -29,7 +29,7 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 
 /// fork(2). The caller has to be single-threaded, so that the child can go on using the
 /// allocator and everything else.
-pub fn fork() -> io::Result<Fork> {
+pub(crate) fn fork() -> io::Result<Fork> {
     // SAFETY: the process is single-threaded (a rule of every caller), so no lock can be held by
     // a thread that does not exist in the child.
     match check(unsafe { libc::fork() }.into())? {
@@ -39,7 +39,7 @@ pub fn fork() -> io::Result<Fork> {
 }
 
 /// Forks a sibling: a child of this process' parent. Same rule as for [`fork`].
-pub fn fork_sibling() -> io::Result<Fork> {
+pub(crate) fn fork_sibling() -> io::Result<Fork> {
     let flags = (libc::CLONE_PARENT | libc::SIGCHLD) as libc::c_ulong;
     // SAFETY: without CLONE_VM and with a null stack, clone(2) behaves as fork(2): the child runs
     // on a copy of this stack. The argument order of the last two differs between architectures,
@@ -52,13 +52,13 @@ pub fn fork_sibling() -> io::Result<Fork> {
 }
 
 /// Ends this process at once: no destructor, no buffer is flushed twice after a fork.
-pub fn exit_now(code: i32) -> ! {
+pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) does not return and touches no memory of this process.
     unsafe { libc::_exit(code) }
 }
 
 /// kill(2) with any signal, real-time ones included.
-pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
+pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: kill(2) takes two integers and touches no memory of this process.
     check(unsafe { libc::kill(pid, signal) }.into())?;
     Ok(())
@@ -67,7 +67,7 @@ pub fn kill(pid: i32, signal: i32) -> io::Result<()> {
 /// A child that has ended, any or the one with this number, and how; waits for none.
 ///
 /// Not by way of an enumeration of signals: the real-time ones, by which a child may have ended, are in none.
-pub fn ended_child(pid: Option<i32>) -> io::Result<Option<(i32, ExitStatus)>> {
+pub(crate) fn ended_child(pid: Option<i32>) -> io::Result<Option<(i32, ExitStatus)>> {
     let mut status = 0;
     // SAFETY: waitpid(2) writes one int, which outlives the call.
     let child = check(unsafe { libc::waitpid(pid.unwrap_or(-1), &raw mut status, libc::WNOHANG) }.into())? as i32;
@@ -75,7 +75,7 @@ pub fn ended_child(pid: Option<i32>) -> io::Result<Option<(i32, ExitStatus)>> {
 }
 
 /// Marks every descriptor from `first` on close-on-exec.
-pub fn set_close_on_exec_from(first: RawFd) -> io::Result<()> {
+pub(crate) fn set_close_on_exec_from(first: RawFd) -> io::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     // SAFETY: close_range(2) with this flag changes descriptor flags only; no memory is passed.
     let result = check(unsafe {
@@ -99,7 +99,7 @@ pub fn set_close_on_exec_from(first: RawFd) -> io::Result<()> {
 /// too, and where none is executed.
 ///
 /// What owns one of them must be gone already, or never be dropped.
-pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub(crate) fn close_all_but(kept: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut kept: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
     kept.sort_unstable();
     let mut first = 3;
@@ -130,7 +130,7 @@ fn close_listed(kept: &[RawFd]) -> io::Result<()> {
 }
 
 /// Whether close_range(2) can mark descriptors close-on-exec (Linux 5.11).
-pub fn has_close_range() -> bool {
+pub(crate) fn has_close_range() -> bool {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     let none = libc::c_uint::MAX;
     // SAFETY: the range holds no descriptor that can exist; no memory is passed.
@@ -138,7 +138,7 @@ pub fn has_close_range() -> bool {
 }
 
 /// Makes descriptor `to` a copy of `from`, open across exec, whatever it was before.
-pub fn dup_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
+pub(crate) fn dup_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     if from.as_raw_fd() == to {
         // dup2 onto itself would leave close-on-exec set.
         // SAFETY: F_SETFD takes an integer.
@@ -152,14 +152,14 @@ pub fn dup_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
 }
 
 /// Borrows a descriptor that another part of this process keeps open for its whole life.
-pub fn borrow(fd: RawFd) -> BorrowedFd<'static> {
+pub(crate) fn borrow(fd: RawFd) -> BorrowedFd<'static> {
     // SAFETY: callers pass descriptors kept open until exec or exit: the standard streams, and
     // those the parent opened before the fork and never closes in the child.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
 /// Takes over a descriptor received from the kernel.
-pub fn own(fd: RawFd) -> OwnedFd {
+pub(crate) fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: callers pass numbers the kernel has just made for this process (SCM_RIGHTS,
     // bpf(2)), which nothing else owns.
     unsafe { OwnedFd::from_raw_fd(fd) }
@@ -167,7 +167,7 @@ pub fn own(fd: RawFd) -> OwnedFd {
 
 /// Back to what a fresh process has: no blocked signal, every disposition the default. The Rust
 /// runtime ignores SIGPIPE, and exec hands an ignored signal on.
-pub fn reset_signals() {
+pub(crate) fn reset_signals() {
     // The kernel's struct sigaction, zeroed: SIG_DFL, no flags, an empty mask. By the raw calls,
     // as the C library keeps its own two signals to itself. SIGKILL and SIGSTOP refuse.
     let default = [0u64; 4];
@@ -193,21 +193,21 @@ pub fn reset_signals() {
 }
 
 /// Removes one capability from the bounding set.
-pub fn drop_bounding(capability: u32) -> io::Result<()> {
+pub(crate) fn drop_bounding(capability: u32) -> io::Result<()> {
     // SAFETY: PR_CAPBSET_DROP takes integers.
     check(unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong, 0, 0, 0) }.into())?;
     Ok(())
 }
 
 /// Whether a capability is in the bounding set; an error for one the kernel does not know.
-pub fn in_bounding(capability: u32) -> io::Result<bool> {
+pub(crate) fn in_bounding(capability: u32) -> io::Result<bool> {
     // SAFETY: PR_CAPBSET_READ takes integers.
     let result = check(unsafe { libc::prctl(libc::PR_CAPBSET_READ, capability as libc::c_ulong, 0, 0, 0) }.into())?;
     Ok(result == 1)
 }
 
 /// Empties the ambient set.
-pub fn clear_ambient() -> io::Result<()> {
+pub(crate) fn clear_ambient() -> io::Result<()> {
     let clear = libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong;
     // SAFETY: PR_CAP_AMBIENT takes integers.
     let result = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, clear, 0, 0, 0) };
@@ -216,7 +216,7 @@ pub fn clear_ambient() -> io::Result<()> {
 }
 
 /// Sets effective and permitted capabilities (bit N is capability N); inheritable becomes empty.
-pub fn set_capabilities(effective: u64, permitted: u64) -> io::Result<()> {
+pub(crate) fn set_capabilities(effective: u64, permitted: u64) -> io::Result<()> {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -242,7 +242,7 @@ pub fn set_capabilities(effective: u64, permitted: u64) -> io::Result<()> {
 }
 
 /// setgroups(2), setresgid(2) and setresuid(2), by the raw calls: this thread is the only one.
-pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+pub(crate) fn set_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     // SAFETY: the list of groups outlives the call and its length is its own; the other two take
     // integers.
     unsafe {
@@ -256,7 +256,7 @@ pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
 /// One instruction of a classic BPF program, as the kernel reads it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FilterInstruction {
+pub(crate) struct FilterInstruction {
     /// What to do.
     pub code: u16,
     /// How many instructions to skip when true.
@@ -268,7 +268,7 @@ pub struct FilterInstruction {
 }
 
 /// Loads a system call filter for this process and all it will execute.
-pub fn load_filter(program: &[FilterInstruction]) -> io::Result<()> {
+pub(crate) fn load_filter(program: &[FilterInstruction]) -> io::Result<()> {
     #[repr(C)]
     struct Program {
         length: libc::c_ushort,
@@ -293,7 +293,7 @@ pub fn load_filter(program: &[FilterInstruction]) -> io::Result<()> {
 }
 
 /// execve(2). Returns only on failure.
-pub fn execve(program: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
+pub(crate) fn execve(program: &CString, arguments: &[CString], environment: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };

@@ -23,7 +23,7 @@ enum Dialect {
 }
 
 /// One who takes part.
-pub struct Contender {
+pub(crate) struct Contender {
     /// Its name.
     pub name: &'static str,
     /// The address of its node.
@@ -42,12 +42,12 @@ pub struct Contender {
 }
 
 /// skep, on node 1.
-pub fn skep(lab: &Lab) -> Contender {
+pub(crate) fn skep(lab: &Lab) -> Contender {
     of_skep("skep", lab.node(1).clone())
 }
 
 /// The skep at `binary`, on node 4: what the one under test is compared with.
-pub fn before(lab: &Lab, binary: PathBuf) -> Result<Contender> {
+pub(crate) fn before(lab: &Lab, binary: PathBuf) -> Result<Contender> {
     anyhow::ensure!(binary.is_file(), "there is no program at {}", binary.display());
     Ok(of_skep("before", lab.node(4).clone().with_binary(binary)))
 }
@@ -66,7 +66,7 @@ fn of_skep(name: &'static str, node: Node) -> Contender {
 }
 
 /// A docker daemon of its own, on node 2.
-pub fn docker(lab: &Lab) -> Result<Contender> {
+pub(crate) fn docker(lab: &Lab) -> Result<Contender> {
     let node = lab.node(2);
     let directory = lab.directory().join("docker");
     fs::create_dir_all(&directory)?;
@@ -161,7 +161,7 @@ fn podman_command(node: &Node, view: &Path, directory: &Path, words: &[&str]) ->
 }
 
 /// podman with storage of its own, on node 3.
-pub fn podman(lab: &Lab) -> Result<Contender> {
+pub(crate) fn podman(lab: &Lab) -> Result<Contender> {
     let node = lab.node(3).clone();
     let directory = lab.directory().join("podman");
     fs::create_dir_all(&directory)?;
@@ -188,7 +188,7 @@ pub fn podman(lab: &Lab) -> Result<Contender> {
 }
 
 /// The OCI runtime `program` on a bundle with busybox in it and docker's system call filter.
-pub fn bundle(lab: &Lab, program: &'static str) -> Result<Contender> {
+pub(crate) fn bundle(lab: &Lab, program: &'static str) -> Result<Contender> {
     let node = lab.node(1);
     let directory = lab.directory().join(program);
     let rootfs = directory.join("rootfs");
@@ -258,7 +258,7 @@ fn filter(lab: &Lab) -> Result<Value> {
 
 impl Contender {
     /// `words` as docker's command line, for those who speak it; `exec` and `rm` also for runtimes.
-    pub fn command(&self, words: &[&str]) -> Command {
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         match &self.dialect {
             Dialect::Docker(command) => command(words),
             Dialect::Runtime(view, program, state, _) => {
@@ -271,7 +271,7 @@ impl Contender {
     }
 
     /// The words for running `program` in a new container that is then removed.
-    pub fn run(&self, network: bool, program: &[&str]) -> Vec<String> {
+    pub(crate) fn run(&self, network: bool, program: &[&str]) -> Vec<String> {
         let bundle;
         let mut words: Vec<&str> = vec!["run"];
         match &self.dialect {
@@ -292,13 +292,13 @@ impl Contender {
     }
 
     /// The command for `words`.
-    pub fn ready(&self, words: &[String]) -> Command {
+    pub(crate) fn ready(&self, words: &[String]) -> Command {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         self.command(&words)
     }
 
     /// Starts a container called `name` that sleeps.
-    pub fn start_sleeper(&self, name: &str) -> Result<()> {
+    pub(crate) fn start_sleeper(&self, name: &str) -> Result<()> {
         match &self.dialect {
             Dialect::Docker(command) => {
                 let words = ["run", "-d", "--name", name, "--network", "none", "busybox", "sleep", "100000"];
@@ -310,14 +310,14 @@ impl Contender {
     }
 
     /// Removes the container called `name`.
-    pub fn remove(&self, name: &str) -> Result<()> {
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
         let verb = if matches!(self.dialect, Dialect::Docker(_)) { "rm" } else { "delete" };
         run(&mut self.command(&[verb, "-f", name]))?.success()?;
         Ok(())
     }
 
     /// Waits until `words` print `wanted`.
-    pub fn wait_for(&self, words: &[&str], wanted: &str, limit: Duration) -> Result<()> {
+    pub(crate) fn wait_for(&self, words: &[&str], wanted: &str, limit: Duration) -> Result<()> {
         try_until(limit, &mut || {
             let said = run(&mut self.command(words)).map_err(|error| error.to_string())?;
             if said.stdout.trim() == wanted { Ok(()) } else { Err(said.to_string()) }

@@ -13,7 +13,7 @@ use skep_tests::sweep;
 use crate::contender::Contender;
 
 /// Runs `command`, which has to succeed, and returns how long it took.
-pub fn timed(command: &mut Command) -> Result<Duration> {
+pub(crate) fn timed(command: &mut Command) -> Result<Duration> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let begun = Instant::now();
     let ended = command
@@ -29,7 +29,7 @@ pub fn timed(command: &mut Command) -> Result<Duration> {
 
 /// The memory of the processes that carry `belongs` and whose command line holds `helper`, shared pages by halves,
 /// for each of `count` containers. What runs inside the containers does not count.
-pub fn memory_per_container(belongs: &str, helper: &str, count: usize) -> Result<u64> {
+pub(crate) fn memory_per_container(belongs: &str, helper: &str, count: usize) -> Result<u64> {
     let mut bytes = 0;
     for pid in sweep::pids() {
         let line = words(pid, "cmdline");
@@ -51,7 +51,7 @@ pub fn memory_per_container(belongs: &str, helper: &str, count: usize) -> Result
 }
 
 /// Medians by measure and contender.
-pub struct Table {
+pub(crate) struct Table {
     names: Vec<&'static str>,
     measures: Vec<&'static str>,
     cells: BTreeMap<(&'static str, &'static str), Vec<f64>>,
@@ -59,7 +59,7 @@ pub struct Table {
 
 impl Table {
     /// An empty table with a column for each contender.
-    pub fn new(contenders: &[Contender]) -> Self {
+    pub(crate) fn new(contenders: &[Contender]) -> Self {
         Self {
             names: contenders.iter().map(|contender| contender.name).collect(),
             measures: Vec::new(),
@@ -68,12 +68,12 @@ impl Table {
     }
 
     /// Another value, in milliseconds.
-    pub fn add(&mut self, measure: &'static str, name: &'static str, took: Duration) {
+    pub(crate) fn add(&mut self, measure: &'static str, name: &'static str, took: Duration) {
         self.note(measure, name, took.as_secs_f64() * 1000.0);
     }
 
     /// Another value, in bytes.
-    pub fn add_bytes(&mut self, measure: &'static str, name: &'static str, bytes: u64) {
+    pub(crate) fn add_bytes(&mut self, measure: &'static str, name: &'static str, bytes: u64) {
         // Precise enough: no contender keeps petabytes.
         #[allow(clippy::cast_precision_loss)]
         self.note(measure, name, bytes as f64 / 1024.0);
