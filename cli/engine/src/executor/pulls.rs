@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skep_cluster::executor::ExecutorError;
+use skep_common::ErrorKind;
 use skep_image::{Credentials, ImageStore, NoProgress, PullError, PullOptions, Reference};
 use tokio::time::Instant;
 
@@ -47,7 +48,9 @@ struct Refusal {
 
 impl Refusal {
     fn of(error: &PullError) -> Self {
-        Self { reason: chain_of(error), retryable: error.is_retryable() }
+        // What fails on this machine may work on another: the task is given back, so that the scheduler can move it.
+        let elsewhere = error.kind() == ErrorKind::Internal;
+        Self { reason: chain_of(error), retryable: error.is_retryable() && !elsewhere }
     }
 
     fn for_good(error: &(dyn std::error::Error + 'static)) -> Self {
@@ -154,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_image_is_given_up_and_a_full_disk_is_not_its_fault() {
+    fn a_bad_image_and_a_full_disk_are_given_up_and_a_silent_registry_is_not() {
         let digest = Digest::of(b"");
         let full = UnpackError::DiskFull { entry: "file".into(), available: 0 };
         let malformed = UnpackError::Malformed { reason: "it ends early".into() };
@@ -162,7 +165,8 @@ mod tests {
         for (error, temporary) in [
             (PullError::Manifest(ManifestError::Schema1 { digest }), false),
             (layer(malformed), false),
-            (layer(full), true),
+            (layer(full), false),
+            (PullError::Interrupted { digest }, true),
         ] {
             assert_eq!(ExecutorError::from(Refusal::of(&error)).is_retryable(), temporary, "{error:?}");
         }
