@@ -25,6 +25,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 struct TestMember {
     node: Arc<RaftNode>,
+    served: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
     stop: CancellationToken,
     /// While it is set, this member answers heartbeats, and takes no entries.
     takes_nothing: Arc<AtomicBool>,
@@ -84,7 +85,7 @@ async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpLi
         .add_service(RaftMembershipServer::new(MembershipService::new(node.clone())))
         .prepare();
     let stop = CancellationToken::new();
-    tokio::spawn(crate::wire::serve(
+    let served = tokio::spawn(crate::wire::serve(
         listener,
         tls,
         Timing::default(),
@@ -92,7 +93,7 @@ async fn member(directory: &TempDir, root: &RootKey, name: &str, listener: TcpLi
         routes,
         stop.clone(),
     ));
-    TestMember { node, stop, takes_nothing }
+    TestMember { node, served, stop, takes_nothing }
 }
 
 impl TestMember {
@@ -116,6 +117,8 @@ impl TestMember {
     async fn stop(self) {
         self.stop.cancel();
         self.node.shutdown().await;
+        // Its address is free from here on.
+        tokio::time::timeout(LIMIT, self.served).await.unwrap().unwrap().unwrap();
     }
 }
 
