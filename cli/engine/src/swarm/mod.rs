@@ -43,7 +43,8 @@ impl Engine {
     /// The swarm that this node is in.
     ///
     /// # Errors
-    /// As [`Engine::agent`].
+    /// [`ErrorKind::Forbidden`] for callers who are not root, [`ErrorKind::NotInSwarm`], and
+    /// [`ErrorKind::Unavailable`] where the agent does not run.
     pub async fn swarm(&self) -> Result<Swarm> {
         Ok(Swarm { client: self.agent().await? })
     }
