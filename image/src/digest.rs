@@ -70,7 +70,7 @@ impl Digest {
 
     /// A digest from its 64 hexadecimal digits; `None` if the text is anything else.
     #[must_use]
-    pub fn from_hex(hex: &str) -> Option<Digest> {
+    pub(crate) fn from_hex(hex: &str) -> Option<Digest> {
         if hex.len() != 64 {
             return None;
         }

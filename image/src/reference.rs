@@ -147,15 +147,6 @@ impl Reference {
         suffix
     }
 
-    /// The same repository at another tag, without a digest.
-    ///
-    /// # Errors
-    /// If the tag does not follow the grammar.
-    pub fn with_tag(&self, tag: &str) -> Result<Reference, ReferenceError> {
-        check_tag(tag, tag)?;
-        Ok(Reference { tag: Some(tag.into()), digest: None, ..self.clone() })
-    }
-
     /// The same repository and tag, pinned to a digest.
     #[must_use]
     pub fn with_digest(&self, digest: Digest) -> Reference {
@@ -170,7 +161,7 @@ impl Reference {
 
     /// The same without its digest; a reference that had no tag gets `latest`.
     #[must_use]
-    pub fn without_digest(&self) -> Reference {
+    pub(crate) fn without_digest(&self) -> Reference {
         let tag = self.tag.clone().unwrap_or_else(|| DEFAULT_TAG.into());
         Reference { tag: Some(tag), digest: None, ..self.clone() }
     }

@@ -234,7 +234,7 @@ impl Registries {
     /// Where a registry itself answers, for logging in: no mirrors and no rewriting, so that a password goes
     /// to the registry that the user named. It is insecure if any entry says so of that place.
     #[must_use]
-    pub fn login_endpoints(&self, registry: &str) -> Vec<Endpoint> {
+    pub(crate) fn login_endpoints(&self, registry: &str) -> Vec<Endpoint> {
         let is_it = |place: &str| place.split('/').next() == Some(registry);
         let insecure = self.entries.values().any(|entry| {
             let mirrors = entry.mirrors.iter().map(|mirror| (&mirror.location, mirror.insecure));

@@ -268,7 +268,7 @@ impl NodeIntent {
     /// Leaves out what is nowhere on this node: endpoints and services of networks that are not
     /// listed. Of two endpoints with one address, as there may be while a task follows another,
     /// the serving one stays, else the later.
-    pub fn without_strays(mut self) -> Self {
+    pub(crate) fn without_strays(mut self) -> Self {
         let listed: BTreeSet<NetworkId> = self.networks.iter().map(|network| network.id.clone()).collect();
         self.services.retain(|service| listed.contains(&service.network));
         let mut kept: BTreeMap<(NetworkId, Ipv4Addr), OverlayEndpoint> = BTreeMap::new();

@@ -82,7 +82,7 @@ fn yes() -> bool {
 
 impl NetworkDefinition {
     /// Whether it is one of `bridge`, `host` and `none`.
-    pub fn is_predefined(&self) -> bool {
+    pub(crate) fn is_predefined(&self) -> bool {
         is_predefined(&self.name)
     }
 

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 
 /// Docker's words for a node that is in no swarm.
-pub const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to \
+pub(crate) const NOT_A_MANAGER: &str = "This node is not a swarm manager. Use \"skep swarm init\" or \"skep swarm join\" to \
                                  connect this node to swarm and try again.";
 
 impl Engine {

@@ -57,7 +57,7 @@ impl Filters {
     }
 
     /// Whether `label` holds for these labels and `label!`, if it is given, does not.
-    pub fn labels_wanted(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(crate) fn labels_wanted(&self, labels: &BTreeMap<String, String>) -> bool {
         self.labels("label", labels) && (self.values("label!").is_empty() || !self.labels("label!", labels))
     }
 
@@ -94,7 +94,7 @@ impl Filters {
     ///
     /// # Errors
     /// [`crate::ErrorKind::BadArgument`].
-    pub fn check_each(&self, key: &str, readable: impl Fn(&str) -> bool) -> Result<()> {
+    pub(crate) fn check_each(&self, key: &str, readable: impl Fn(&str) -> bool) -> Result<()> {
         match self.values(key).iter().find(|value| !readable(value)) {
             Some(value) => Err(invalid(key, value)),
             None => Ok(()),

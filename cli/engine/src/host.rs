@@ -8,19 +8,19 @@ pub fn memory_bytes() -> u64 {
 }
 
 /// The machine's id (machine-id(5)), if it has one.
-pub fn machine_id() -> String {
+pub(crate) fn machine_id() -> String {
     std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
 }
 
 /// The name of its distribution (os-release(5)).
-pub fn operating_system() -> String {
+pub(crate) fn operating_system() -> String {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let name = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     name.map_or_else(|| "Linux".to_owned(), |name| name.trim_matches('"').to_owned())
 }
 
 /// `1` or `2`.
-pub fn cgroup_version() -> &'static str {
+pub(crate) fn cgroup_version() -> &'static str {
     if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "2" } else { "1" }
 }
 

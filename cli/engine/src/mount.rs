@@ -173,7 +173,7 @@ pub(crate) fn from_api(mount: &ApiMount) -> MountSpec {
 ///
 /// # Errors
 /// It needs what skep's volumes do not have; in the user's words.
-pub fn to_runtime(spec: &MountSpec) -> Result<RuntimeMount, String> {
+pub(crate) fn to_runtime(spec: &MountSpec) -> Result<RuntimeMount, String> {
     let kind = match spec.kind {
         Kind::Bind => RuntimeMountType::Bind {
             source: PathBuf::from(&spec.source),

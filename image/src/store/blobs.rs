@@ -24,7 +24,7 @@ impl ImageStore {
     ///
     /// # Errors
     /// If it is there and cannot be opened.
-    pub fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
+    pub(crate) fn open_blob(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
         let path = self.blob_path(digest);
         match File::open(&path) {
             Ok(file) => Ok(Some(file)),

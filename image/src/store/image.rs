@@ -66,13 +66,6 @@ impl Image {
         }
         (self.links.clone(), names)
     }
-
-    /// The name to show: the first tag, else the first digest, else the id.
-    #[must_use]
-    pub fn display_name(&self) -> String {
-        let named = self.references.first().or(self.repo_digests.first());
-        named.map_or_else(|| self.id.to_string(), Reference::familiar)
-    }
 }
 
 /// A container that uses an image, as [`crate::ImageStore::remove`] asks for them.

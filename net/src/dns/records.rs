@@ -56,7 +56,7 @@ impl RecordFile {
     }
 
     /// Makes a name known that has no address at the moment.
-    pub fn add_empty(&mut self, name: &str) {
+    pub(crate) fn add_empty(&mut self, name: &str) {
         self.records.entry(name.to_ascii_lowercase()).or_default();
     }
 

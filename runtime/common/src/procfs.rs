@@ -29,7 +29,7 @@ impl ProcessStat {
     }
 
     /// It has ended, and only waits to be reaped.
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(self.state, 'Z' | 'X' | 'x')
     }
 

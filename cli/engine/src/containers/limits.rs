@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// [`crate::ErrorKind::BadArgument`] for what cannot be, [`crate::ErrorKind::NotSupported`] for limits that skep does
 /// not have.
-pub fn of_request(resources: &Resources) -> Result<Limits> {
+pub(crate) fn of_request(resources: &Resources) -> Result<Limits> {
     refuse_unknown(resources)?;
     check(resources)?;
     limits::check_cpus(resources.nano_cpus, processor_count())?;
@@ -29,7 +29,7 @@ pub fn of_request(resources: &Resources) -> Result<Limits> {
 ///
 /// # Errors
 /// As [`of_request`].
-pub fn of_update(resources: &Resources) -> Result<Limits> {
+pub(crate) fn of_update(resources: &Resources) -> Result<Limits> {
     refuse_unknown(resources)?;
     check(resources)?;
     // Nought is no number of processes: it takes the limit away.

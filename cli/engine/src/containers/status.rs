@@ -5,7 +5,7 @@ use skep_common::human;
 use skep_runtime::state::{ContainerState, HealthStatus, Status};
 
 /// Docker's STATUS column: `Up 3 minutes (healthy)`, `Exited (0) 2 hours ago`, `Created`.
-pub fn status_text(state: &ContainerState, now: Timestamp) -> String {
+pub(crate) fn status_text(state: &ContainerState, now: Timestamp) -> String {
     let since = |time: Option<Timestamp>| time.map(|time| human::duration(now.duration_since(time).as_secs()));
     match state.status {
         Status::Running => {

@@ -31,7 +31,7 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// Docker writes a time that never was so: Go's zero time.
-pub const NEVER: &str = "0001-01-01T00:00:00Z";
+pub(crate) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Go's zero time in seconds since 1970.
 pub const NEVER_SECONDS: i64 = -62_135_596_800;

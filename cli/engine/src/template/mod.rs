@@ -33,7 +33,7 @@ pub fn compile(text: &str, data: Data) -> Result<Compiled, String> {
 }
 
 /// Reads a template of an object as it is.
-pub fn compile_verbatim(text: &str) -> Result<Compiled, String> {
+pub(crate) fn compile_verbatim(text: &str) -> Result<Compiled, String> {
     read(text, Data::Object)
 }
 

@@ -97,7 +97,7 @@ impl FileLock {
     }
 
     /// Whether `path` still is the file that is locked: it may have been removed meanwhile.
-    pub fn is_at(&self, path: &Path) -> bool {
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
         match (self.file.metadata(), fs::metadata(path)) {
             (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
             _ => false,

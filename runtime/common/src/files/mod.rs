@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use json::{load, load_all, store};
 pub use lock::FileLock;
-pub use replace::{Durability, replace, sync_directory, temporary_path};
+pub use replace::{Durability, replace, sync_directory};
 pub use size::{DirectorySize, directory_size};
 pub use tree::{make_directory, make_directory_for_all, remove_file, remove_replaced, remove_tree};
 

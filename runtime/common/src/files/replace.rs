@@ -45,7 +45,7 @@ pub fn replace(path: &Path, content: &[u8], mode: u32, durability: Durability) -
 }
 
 /// The name of the temporary file by which [`replace`] replaces `path`: hidden, and in the same directory.
-pub fn temporary_path(path: &Path) -> PathBuf {
+pub(crate) fn temporary_path(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".tmp");
