@@ -136,6 +136,12 @@ impl Swarm {
             swarm.machines.insert(id.clone(), machine);
             swarm.start_agent(&id);
         }
+        // A service that comes before its nodes is not spread over them.
+        swarm
+            .until("the nodes are ready", |view| {
+                view.nodes().values().filter(|node| node.may_take_tasks()).count() == nodes
+            })
+            .await;
         swarm
     }
 
