@@ -41,15 +41,9 @@ sim: ## a simulated swarm lives through seeded faults: make sim NODES=50 TASKS=1
 
 test: deps build ## every test, then the network and swarm tests again in a virtual machine
 	@.ci/timed "tests, compiled" $(CARGO) test --locked --workspace --no-run
-	@.ci/timed "tests" $(MAKE) --no-print-directory -j2 --output-sync=target test-crates test-door
+	@.ci/timed "tests of the crates" $(CARGO) test --locked --workspace --exclude skep-tests
+	@.ci/timed "tests through the front door" $(CARGO) test --locked -p skep-tests
 	@$(MAKE) --no-print-directory vm-run
-
-# Side by side: those of the crates leave three quarters of two processors idle, the others half of them.
-.PHONY: test-crates test-door
-test-crates:
-	@$(CARGO) test --locked --workspace --exclude skep-tests
-test-door:
-	@$(CARGO) test --locked -p skep-tests
 
 test-vm: deps build vm-run ## the network and swarm tests under Debian's cloud kernel: IPVS, cgroup v2
 

@@ -69,6 +69,11 @@ pub(crate) fn remove_tree(path: &Path) -> Result<()> {
     Ok(common::remove_tree(path)?)
 }
 
+/// Removes a file that is replaced as a whole, and what a writer that was killed left beside it.
+pub(crate) fn remove_replaced(path: &Path) -> Result<()> {
+    Ok(common::remove_replaced(path)?)
+}
+
 /// Removes a file; that it is gone already is fine.
 pub(crate) fn remove_file(path: &Path) -> Result<()> {
     Ok(common::remove_file(path)?)

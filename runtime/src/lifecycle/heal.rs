@@ -73,7 +73,7 @@ impl Runtime {
             failed.extend(revived.err().map(|error| (record.name, error)));
         }
         files::replace(&marker, boot.as_bytes(), 0o600)?;
-        files::remove_file(&self.roots().recovery_plan())?;
+        files::remove_replaced(&self.roots().recovery_plan())?;
         Ok(failed)
     }
 

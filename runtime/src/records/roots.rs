@@ -162,7 +162,7 @@ impl ContainerPaths {
     /// Removes the live directory. The mount point is never descended into: whatever might still be
     /// mounted there is the user's.
     pub(crate) fn remove_run_directory(&self) -> Result<()> {
-        files::remove_file(&self.launch())?;
+        files::remove_replaced(&self.launch())?;
         files::remove_file(&self.socket())?;
         files::remove_tree(&self.bundle())?;
         files::remove_tree(&self.kernel_state())?;
@@ -182,5 +182,23 @@ impl ContainerPaths {
         let mut name = log.as_os_str().to_owned();
         name.push(format!(".{index}"));
         PathBuf::from(name)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_writer_left_does_not_keep_the_run_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory.path().join("run");
+        let paths = ContainerPaths { directory: directory.path().join("container"), run, id: "c".to_owned() };
+        std::fs::create_dir(&paths.run).unwrap();
+        std::fs::write(paths.launch(), "{}").unwrap();
+        std::fs::write(paths.run.join(".launch.json.tmp"), "{").unwrap();
+        paths.remove_run_directory().unwrap();
+        assert!(!paths.run.exists());
     }
 }
