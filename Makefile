@@ -39,13 +39,13 @@ demo: deps build ## three nodes, a registry and the tutorial, on this machine
 sim: ## a simulated swarm lives through seeded faults: make sim NODES=50 TASKS=1000 SEED=1
 	$(CARGO) run --locked -p skep-cluster --features sim --example sim -- $(or $(NODES),50) $(or $(TASKS),1000) $(or $(SEED),1)
 
-test: deps build ## every test, then the network and swarm tests again in a virtual machine
+test: deps build ## every test, then those that a kernel may change again in a virtual machine
 	@.ci/timed "tests, compiled" $(CARGO) test --locked --workspace --no-run
 	@.ci/timed "tests of the crates" $(CARGO) test --locked --workspace --exclude skep-tests
 	@.ci/timed "tests through the front door" $(CARGO) test --locked -p skep-tests
 	@$(MAKE) --no-print-directory vm-run
 
-test-vm: deps build vm-run ## the network and swarm tests under Debian's cloud kernel: IPVS, cgroup v2
+test-vm: deps build vm-run ## the tests that a kernel may change, under Debian's cloud kernel: IPVS, cgroup v2
 
 .PHONY: vm-run
 vm-run:
